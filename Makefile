@@ -1,0 +1,93 @@
+# hearth's build. GNU make 3.81 and POSIX sh are enough (a Mac has no more).
+#
+#   make            build/hearth
+#   make test       install what is missing, build, run every test that needs no GPU and no big download
+#   make check      + sanitizers, fuzz seconds, the real SmolLM2 model end to end
+#   make interop    peers from PyPI against our files          make bench   ratios against peers
+#   make demo       from a fresh machine to a tuned model      make install PREFIX=/usr/local
+#   make layers     a folder includes only folders above it    make size    lines per folder
+#
+# Each folder of src/ is one static archive, linked in layer order: a test of a folder links that folder and the
+# ones above it in LAYERS, nothing else, so the layering holds at link time too.
+
+CC      ?= cc
+AR      ?= ar
+BUILD   ?= build
+PREFIX  ?= /usr/local
+OPT     ?= -O2 -g
+WERROR  ?=
+SAN     ?=
+LAYERS  := base quant formats text kernels tensor backend ops models data infer train plan eval export serve cmd
+
+UNAME_S := $(shell uname -s)
+UNAME_M := $(shell uname -m)
+PKGS    := jansson yaml-0.1 libpcre2-8 libutf8proc libmicrohttpd libcurl libedit libxxhash
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+VERSION := $(shell cat VERSION)
+
+WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wmissing-prototypes -Wstrict-prototypes
+ifneq ($(WERROR)$(CI),)
+WARN    += -Werror
+endif
+CFLAGS_ALL = -std=c17 $(OPT) $(SAN) $(WARN) -D_GNU_SOURCE -DHTH_VERSION='"$(VERSION)"' -Isrc -I$(BUILD)/gen $(PKG_CFLAGS) -pthread -fno-math-errno -ffp-contract=off $(CFLAGS)
+LIBS    := $(PKG_LIBS) -lm -lpthread
+
+# Kernel files for one instruction set: the only objects built with its flags.
+ifeq ($(UNAME_M),x86_64)
+ISA_avx2   := -mavx2 -mfma -mf16c -ffp-contract=fast
+ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -ffp-contract=fast
+ISA_vnni   := $(ISA_avx512) -mavx512vnni -mavx512bf16
+ISA_amx    := $(ISA_avx512) -mamx-tile -mamx-bf16 -mamx-int8 -mavx512bf16
+endif
+
+SRCS     := $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c) $(wildcard src/$(l)/*/*.c))
+LIB_SRCS := $(filter-out src/cmd/main.c,$(SRCS))
+objs_of   = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(filter src/$(1)/%,$(LIB_SRCS)))
+ARCHIVES := $(foreach l,$(LAYERS),$(if $(call objs_of,$(l)),$(BUILD)/lib/$(l).a))
+# The archives a layer's tests may link: the layer itself and those before it, highest first.
+reverse   = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
+upto      = $(if $(1),$(firstword $(1)) $(if $(filter $(2),$(firstword $(1))),,$(call upto,$(wordlist 2,$(words $(1)),$(1)),$(2))))
+# train and infer are peers: each links the other's archive only from above.
+libs_for  = $(filter $(ARCHIVES),$(patsubst %,$(BUILD)/lib/%.a,$(call reverse,$(call upto,$(LAYERS),$(1)))))
+
+TEST_SRCS := $(foreach l,$(LAYERS),$(wildcard tests/$(l)/test_*.c))
+TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRCS))
+
+all: $(BUILD)/hearth
+
+$(BUILD)/hearth: $(BUILD)/obj/cmd/main.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(SAN) -o $@ $(BUILD)/obj/cmd/main.o $(call reverse,$(ARCHIVES)) $(LIBS) $(LDFLAGS)
+
+isa_of = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
+$(BUILD)/obj/%.o: src/%.c Makefile VERSION
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(if $(filter src/kernels/%,$<),$(call isa_of,$<)) -MMD -MP -c -o $@ $<
+
+define archive_rule
+$(BUILD)/lib/$(1).a: $(call objs_of,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+endef
+$(foreach l,$(LAYERS),$(eval $(call archive_rule,$(l))))
+
+define test_rule
+$(BUILD)/tests/$(1)/%: tests/$(1)/%.c $(call libs_for,$(1)) tests/support.h
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS_ALL) -Itests -MMD -MP -MF $$@.d -o $$@ $$< $(call libs_for,$(1)) -lcmocka $(LIBS) $(LDFLAGS)
+endef
+$(foreach l,$(LAYERS),$(eval $(call test_rule,$(l))))
+
+tests: $(TESTS) $(BUILD)/hearth
+# One folder's tests while working on it: make test-text
+test-%:
+	@$(MAKE) $(filter $(BUILD)/tests/$*/%,$(TESTS)) && sh tests/run.sh $(BUILD) $(filter $(BUILD)/tests/$*/%,$(TESTS))
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PHONY: all tests clean
+.SECONDARY:
