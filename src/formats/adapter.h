@@ -1,0 +1,65 @@
+/* A LoRA adapter as a value, in Hugging Face's row order, and its three file layouts: PEFT, MLX and GGUF
+ * (exact keys: docs/formats/adapters.md).
+ *
+ * One module: y += scale * (x @ A^T) @ B^T with A (r, C) and B (N, r). PEFT stores exactly A and B; MLX stores both
+ * transposed; GGUF stores A and B with the rows of B permuted where the base's rows are (Llama family q and k). */
+#ifndef HTH_FORMATS_ADAPTER_H
+#define HTH_FORMATS_ADAPTER_H
+
+#include "base/arena.h"
+#include "base/status.h"
+
+#include <stdint.h>
+
+struct hth_lora_module {
+	const char *name;        /* Hugging Face module path: "model.layers.3.self_attn.q_proj" */
+	int64_t in, out;         /* C, N */
+	int rank;                /* r */
+	float scale;             /* alpha / r, or alpha / sqrt(r) with rsLoRA */
+	float *a;                /* (r, C) */
+	float *b;                /* (N, r) */
+};
+
+struct hth_adapter {
+	struct hth_arena arena;  /* owns everything below */
+	size_t n_modules;
+	struct hth_lora_module *modules; /* sorted by layer, then by the family's order */
+	int rank;                /* the config's r (largest of the modules) */
+	double alpha;
+	double dropout;
+	bool rslora;
+	int n_layers;            /* of the base model, when known, else 0 */
+	char *base_model;        /* base_model_name_or_path, may be "" */
+};
+
+void hth_adapter_clear(struct hth_adapter *a); /* safe on zeroed */
+const struct hth_lora_module *hth_adapter_find(const struct hth_adapter *a, const char *name);
+
+/* How a base's modules are called in GGUF; given by the model family, since formats knows no families. */
+struct hth_adapter_names {
+	const char *gguf_arch; /* "llama" */
+	/* "model.layers.3.self_attn.q_proj" -> "blk.3.attn_q" into out; false when there is none. */
+	bool (*to_gguf)(const void *ctx, const char *module, char out[128]);
+	bool (*from_gguf)(const void *ctx, const char *tensor, char out[128]);
+	/* Rows a head of the permuted B, or 0 when this module's rows are stored as they are. */
+	int64_t (*permuted_head_rows)(const void *ctx, const char *module);
+	const void *ctx;
+};
+
+/* Reads a folder (PEFT's adapter_model.safetensors or MLX's adapters.safetensors, PEFT first when both are there)
+ * or a .gguf file. Rank and alpha patterns and rsLoRA are resolved into each module's rank and scale. What LoRA on
+ * linear layers cannot express (DoRA, modules_to_save, lora on embeddings, bias) is HTH_ERR_UNAVAILABLE by name. */
+HTH_MUST enum hth_status hth_adapter_read(const char *path, const struct hth_adapter_names *names,
+                                          struct hth_adapter *out, struct hth_err *err);
+
+/* PEFT and MLX in one folder: adapter_model.safetensors, adapters.safetensors and one adapter_config.json that
+ * holds both tools' keys; the folder is replaced atomically. Mixed ranks are zero-padded and scales folded into B
+ * for MLX, which has one rank and one scale. `plain_peft` writes PEFT's keys alone (PEFT before 0.14 rejects
+ * unknown ones). n_layers: layers of the base (MLX's num_layers). */
+HTH_MUST enum hth_status hth_adapter_write_dir(const char *path, const struct hth_adapter *a, bool plain_peft,
+                                               struct hth_err *err);
+/* adapter.gguf, with alpha' so that alpha'/r is each module's scale (scales that differ are folded into B). */
+HTH_MUST enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapter *a,
+                                                const struct hth_adapter_names *names, struct hth_err *err);
+
+#endif

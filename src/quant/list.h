@@ -1,0 +1,15 @@
+/* Weight block formats: HTH_QUANT(enum suffix, file's name, ggml type id, elements a block, bytes a block).
+ * One file per line defines `const struct hth_quant_format hth_quant_<name>`. */
+HTH_QUANT(F32, f32, 0, 1, 4)
+HTH_QUANT(F16, f16, 1, 1, 2)
+HTH_QUANT(BF16, bf16, 30, 1, 2)
+HTH_QUANT(Q4_0, q4_0, 2, 32, 18)
+HTH_QUANT(Q4_1, q4_1, 3, 32, 20)
+HTH_QUANT(Q5_0, q5_0, 6, 32, 22)
+HTH_QUANT(Q5_1, q5_1, 7, 32, 24)
+HTH_QUANT(Q8_0, q8_0, 8, 32, 34)
+HTH_QUANT(Q2_K, q2_k, 10, 256, 84)
+HTH_QUANT(Q3_K, q3_k, 11, 256, 110)
+HTH_QUANT(Q4_K, q4_k, 12, 256, 144)
+HTH_QUANT(Q5_K, q5_k, 13, 256, 176)
+HTH_QUANT(Q6_K, q6_k, 14, 256, 210)
