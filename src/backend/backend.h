@@ -1,0 +1,80 @@
+/* A backend: a device, its memory, and a table of op slots. Members stand in list.h; cpu and ref are always there.
+ *
+ * cpu and ref take all memory of a step from one arena of the size that the plan found (ops/exec.h hands out
+ * offsets); `cost` functions are plain C, need no device and are always compiled, so that any machine can plan for
+ * any other. */
+#ifndef HTH_BACKEND_BACKEND_H
+#define HTH_BACKEND_BACKEND_H
+
+#include "backend/args.h"
+#include "base/pool.h"
+
+/* What a cost depends on besides shapes. */
+struct hth_machine {
+	int threads;
+	const char *kernels;     /* kernel set ("avx512"), or NULL: the best of this CPU */
+	double flops_per_s;      /* measured or tabled peak of the compute type; 0 unknown */
+	double bytes_per_s;      /* memory bandwidth; 0 unknown */
+	uint64_t memory_bytes;   /* what a run may use */
+};
+
+struct hth_cost {
+	double flops;           /* useful floating point operations */
+	double bytes_moved;     /* compulsory traffic: weights, inputs, outputs once */
+	uint64_t scratch_bytes; /* needed during run, 64-byte aligned */
+};
+
+enum hth_compute { HTH_COMPUTE_AUTO, HTH_COMPUTE_F32, HTH_COMPUTE_BF16 };
+
+struct hth_device_config {
+	struct hth_pool *pool;   /* borrowed; NULL: one thread */
+	enum hth_compute compute;
+	const char *kernels;     /* force a kernel set, or NULL: HEARTH_CPU, else the best */
+};
+
+struct hth_device; /* opaque, one per backend and config; first member of each backend's own struct */
+
+struct hth_state_shape {
+	int32_t n_layers;
+	int64_t n_kv, head; /* K, D */
+	int64_t capacity;   /* tokens */
+};
+
+enum hth_op {
+#define HTH_OP(name) HTH_OP_##name,
+#include "backend/oplist.h"
+#undef HTH_OP
+	HTH_OP_COUNT
+};
+
+/* Typed at the call by the op's own wrapper; args points to struct hth_<name>_args. */
+typedef void hth_cost_fn(const struct hth_machine *m, const void *args, struct hth_cost *out);
+typedef enum hth_status hth_run_fn(struct hth_device *dev, const void *args, void *scratch, struct hth_err *err);
+
+struct hth_slot {
+	hth_cost_fn *cost;
+	hth_run_fn *run; /* NULL: this backend has no such op; the plan says so */
+};
+
+struct hth_backend {
+	const char *name; /* "cpu" */
+	bool host_memory; /* tensors are plain host pointers into the execution's arena */
+	enum hth_status (*open)(const struct hth_device_config *cfg, struct hth_device **out, struct hth_err *err);
+	void (*close)(struct hth_device *dev);
+	/* What prepare would allocate for w, and prepare itself: fills w->prepared or leaves NULL. both: forward and
+	 * input gradient are needed (training). */
+	uint64_t (*prepare_bytes)(const struct hth_machine *m, const struct hth_weight *w, bool both);
+	enum hth_status (*prepare)(struct hth_device *dev, struct hth_weight *w, bool both, struct hth_err *err);
+	void (*unprepare)(struct hth_device *dev, struct hth_weight *w);
+	uint64_t (*state_bytes)(const struct hth_state_shape *s);
+	enum hth_status (*state_new)(struct hth_device *dev, const struct hth_state_shape *s, struct hth_state **out,
+	                             struct hth_err *err);
+	void (*state_free)(struct hth_device *dev, struct hth_state *s); /* NULL is fine */
+	const char *(*describe)(const struct hth_device *dev); /* "cpu avx512, 8 threads, f32" */
+	struct hth_slot slot[HTH_OP_COUNT];
+};
+
+const struct hth_backend *hth_backend_find(const char *name); /* NULL when not in this build */
+const struct hth_backend *hth_backend_at(int i);              /* list order, NULL past the end */
+
+#endif

@@ -1,0 +1,114 @@
+/* A loaded model: config, weights, tokenizer, template. Read-only once open, shared by sessions and trainers.
+ *
+ * decoder.c is the one forward pass; a family is one small file that says how its config keys and tensor names map
+ * onto struct hth_model_config and struct hth_layer, nothing more. */
+#ifndef HTH_MODELS_MODEL_H
+#define HTH_MODELS_MODEL_H
+
+#include "formats/adapter.h"
+#include "ops/ops.h"
+#include "text/chat.h"
+
+enum hth_rope_scaling { HTH_ROPE_NONE, HTH_ROPE_LINEAR, HTH_ROPE_LLAMA3, HTH_ROPE_YARN, HTH_ROPE_FACTORS };
+
+/* Flags that drive decoder.c. */
+struct hth_model_config {
+	int64_t n_vocab, n_layers, width, n_head, n_kv, head, n_ff, context; /* V L C H K D F, trained positions */
+	float norm_eps, norm_offset;
+	enum hth_norm_kind norm;
+	enum hth_act act;
+	float embed_scale;       /* 1; Gemma sqrt(C) */
+	float residual_scale;    /* 1; Granite */
+	float attn_scale;        /* 1/sqrt(D) unless said */
+	float attn_soft_cap, logit_soft_cap, logit_scale;
+	int64_t window;          /* sliding window, 0 none */
+	int64_t window_every;    /* layers l with (l+1) % window_every != 0 use the window; 0 or 1: all */
+	int64_t rot;             /* rotated columns, usually D */
+	double rope_theta;
+	enum hth_rope_scaling rope_scaling;
+	double rope_factor, rope_low, rope_high; /* LLAMA3: low and high frequency factors */
+	int64_t rope_original;   /* original context */
+	bool tied;               /* head = embedding */
+	bool norm_before, norm_after; /* norms before / after each block (OLMo 2: only after; Gemma 2: both) */
+};
+
+/* The linears of a layer, in the order used for adapters, dropout places and files. */
+enum hth_linear_kind { HTH_Q, HTH_K, HTH_V, HTH_O, HTH_GATE, HTH_UP, HTH_DOWN, HTH_LINEAR_COUNT };
+const char *hth_linear_module(enum hth_linear_kind k); /* "self_attn.q_proj" */
+
+/* Weights of a layer; absent ones have data NULL. Shapes (N,C): q (H*D,C), k, v (K*D,C), o (C,H*D), gate, up (F,C),
+ * down (C,F); vectors (1,n) in f32. */
+struct hth_layer {
+	struct hth_weight linear[HTH_LINEAR_COUNT];
+	struct hth_weight bias[HTH_LINEAR_COUNT];
+	struct hth_weight attn_norm, attn_post_norm, ffn_norm, ffn_post_norm; /* (1,C) */
+	struct hth_weight q_norm, k_norm; /* (1,D) per head or (1,H*D) over all */
+};
+
+struct hth_model {
+	const struct hth_family *family;
+	struct hth_model_config config;
+	struct hth_weight embed;      /* (V,C) */
+	struct hth_weight final_norm; /* (1,C) */
+	struct hth_weight head;       /* (V,C); tied: the same data as embed */
+	struct hth_layer *layers;     /* (L) */
+	float *rope_freq;             /* (rot/2) */
+	struct hth_tokenizer *tokenizer;
+	struct hth_template *tmpl;    /* NULL when the file has none */
+	char *template_source;        /* owned; NULL when none */
+	char *path, *name;            /* as given; general.name or the file's base name */
+	struct hth_gguf *gguf;        /* the open file */
+	struct hth_arena arena;       /* layers, names, converted vectors */
+	const struct hth_backend *backend; /* set by hth_model_prepare */
+	struct hth_device *device;
+	uint64_t file_bytes, n_params;
+};
+
+/* Opens a GGUF file, checks that every tensor is there with its shape, converts vectors to f32. Reads no big tensor. */
+HTH_MUST enum hth_status hth_model_open(const char *path, struct hth_model **out, struct hth_err *err);
+/* Binds the model to a device: packs weights where the backend wants to (both: training). Call once. */
+HTH_MUST enum hth_status hth_model_prepare(struct hth_model *m, const struct hth_backend *b, struct hth_device *dev,
+                                           bool both, struct hth_err *err);
+void hth_model_close(struct hth_model *m); /* NULL is fine */
+/* Visits every weight (vectors too) in a fixed order: embed, layers, final norm, head (unless tied). */
+void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth_weight *w), void *ctx);
+/* A chat bound to the model's tokenizer and template; HTH_ERR_UNAVAILABLE when it has no template. */
+HTH_MUST enum hth_status hth_model_chat(const struct hth_model *m, struct hth_chat *out, struct hth_err *err);
+
+/* Adapters attached to a model for one forward pass: member l*7+k of adapter a is loras[a][l*7+k], or NULL. */
+struct hth_lora_set {
+	int n_adapters;
+	struct hth_lora ***loras;          /* [n_adapters][L*7] */
+	struct hth_linear *linears;        /* [L*7] ready for hth_op_linear */
+	struct hth_lora **flat;            /* backing store of per-linear lists */
+	struct hth_arena arena;
+};
+/* n_adapters 0 is fine: the base alone. loras arrays are borrowed and copied as pointers. */
+HTH_MUST enum hth_status hth_lora_set_init(struct hth_lora_set *s, const struct hth_model *m,
+                                           struct hth_lora **const *loras, int n_adapters, struct hth_err *err);
+void hth_lora_set_clear(struct hth_lora_set *s);
+
+/* An adapter read from disk as LoRAs of this model (values copied into `arena`, no gradients): [L*7] or NULL entries.
+ * Modules that the model lacks or whose shapes differ are HTH_ERR_SHAPE by name. */
+HTH_MUST enum hth_status hth_model_loras(const struct hth_model *m, const struct hth_adapter *a, struct hth_arena *arena,
+                                         struct hth_lora ***out, struct hth_err *err);
+/* Names of this model's modules in GGUF, for adapter files. */
+void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names *out);
+
+enum hth_forward { HTH_FORWARD_LOGITS, HTH_FORWARD_LOGP };
+/* The one forward pass. Returns logits (R,V) of the wanted rows, or (1,n_outs) log-probabilities. */
+struct hth_tensor hth_decoder_forward(struct hth_exec *x, const struct hth_model *m, const struct hth_lora_set *loras,
+                                      const struct hth_batch *b, enum hth_forward what);
+
+/* What a family provides. */
+struct hth_family {
+	const char *name;      /* "llama" */
+	const char *gguf_arch; /* general.architecture */
+	/* Reads "<arch>.*" keys and checks ranges. */
+	enum hth_status (*config_from_gguf)(const struct hth_gguf *g, struct hth_model_config *c, struct hth_err *err);
+	/* GGUF stores q and k rows permuted for side-by-side rotation pairs. */
+	bool gguf_permuted;
+};
+const struct hth_family *hth_family_find(const char *gguf_arch); /* NULL when unknown */
+
+#endif

@@ -1,0 +1,44 @@
+/* The coarse ops that a model is written in. Each checks shapes, makes its outputs, calls the backend's slot and, on
+ * a tape, records its backward rule (same file). All consume their tensor inputs (ops/exec.h). A value "needs a
+ * gradient" when a trained parameter stands at or below it: backward work happens for those alone. */
+#ifndef HTH_OPS_OPS_H
+#define HTH_OPS_OPS_H
+
+#include "ops/exec.h"
+
+struct hth_norm {
+	enum hth_norm_kind kind;
+	float eps, offset;
+	const struct hth_weight *w, *bias; /* (1,width); NULL: none */
+};
+
+/* (T,C) */
+struct hth_tensor hth_op_embed(struct hth_exec *x, const struct hth_batch *b, const struct hth_weight *w, float scale);
+/* in (R,G*width) -> same shape; width: C, or D for a norm per head. */
+struct hth_tensor hth_op_norm(struct hth_exec *x, struct hth_tensor in, const struct hth_norm *n, int64_t width);
+/* in (R,C) -> out[i] (R,N_i), i < n <= HTH_MAX_GROUP. */
+void hth_op_linear(struct hth_exec *x, const struct hth_rowset *rows, struct hth_tensor in,
+                   const struct hth_linear *const *member, int n, struct hth_tensor *out);
+struct hth_tensor hth_op_rope(struct hth_exec *x, const struct hth_rowset *rows, struct hth_tensor in,
+                              const float *freq, int64_t head, int64_t rot, float attn_scale);
+/* q (T,H*D), k, v (T,K*D) -> (T,H*D) */
+struct hth_tensor hth_op_attention(struct hth_exec *x, const struct hth_batch *b, int32_t layer,
+                                   const struct hth_attention_shape *shape, struct hth_tensor q, struct hth_tensor k,
+                                   struct hth_tensor v);
+struct hth_tensor hth_op_gated(struct hth_exec *x, enum hth_act act, struct hth_tensor gate, struct hth_tensor up);
+struct hth_tensor hth_op_add(struct hth_exec *x, struct hth_tensor a, struct hth_tensor b, float scale);
+/* x (T,C) -> (R,C) */
+struct hth_tensor hth_op_gather(struct hth_exec *x, struct hth_tensor in, const struct hth_rowset *rows);
+/* in (R,C), the wanted rows -> (R,V); not differentiable */
+struct hth_tensor hth_op_logits(struct hth_exec *x, struct hth_tensor in, const struct hth_head *head);
+/* in (R,C), the wanted rows -> (1,n_outs) log-probabilities. On a tape the loss -sum(weight * logp) is what
+ * hth_exec_backward differentiates (fused), unless hth_exec_seed gave another gradient. */
+struct hth_tensor hth_op_logp(struct hth_exec *x, const struct hth_batch *b, struct hth_tensor in,
+                              const struct hth_head *head);
+
+/* Not on a tape: over parameters. */
+HTH_MUST enum hth_status hth_op_grad_norm(struct hth_exec *x, struct hth_param *const *params, int64_t n, double *norm,
+                                          struct hth_err *err);
+HTH_MUST enum hth_status hth_op_adamw(struct hth_exec *x, const struct hth_adamw_args *args, struct hth_err *err);
+
+#endif
