@@ -13,7 +13,8 @@ struct hth_buf {
 	size_t bytes;     /* length in use */
 	size_t cap;       /* allocated */
 	size_t max_bytes; /* limit given at init */
-	bool failed;      /* an append did not fit or memory ran out */
+	bool failed;      /* an append did not fit or memory ran out; later appends then fail too */
+	bool no_memory;   /* why it failed: memory, not the limit */
 };
 
 void hth_buf_init(struct hth_buf *b, size_t max_bytes);
@@ -27,7 +28,8 @@ bool hth_buf_printf(struct hth_buf *b, const char *fmt, ...) HTH_PRINTF(2, 3);
 bool hth_buf_put_utf8(struct hth_buf *b, uint32_t code_point);
 /* The text, never NULL; borrowed until the next append or clear. */
 const char *hth_buf_str(const struct hth_buf *b);
-/* Hands the memory to the caller (hth_free) and empties the buffer; NULL on memory failure. */
+/* Hands the memory to the caller (hth_free) and empties the buffer; bytes may be NULL. NULL when an append failed
+ * or memory runs out; the buffer then stays as it was. */
 char *hth_buf_take(struct hth_buf *b, size_t *bytes);
 /* HTH_OK, or HTH_ERR_LIMIT / HTH_ERR_MEMORY naming `what`. */
 HTH_MUST enum hth_status hth_buf_status(const struct hth_buf *b, const char *what, struct hth_err *err);
