@@ -1,0 +1,30 @@
+/* q5_0: 32 elements in 22 bytes: scale d (f16), fifth bits (u32: bit j is element j's), 16 bytes of nibbles: byte j
+ * holds element j (low) and j + 16 (high); value = d * (q - 16), q in 0..31. */
+#include "quant/quant_int.h"
+
+enum { ELEMS = 32, BYTES = 22 };
+
+static void unpack(const void *src, float *dst, int64_t n_elems)
+{
+	const uint8_t *in = src;
+	for (int64_t b = 0; b < n_elems / ELEMS; b++, in += BYTES, dst += ELEMS) {
+		float d = quant_load_f16(in);
+		uint32_t qh = quant_load_u16(in + 2) | (uint32_t)quant_load_u16(in + 4) << 16;
+		const uint8_t *qs = in + 6; // (16)
+		for (int j = 0; j < 16; j++) {
+			int low = (qs[j] & 15) | (int)(qh >> j & 1) << 4;
+			int high = qs[j] >> 4 | (int)(qh >> (j + 16) & 1) << 4;
+			dst[j] = (float)(low - 16) * d;
+			dst[j + 16] = (float)(high - 16) * d;
+		}
+	}
+}
+
+extern const struct hth_quant_format hth_quant_q5_0;
+const struct hth_quant_format hth_quant_q5_0 = {
+	.name = "q5_0",
+	.ggml_type = 6,
+	.block_elems = ELEMS,
+	.block_bytes = BYTES,
+	.unpack = unpack,
+};
