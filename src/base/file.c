@@ -22,11 +22,11 @@ static const char *kind_of(mode_t mode)
 	return "a device";
 }
 
-/* Opens a regular file for reading; *bytes is its size now. */
-static enum hth_status open_regular(const char *path, int *fd, size_t *bytes, struct hth_err *err)
+enum hth_status hth_file_open_regular(const char *path, int *fd, size_t *bytes, struct hth_err *err)
 {
 	struct stat st;
 	enum hth_status status;
+	size_t size;
 
 	do {
 		*fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -38,10 +38,13 @@ static enum hth_status open_regular(const char *path, int *fd, size_t *bytes, st
 		status = hth_fail_errno(err, HTH_ERR_IO, "%s: cannot stat", path);
 	else if (!S_ISREG(st.st_mode))
 		status = hth_fail(err, HTH_ERR_IO, "%s: is %s, expected a regular file", path, kind_of(st.st_mode));
-	else if (st.st_size < 0 || !hth_size_from_u64((uint64_t)st.st_size, bytes))
+	else if (st.st_size < 0 || !hth_size_from_u64((uint64_t)st.st_size, &size))
 		status = hth_fail(err, HTH_ERR_LIMIT, "%s: too large for this machine's address space", path);
-	else
+	else {
+		if (bytes != NULL)
+			*bytes = size;
 		return HTH_OK;
+	}
 	close(*fd);
 	*fd = -1;
 	return status;
@@ -53,7 +56,7 @@ enum hth_status hth_map_open(struct hth_map *m, const char *path, struct hth_err
 	enum hth_status status;
 
 	memset(m, 0, sizeof *m);
-	status = open_regular(path, &fd, &m->bytes, err);
+	status = hth_file_open_regular(path, &fd, &m->bytes, err);
 	if (status != HTH_OK)
 		goto done;
 	m->path = hth_strdup(path);
@@ -151,7 +154,7 @@ enum hth_status hth_file_read(const char *path, size_t max_bytes, char **data, s
 	*bytes = 0;
 	if (max_bytes > SIZE_MAX / 4)
 		max_bytes = SIZE_MAX / 4;
-	enum hth_status status = open_regular(path, &fd, &size, err);
+	enum hth_status status = hth_file_open_regular(path, &fd, &size, err);
 	if (status != HTH_OK)
 		return status;
 	if (size > max_bytes)

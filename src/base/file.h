@@ -24,6 +24,9 @@ void hth_map_close(struct hth_map *m); /* safe on a zeroed struct, and twice */
 /* Reads a whole regular file of at most max_bytes; *data is NUL-terminated, caller frees with hth_free. */
 HTH_MUST enum hth_status hth_file_read(const char *path, size_t max_bytes, char **data, size_t *bytes, struct hth_err *err);
 
+/* Opens a regular file for reading without ever blocking; *bytes (may be NULL) is its size now. Caller closes *fd. */
+HTH_MUST enum hth_status hth_file_open_regular(const char *path, int *fd, size_t *bytes, struct hth_err *err);
+
 /* An atomic writer. Between open and commit the target is untouched. */
 struct hth_writer {
 	FILE *out;       /* buffered; write through hth_writer_write or stdio, errors are found at commit */

@@ -32,7 +32,7 @@ static void *heap_alloc(size_t bytes)
 		b = hth_alloc(total);
 	if (b == NULL) {
 		if (parse.active)
-			longjmp(parse.leave, 1);
+			_longjmp(parse.leave, 1);
 		return NULL;
 	}
 	b->prev = b->next = NULL;
@@ -83,7 +83,7 @@ bool hth_json_load(const char *text, size_t bytes, size_t decode_flags, json_t *
 	*out = NULL;
 	parse.held.prev = parse.held.next = &parse.held;
 	parse.active = true;
-	if (setjmp(parse.leave) != 0) {
+	if (_setjmp(parse.leave) != 0) {
 		end_parse(true);
 		return false;
 	}
