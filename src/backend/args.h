@@ -94,8 +94,8 @@ struct hth_linear_backward_args {
 	int n;
 	const struct hth_linear *member[HTH_MAX_GROUP];
 	struct hth_dropout drop;
-	struct hth_tensor x;
-	struct hth_tensor xa[HTH_MAX_GROUP];
+	struct hth_tensor x;                 /* its shape always; id -1 and ctx NULL when no parameter here is trained */
+	struct hth_tensor xa[HTH_MAX_GROUP]; /* HTH_NO_TENSOR when none of the member's adapters is trained */
 	struct hth_tensor dy[HTH_MAX_GROUP]; /* HTH_NO_TENSOR: this member got no gradient */
 	struct hth_tensor base, dx;          /* (R,C); dx HTH_NO_TENSOR: nothing below needs a gradient */
 };
@@ -156,7 +156,8 @@ struct hth_gated_backward_args {
 /* y = a + scale * b. */
 struct hth_add_args {
 	float scale;
-	struct hth_tensor a, b; /* (R,C) */
+	struct hth_tensor a;    /* (R,C); HTH_NO_TENSOR: zero */
+	struct hth_tensor b;    /* (R,C) */
 	struct hth_tensor y;    /* may alias a or b */
 };
 
@@ -190,7 +191,7 @@ struct hth_logp_args {
 	const struct hth_batch *batch; /* outs, out_row */
 	struct hth_head head;
 	struct hth_tensor x;    /* (R,C) */
-	struct hth_tensor logp; /* (1,n_outs) f32; outs without a target get 0 */
+	struct hth_tensor logp; /* (1,n_outs) f32; outs without a target get 0, and their weight counts for nothing */
 	struct hth_tensor lse;  /* (1,R) f32 */
 	struct hth_tensor dx;   /* (R,C), or HTH_NO_TENSOR: not fused */
 };

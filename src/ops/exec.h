@@ -35,8 +35,14 @@ struct hth_totals {
 HTH_MUST enum hth_status hth_exec_new(const struct hth_exec_config *cfg, struct hth_exec **out, struct hth_err *err);
 void hth_exec_free(struct hth_exec *x);
 
-/* Starts a pass: forgets all values and the tape. train: record a tape. drop: dropout of adapters. */
+/* Starts a pass: forgets all values and the tape. train: record a tape; batch, weights, adapters and whatever else an
+ * op was given by pointer then stay where they are until backward is done. drop: dropout of adapters. */
 void hth_exec_begin(struct hth_exec *x, bool train, struct hth_dropout drop);
+/* The loss of this pass is not the fused one (preference losses): call between begin and hth_op_logp. */
+void hth_exec_outer_loss(struct hth_exec *x);
+/* Adds grad (rows,cols), f32 on the host and copied, to the gradient of t: before hth_exec_backward. Does nothing
+ * for a value that needs none. grad may be NULL while planning. */
+void hth_exec_seed(struct hth_exec *x, struct hth_tensor t, const float *grad);
 /* Runs the tape backwards from what the forward pass left (the fused loss), adding to parameters' gradients. */
 void hth_exec_backward(struct hth_exec *x);
 /* Status of everything since begin. Values stay readable until the next begin. */

@@ -32,7 +32,7 @@ struct hth_tensor hth_op_gather(struct hth_exec *x, struct hth_tensor in, const 
 /* in (R,C), the wanted rows -> (R,V); not differentiable */
 struct hth_tensor hth_op_logits(struct hth_exec *x, struct hth_tensor in, const struct hth_head *head);
 /* in (R,C), the wanted rows -> (1,n_outs) log-probabilities. On a tape the loss -sum(weight * logp) is what
- * hth_exec_backward differentiates (fused), unless hth_exec_seed gave another gradient. */
+ * hth_exec_backward differentiates (fused), unless hth_exec_outer_loss was called: then hth_exec_seed gives dlogp. */
 struct hth_tensor hth_op_logp(struct hth_exec *x, const struct hth_batch *b, struct hth_tensor in,
                               const struct hth_head *head);
 
