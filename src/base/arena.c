@@ -54,6 +54,24 @@ static struct hth_arena_chunk *add_chunk(struct hth_arena *a, size_t bytes)
 	return c;
 }
 
+void hth_arena_reset(struct hth_arena *a)
+{
+	size_t total = 0;
+
+	if (a->chunks != NULL && a->chunks->next == NULL) {
+		a->chunks->used = 0;
+		a->used_bytes = 0;
+		return;
+	}
+	for (const struct hth_arena_chunk *c = a->chunks; c != NULL; c = c->next)
+		total += c->cap;
+	hth_arena_clear(a);
+	if (total > a->max_bytes)
+		total = a->max_bytes;
+	if (total > 0)
+		add_chunk(a, total); /* without memory now, the next value asks again */
+}
+
 void *hth_arena_alloc(struct hth_arena *a, size_t bytes)
 {
 	size_t padded, total;

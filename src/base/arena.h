@@ -13,6 +13,8 @@ struct hth_arena {
 
 void hth_arena_init(struct hth_arena *a, size_t max_bytes);
 void hth_arena_clear(struct hth_arena *a);
+/* Forgets all values but keeps the memory, joined to one chunk: a loop that resets and refills stops allocating. */
+void hth_arena_reset(struct hth_arena *a);
 /* 16-byte aligned, not cleared; NULL when the limit or memory is exhausted. */
 void *hth_arena_alloc(struct hth_arena *a, size_t bytes);
 /* n * elem_bytes, checked, cleared. */

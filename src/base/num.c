@@ -1,7 +1,7 @@
 /* Numbers from text and half-float conversion in integer arithmetic. The machine's own conversions (F16C, NEON) are
  * used by src/kernels, which is tested against this. */
 #include "base/num.h"
-#include "base/mem.h"
+#include "base/checked.h"
 
 #include <ctype.h>
 #include <locale.h>
@@ -140,8 +140,7 @@ bool hth_parse_bytes(const char *text, uint64_t *out)
 	const char *end = text;
 
 	for (; is_digit(*end); end++)
-		exact = exact && !__builtin_mul_overflow(whole, (uint64_t)10, &whole) &&
-		        !__builtin_add_overflow(whole, (uint64_t)(*end - '0'), &whole);
+		exact = exact && hth_mul_u64(whole, 10, &whole) && hth_add_u64(whole, (uint64_t)(*end - '0'), &whole);
 	if (end == text)
 		return false;
 	bool fraction = *end == '.';
@@ -155,7 +154,7 @@ bool hth_parse_bytes(const char *text, uint64_t *out)
 	if (factor == 0 || !exact)
 		return false;
 	if (!fraction)
-		return !__builtin_mul_overflow(whole, factor, out);
+		return hth_mul_u64(whole, factor, out);
 	if (!decimal_value(text, &v) || v * (double)factor >= 0x1p63)
 		return false;
 	*out = (uint64_t)llround(v * (double)factor);

@@ -137,7 +137,7 @@ enum hth_status hth_err_prefix(struct hth_err *err, const char *fmt, ...)
 	va_list ap;
 
 	if (err == NULL)
-		return HTH_OK;
+		return HTH_ERR_VALUE;
 	va_start(ap, fmt);
 	int wanted = vsnprintf(prefix, sizeof prefix, fmt, ap);
 	va_end(ap);

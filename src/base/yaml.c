@@ -10,6 +10,8 @@
 #include <yaml.h>
 
 #define MAX_DEPTH 64
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
 #define MAX_BYTES ((size_t)16 << 20)
 #define MAX_CHILDREN ((size_t)1 << 20)
 
@@ -114,7 +116,7 @@ static enum hth_status on_open(struct reader *r, enum hth_yaml_kind kind, int li
 	if (wants_key(r))
 		return fail_at(r, line, HTH_ERR_FORMAT, "found a list or map as a key, expected a word");
 	if (r->depth == MAX_DEPTH)
-		return fail_at(r, line, HTH_ERR_LIMIT, "nested too deep, expected at most 64 levels");
+		return fail_at(r, line, HTH_ERR_LIMIT, "nested more than " TEXT(MAX_DEPTH) " deep");
 	r->stack[r->depth++] = (struct frame){.kind = kind, .line = line};
 	return HTH_OK;
 }
