@@ -50,7 +50,7 @@ struct hth_model {
 	struct hth_model_config config;
 	struct hth_weight embed;      /* (V,C) */
 	struct hth_weight final_norm; /* (1,C) */
-	struct hth_weight head;       /* (V,C); tied: the same data as embed */
+	struct hth_weight head;       /* (V,C); tied: a copy of embed as opened, the decoder uses embed itself */
 	struct hth_layer *layers;     /* (L) */
 	float *rope_freq;             /* (rot/2) */
 	struct hth_tokenizer *tokenizer;
@@ -64,7 +64,9 @@ struct hth_model {
 	uint64_t file_bytes, n_params;
 };
 
-/* Opens a GGUF file, checks that every tensor is there with its shape, converts vectors to f32. Reads no big tensor. */
+/* Opens a GGUF file, checks that every tensor is there with its shape and that none is left over, converts vectors to
+ * f32. Reads no big tensor. A file with a vocabulary alone is HTH_ERR_UNAVAILABLE. A template that cannot be parsed
+ * is a warning here and an error of hth_model_chat. */
 HTH_MUST enum hth_status hth_model_open(const char *path, struct hth_model **out, struct hth_err *err);
 /* Binds the model to a device: packs weights where the backend wants to (both: training). Call once. */
 HTH_MUST enum hth_status hth_model_prepare(struct hth_model *m, const struct hth_backend *b, struct hth_device *dev,
@@ -96,7 +98,8 @@ HTH_MUST enum hth_status hth_model_loras(const struct hth_model *m, const struct
 void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names *out);
 
 enum hth_forward { HTH_FORWARD_LOGITS, HTH_FORWARD_LOGP };
-/* The one forward pass. Returns logits (R,V) of the wanted rows, or (1,n_outs) log-probabilities. */
+/* The one forward pass. loras: never NULL, a set without adapters is the base. Batches need at least one out.
+ * Returns logits (R,V) of the wanted rows, or (1,n_outs) log-probabilities. */
 struct hth_tensor hth_decoder_forward(struct hth_exec *x, const struct hth_model *m, const struct hth_lora_set *loras,
                                       const struct hth_batch *b, enum hth_forward what);
 
@@ -108,6 +111,8 @@ struct hth_family {
 	enum hth_status (*config_from_gguf)(const struct hth_gguf *g, struct hth_model_config *c, struct hth_err *err);
 	/* GGUF stores q and k rows permuted for side-by-side rotation pairs. */
 	bool gguf_permuted;
+	bool qkv_bias; /* q, k and v must have biases; elsewhere a bias is bound where the file has one */
+	bool qk_norm;  /* q and k are normed, by vectors (1,D) */
 };
 const struct hth_family *hth_family_find(const char *gguf_arch); /* NULL when unknown */
 

@@ -1,0 +1,125 @@
+/* The forward pass of every decoder here, said once. What differs between families is data: flags of
+ * struct hth_model_config, and weights that are there or not.
+ *
+ *	h = embed(ids)                                        (T,C)
+ *	each layer: h = h + attention(norm(h));  h = h + feed_forward(norm(h))
+ *	head(norm(h)) on the rows whose prediction is wanted  (R,C)
+ *
+ * The last layer computes keys and values of all T rows, since the wanted rows look at them, but everything behind
+ * its attention only for the R wanted rows: for a chat that is one row of a prompt, in training the targets.
+ *
+ * Ops consume their inputs (ops/exec.h); hth_keep stands where a value is used again. Gradients follow from the tape. */
+#include "models/model.h"
+
+/* What every layer of one pass needs. */
+struct pass {
+	struct hth_exec *x;
+	const struct hth_model *m;
+	const struct hth_linear *linears; /* (L*7) */
+	const struct hth_batch *b;
+};
+
+static struct hth_tensor norm(const struct pass *p, struct hth_tensor in, const struct hth_weight *w)
+{
+	const struct hth_model_config *c = &p->m->config;
+	struct hth_norm n = { .kind = c->norm, .eps = c->norm_eps, .offset = c->norm_offset, .w = w };
+
+	/* A norm narrower than its input repeats over the heads. */
+	return hth_op_norm(p->x, in, &n, w->cols);
+}
+
+static struct hth_tensor maybe_norm(const struct pass *p, struct hth_tensor in, const struct hth_weight *w)
+{
+	return w->data != NULL ? norm(p, in, w) : in;
+}
+
+static struct hth_tensor linear(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in, int64_t l,
+                                enum hth_linear_kind k)
+{
+	const struct hth_linear *member = &p->linears[l * HTH_LINEAR_COUNT + k];
+	struct hth_tensor out;
+
+	hth_op_linear(p->x, rows, in, &member, 1, &out);
+	return out;
+}
+
+static struct hth_attention_shape attention_shape(const struct hth_model_config *c, int64_t l)
+{
+	bool whole = c->window_every > 1 && (l + 1) % c->window_every == 0;
+
+	return (struct hth_attention_shape){
+		.n_head = c->n_head,
+		.n_kv = c->n_kv,
+		.head = c->head,
+		.scale = c->attn_scale,
+		.soft_cap = c->attn_soft_cap,
+		.window = whole ? 0 : c->window,
+	};
+}
+
+/* in (T,C) -> (T,H*D), before the output projection. */
+static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int64_t l)
+{
+	const struct hth_model_config *c = &p->m->config;
+	const struct hth_layer *w = &p->m->layers[l];
+	const struct hth_linear *qkv[3];
+	struct hth_tensor out[3]; /* q (T,H*D), k and v (T,K*D) */
+
+	for (int i = 0; i < 3; i++)
+		qkv[i] = &p->linears[l * HTH_LINEAR_COUNT + HTH_Q + i];
+	hth_op_linear(p->x, &p->b->all, in, qkv, 3, out);
+	struct hth_tensor q = maybe_norm(p, out[HTH_Q], &w->q_norm);
+	struct hth_tensor k = maybe_norm(p, out[HTH_K], &w->k_norm);
+	q = hth_op_rope(p->x, &p->b->all, q, p->m->rope_freq, c->head, c->rot, 1.0f);
+	k = hth_op_rope(p->x, &p->b->all, k, p->m->rope_freq, c->head, c->rot, 1.0f);
+	struct hth_attention_shape shape = attention_shape(c, l);
+	return hth_op_attention(p->x, p->b, (int32_t)l, &shape, q, k, out[HTH_V]);
+}
+
+/* in (R,C) -> (R,C) */
+static struct hth_tensor feed_forward(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in,
+                                      int64_t l)
+{
+	const struct hth_linear *gate_up[2] = { &p->linears[l * HTH_LINEAR_COUNT + HTH_GATE],
+		                                &p->linears[l * HTH_LINEAR_COUNT + HTH_UP] };
+	struct hth_tensor out[2]; /* (R,F) */
+
+	hth_op_linear(p->x, rows, in, gate_up, 2, out);
+	return linear(p, rows, hth_op_gated(p->x, p->m->config.act, out[0], out[1]), l, HTH_DOWN);
+}
+
+/* h (T,C) -> (R,C) in the last layer, else (T,C). */
+static struct hth_tensor layer(const struct pass *p, struct hth_tensor h, int64_t l)
+{
+	const struct hth_model_config *c = &p->m->config;
+	const struct hth_layer *w = &p->m->layers[l];
+	const struct hth_rowset *rows = l + 1 == c->n_layers ? &p->b->wanted : &p->b->all;
+
+	struct hth_tensor y = attend(p, maybe_norm(p, hth_keep(p->x, h), &w->attn_norm), l);
+	if (rows->n != p->b->n_tokens) {
+		y = hth_op_gather(p->x, y, rows);
+		h = hth_op_gather(p->x, h, rows);
+	}
+	y = maybe_norm(p, linear(p, rows, y, l, HTH_O), &w->attn_post_norm);
+	h = hth_op_add(p->x, h, y, c->residual_scale);
+
+	y = feed_forward(p, rows, maybe_norm(p, hth_keep(p->x, h), &w->ffn_norm), l);
+	y = maybe_norm(p, y, &w->ffn_post_norm);
+	return hth_op_add(p->x, h, y, c->residual_scale);
+}
+
+struct hth_tensor hth_decoder_forward(struct hth_exec *x, const struct hth_model *m, const struct hth_lora_set *loras,
+                                      const struct hth_batch *b, enum hth_forward what)
+{
+	const struct hth_model_config *c = &m->config;
+	const struct pass p = { .x = x, .m = m, .linears = loras->linears, .b = b };
+	/* Of a tied pair the embedding is the one that is prepared and trained. */
+	const struct hth_head head = { .w = c->tied ? &m->embed : &m->head, .scale = c->logit_scale,
+		                       .soft_cap = c->logit_soft_cap };
+
+	struct hth_tensor h = hth_op_embed(x, b, &m->embed, c->embed_scale); /* (T,C) */
+	for (int64_t l = 0; l < c->n_layers; l++)
+		h = layer(&p, h, l);
+	h = norm(&p, h, &m->final_norm); /* (R,C) */
+	return what == HTH_FORWARD_LOGITS ? hth_op_logits(x, h, &head) : hth_op_logp(x, b, h, &head);
+}

@@ -1,0 +1,30 @@
+/* What the files of this folder share: names of tensors, binding, rotation frequencies. */
+#ifndef HTH_MODELS_MODEL_INT_H
+#define HTH_MODELS_MODEL_INT_H
+
+#include "models/model.h"
+
+/* Vectors of a layer, in file order. */
+enum hth_vector_kind {
+	HTH_ATTN_NORM, HTH_ATTN_POST_NORM, HTH_FFN_NORM, HTH_FFN_POST_NORM, HTH_Q_NORM, HTH_K_NORM, HTH_VECTOR_COUNT
+};
+struct hth_weight *hth_layer_vector(struct hth_layer *layer, enum hth_vector_kind k);
+
+/* "blk.3.attn_q" / "model.layers.3.self_attn.q_proj", without ".weight" or ".bias". */
+void hth_linear_names(enum hth_linear_kind k, int64_t layer, char gguf[64], char hf[80]);
+void hth_vector_names(const struct hth_model_config *c, enum hth_vector_kind k, int64_t layer, char gguf[64],
+                      char hf[80]);
+/* Splits "model.layers.3.self_attn.q_proj"; false for any other text and for layers outside 0..n_layers-1. */
+bool hth_module_parse(const char *module, int64_t n_layers, int64_t *layer, enum hth_linear_kind *k);
+
+/* Rows and columns of a linear under a config. */
+void hth_linear_shape(const struct hth_model_config *c, enum hth_linear_kind k, int64_t *rows, int64_t *cols);
+
+/* Fills embed, layers, final_norm and head of m from m->gguf; m->config is checked already. Every tensor of the file
+ * must find its place: one that nobody asked for would be silently ignored otherwise. */
+HTH_MUST enum hth_status hth_model_bind(struct hth_model *m, struct hth_err *err);
+
+/* freq (rot/2): radians a position. factors (rot/2) divide them (rope_freqs.weight), or NULL. */
+void hth_rope_frequencies(const struct hth_model_config *c, const float *factors, float *freq);
+
+#endif
