@@ -71,6 +71,9 @@ struct hth_backend {
 	                             struct hth_err *err);
 	void (*state_free)(struct hth_device *dev, struct hth_state *s); /* NULL is fine */
 	const char *(*describe)(const struct hth_device *dev); /* "cpu avx512, 8 threads, f32" */
+	/* What costs on this very device depend on: threads and kernels as it has them. A plan for an execution on dev
+	 * must use it, or its scratch may not suffice. NULL: hth_machine_threads() and the best kernels. */
+	void (*machine)(const struct hth_device *dev, struct hth_machine *out);
 	struct hth_slot slot[HTH_OP_COUNT];
 };
 
