@@ -30,6 +30,7 @@ HTH_MUST enum hth_status hth_file_open_regular(const char *path, int *fd, size_t
 /* An atomic writer. Between open and commit the target is untouched. */
 struct hth_writer {
 	FILE *out;       /* buffered; write through hth_writer_write or stdio, errors are found at commit */
+	char *buffer;    /* of out; owned */
 	char *path;      /* target; owned */
 	char *temp_path; /* owned */
 	uint64_t bytes;  /* written through hth_writer_write */

@@ -68,8 +68,11 @@ enum hth_status hth_writer_open(struct hth_writer *w, const char *path, struct h
 	if (status != HTH_OK)
 		return status;
 	w->path = hth_strdup(path);
-	if (w->path == NULL)
-		return hth_fail_memory(err, "a file's name", strlen(path) + 1);
+	w->buffer = hth_alloc(OUT_BUFFER_BYTES);
+	if (w->path == NULL || w->buffer == NULL) {
+		hth_writer_abort(w);
+		return hth_fail_memory(err, "a file's buffer", OUT_BUFFER_BYTES);
+	}
 	status = open_temp(w, &fd, err);
 	if (status != HTH_OK)
 		goto done;
@@ -79,7 +82,8 @@ enum hth_status hth_writer_open(struct hth_writer *w, const char *path, struct h
 		close(fd);
 		goto done;
 	}
-	setvbuf(w->out, NULL, _IOFBF, OUT_BUFFER_BYTES);
+	/* Our own buffer: the C library's are small, and glibc ignores a size without one. */
+	setvbuf(w->out, w->buffer, _IOFBF, OUT_BUFFER_BYTES);
 done:
 	if (status != HTH_OK)
 		hth_writer_abort(w);
@@ -191,6 +195,7 @@ void hth_writer_abort(struct hth_writer *w)
 		fclose(w->out);
 	if (w->temp_path != NULL)
 		unlink(w->temp_path);
+	hth_free(w->buffer);
 	hth_free(w->temp_path);
 	hth_free(w->path);
 	memset(w, 0, sizeof *w);
