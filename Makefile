@@ -25,6 +25,8 @@ PKGS    := jansson yaml-0.1 libpcre2-8 libutf8proc libmicrohttpd libcurl libedit
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 VERSION := $(shell cat VERSION)
+# A number of jobs without nproc, which a Mac lacks.
+JOBS    ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wmissing-prototypes -Wstrict-prototypes
 ifneq ($(WERROR)$(CI),)
@@ -80,14 +82,64 @@ $(BUILD)/tests/$(1)/%: tests/$(1)/%.c $(call libs_for,$(1)) tests/support.h
 endef
 $(foreach l,$(LAYERS),$(eval $(call test_rule,$(l))))
 
+SCRIPTS   := $(sort $(wildcard tests/e2e/*.sh)) $(wildcard tests/kernels/*.sh)
+MODEL     := models/SmolLM2-135M-Instruct.Q4_1.gguf
+
 tests: $(TESTS) $(BUILD)/hearth
+
+# Everything that needs no GPU and no big download.
+test: deps
+	@$(MAKE) -j$(JOBS) BUILD=$(BUILD) tests
+	@sh tests/run.sh $(BUILD) $(TESTS) $(SCRIPTS)
+
 # One folder's tests while working on it: make test-text
 test-%:
 	@$(MAKE) $(filter $(BUILD)/tests/$*/%,$(TESTS)) && sh tests/run.sh $(BUILD) $(filter $(BUILD)/tests/$*/%,$(TESTS))
 
+# + sanitizers, fuzz seconds, the other compiler, the layers, the real model end to end.
+check: deps-check layers style
+	@$(MAKE) -j$(JOBS) BUILD=$(BUILD) tests
+	@sh tests/run.sh $(BUILD) $(TESTS) $(SCRIPTS)
+	@if command -v clang >/dev/null 2>&1; then $(MAKE) -j$(JOBS) CC=clang BUILD=$(BUILD)-clang OPT=-O1 WERROR=1 tests; \
+	 else echo "skipped: clang is not here"; fi
+	@$(MAKE) -j$(JOBS) BUILD=$(BUILD)-san OPT="-O1 -g" SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" tests
+	@HTH_FIXTURE_EVERY=10 sh tests/run.sh $(BUILD)-san $(TESTS:$(BUILD)/%=$(BUILD)-san/%)
+	@sh tests/fuzz/run.sh $(BUILD) 10
+	@sh tools/get_model.sh models && HTH_SMOLLM2=$(MODEL) sh tests/run.sh $(BUILD) $(wildcard tests/real/*.sh) $(filter %/test_smollm2,$(TESTS))
+
+interop: $(BUILD)/hearth
+	@sh tests/interop/run.sh $(BUILD)
+
+bench: $(BUILD)/hearth
+	@sh bench/run.sh $(BUILD)
+
+demo: deps
+	@$(MAKE) -j$(JOBS) BUILD=$(BUILD) all
+	@sh tools/demo.sh $(BUILD)
+
+deps:
+	@sh tools/deps.sh build
+deps-check:
+	@sh tools/deps.sh check
+
+layers:
+	@sh tools/layers.sh "$(LAYERS)"
+style:
+	@sh tools/checkstyle.sh
+size:
+	@for l in $(LAYERS); do printf '%-10s %6d\n' $$l $$(cat src/$$l/*.[ch] src/$$l/*/*.[ch] 2>/dev/null | wc -l); done
+
+install: $(BUILD)/hearth
+	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	install -m 755 $(BUILD)/hearth $(DESTDIR)$(PREFIX)/bin/hearth
+	$(BUILD)/hearth completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hearth
+	$(BUILD)/hearth completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hearth
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/hearth $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hearth $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hearth
+
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) $(BUILD)-san $(BUILD)-clang
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests clean
+.PHONY: all tests test check interop bench demo deps deps-check layers style size install uninstall clean
 .SECONDARY:

@@ -94,6 +94,8 @@ void hth_lora_set_clear(struct hth_lora_set *s);
  * Modules that the model lacks or whose shapes differ are HTH_ERR_SHAPE by name. */
 HTH_MUST enum hth_status hth_model_loras(const struct hth_model *m, const struct hth_adapter *a, struct hth_arena *arena,
                                          struct hth_lora ***out, struct hth_err *err);
+/* Which linear a GGUF tensor is: layer * HTH_LINEAR_COUNT + kind for "blk.3.attn_q.weight", -1 for any other. */
+int hth_model_linear_of_gguf(const struct hth_model *m, struct hth_gguf_str tensor);
 /* Names of this model's modules in GGUF, for adapter files. */
 void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names *out);
 

@@ -148,6 +148,24 @@ static int64_t adapter_permuted(const void *ctx, const char *module)
 	return k == HTH_Q || k == HTH_K ? m->config.head : 0;
 }
 
+int hth_model_linear_of_gguf(const struct hth_model *m, struct hth_gguf_str tensor)
+{
+	static const char suffix[] = ".weight";
+	size_t tail = sizeof suffix - 1;
+	int64_t layer;
+	enum hth_linear_kind k;
+	char stem[64];
+
+	if (tensor.bytes <= tail || tensor.bytes - tail >= sizeof stem ||
+	    memcmp(tensor.data + tensor.bytes - tail, suffix, tail) != 0)
+		return -1;
+	memcpy(stem, tensor.data, tensor.bytes - tail);
+	stem[tensor.bytes - tail] = '\0';
+	if (!parse_name(stem, "blk.", true, m->config.n_layers, &layer, &k))
+		return -1;
+	return (int)(layer * HTH_LINEAR_COUNT + k);
+}
+
 void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names *out)
 {
 	*out = (struct hth_adapter_names){

@@ -28,6 +28,15 @@ static inline int64_t hth_weight_stored_row(const struct hth_weight *w, int64_t 
 	return h * d + 2 * (j % (d / 2)) + j / (d / 2);
 }
 
+/* The other way: which logical row stands at row p of the file. */
+static inline int64_t hth_weight_logical_row(const struct hth_weight *w, int64_t p)
+{
+	if (w->head_rows == 0)
+		return p;
+	int64_t d = w->head_rows, h = p / d, j = p % d;
+	return h * d + (j % 2) * (d / 2) + j / 2;
+}
+
 static inline const uint8_t *hth_weight_row(const struct hth_weight *w, int64_t n)
 {
 	return w->data + (uint64_t)hth_weight_stored_row(w, n) * w->row_bytes;

@@ -49,6 +49,8 @@ struct hth_train_config {
 	bool resume;                   /* continue from the newest valid checkpoint of output_dir */
 	bool overwrite;                /* an existing run folder may be replaced */
 	int64_t sample_rows;           /* validation rows answered before and after, for the report: 3 */
+	int64_t evals_per_epoch;       /* where eval_every is 0: validations an epoch; 0: one */
+	int64_t saves_per_epoch;       /* where save_every is 0: checkpoints an epoch; 0: one */
 };
 
 void hth_train_config_init(struct hth_train_config *c); /* the defaults above */
