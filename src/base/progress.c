@@ -101,7 +101,7 @@ void hth_progress_line(const struct hth_progress *p, int columns, double eta_s, 
 	if (p->total > 0) {
 		double part = p->done >= p->total ? 1 : (double)p->done / (double)p->total;
 		/* The bar takes what label, percent and note leave. */
-		int room = columns - columns_of(p->label) - columns_of(tail) - 10;
+		int room = columns - columns_of(p->label) - columns_of(tail) - 9;
 		if (room > BAR_COLUMNS_MAX)
 			room = BAR_COLUMNS_MAX;
 		if (room >= BAR_COLUMNS_MIN)
