@@ -1,0 +1,132 @@
+/* The reference backend: the definition of every op in plain loops, for readers and tests. Read an op's file here
+ * first, then its fast version in backend/cpu. */
+#include "backend/ref/ref_int.h"
+#include "base/checked.h"
+#include "base/mem.h"
+
+extern const struct hth_backend hth_backend_ref;
+
+struct ref_device {
+	const struct hth_backend *backend;
+};
+
+static enum hth_status ref_open(const struct hth_device_config *cfg, struct hth_device **out, struct hth_err *err)
+{
+	*out = NULL;
+	if (cfg->compute == HTH_COMPUTE_BF16)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "backend ref: computes in f32 only");
+	struct ref_device *dev = hth_calloc(1, sizeof *dev);
+	if (dev == NULL)
+		return hth_fail_memory(err, "a device", sizeof *dev);
+	dev->backend = &hth_backend_ref;
+	*out = (struct hth_device *)dev;
+	return HTH_OK;
+}
+
+static void ref_close(struct hth_device *dev)
+{
+	hth_free(dev);
+}
+
+static uint64_t ref_prepare_bytes(const struct hth_machine *m, const struct hth_weight *w, bool both)
+{
+	(void)m, (void)w, (void)both;
+	return 0;
+}
+
+static enum hth_status ref_prepare(struct hth_device *dev, struct hth_weight *w, bool both, struct hth_err *err)
+{
+	(void)dev, (void)both, (void)err;
+	w->prepared = NULL;
+	return HTH_OK;
+}
+
+static void ref_unprepare(struct hth_device *dev, struct hth_weight *w)
+{
+	(void)dev;
+	w->prepared = NULL;
+}
+
+/* Bytes of K and V together; UINT64_MAX when they pass 64 bits or a size is negative. */
+static uint64_t ref_state_bytes(const struct hth_state_shape *s)
+{
+	uint64_t n = 2 * sizeof(float);
+
+	if (s->n_layers < 0 || s->n_kv < 0 || s->head < 0 || s->capacity < 0 ||
+	    !hth_mul_u64(n, (uint64_t)s->n_layers, &n) || !hth_mul_u64(n, (uint64_t)s->n_kv, &n) ||
+	    !hth_mul_u64(n, (uint64_t)s->head, &n) || !hth_mul_u64(n, (uint64_t)s->capacity, &n))
+		return UINT64_MAX;
+	return n;
+}
+
+static enum hth_status ref_state_new(struct hth_device *dev, const struct hth_state_shape *s, struct hth_state **out,
+                                     struct hth_err *err)
+{
+	uint64_t bytes = ref_state_bytes(s);
+	struct ref_state *state = NULL;
+
+	(void)dev;
+	*out = NULL;
+	if (bytes <= SIZE_MAX / 2)
+		state = hth_calloc(1, sizeof *state);
+	if (state != NULL)
+		state->k = hth_calloc((size_t)(bytes / sizeof(float)), sizeof(float));
+	if (state == NULL || state->k == NULL) {
+		hth_free(state);
+		return hth_fail_memory(err, "a state's keys and values", bytes > SIZE_MAX ? SIZE_MAX : (size_t)bytes);
+	}
+	state->shape = *s;
+	state->v = state->k + bytes / sizeof(float) / 2;
+	*out = (struct hth_state *)state;
+	return HTH_OK;
+}
+
+static void ref_state_free(struct hth_device *dev, struct hth_state *s)
+{
+	struct ref_state *state = (struct ref_state *)s;
+
+	(void)dev;
+	if (state != NULL)
+		hth_free(state->k);
+	hth_free(state);
+}
+
+static const char *ref_describe(const struct hth_device *dev)
+{
+	(void)dev;
+	return "ref, 1 thread, f32";
+}
+
+void ref_unpack_row(const struct hth_weight *w, int64_t n, float *out)
+{
+	hth_quant_format(w->quant)->unpack(hth_weight_row(w, n), out, w->cols);
+}
+
+float *ref_grad_row(const struct hth_weight *w, int64_t n)
+{
+	return w->param->grad + hth_weight_stored_row(w, n) * w->cols;
+}
+
+bool ref_is_trained(const struct hth_weight *w)
+{
+	return w != NULL && w->param != NULL && w->param->grad != NULL;
+}
+
+const struct hth_backend hth_backend_ref = {
+	.name = "ref",
+	.host_memory = true,
+	.open = ref_open,
+	.close = ref_close,
+	.prepare_bytes = ref_prepare_bytes,
+	.prepare = ref_prepare,
+	.unprepare = ref_unprepare,
+	.state_bytes = ref_state_bytes,
+	.state_new = ref_state_new,
+	.state_free = ref_state_free,
+	.describe = ref_describe,
+	.slot = {
+#define HTH_OP(name) [HTH_OP_##name] = {ref_##name##_cost, ref_##name},
+#include "backend/oplist.h"
+#undef HTH_OP
+	},
+};
