@@ -34,8 +34,9 @@ void hth_arena_clear(struct hth_arena *a)
 
 static struct hth_arena_chunk *add_chunk(struct hth_arena *a, size_t bytes)
 {
-	size_t cap = a->chunks == NULL ? FIRST_CHUNK_BYTES : a->chunks->cap >= LAST_CHUNK_BYTES / 2 ? LAST_CHUNK_BYTES
-	                                                                                             : a->chunks->cap * 2;
+	size_t cap = a->chunks == NULL                        ? FIRST_CHUNK_BYTES
+		     : a->chunks->cap >= LAST_CHUNK_BYTES / 2 ? LAST_CHUNK_BYTES
+							      : a->chunks->cap * 2;
 	size_t total;
 
 	if (cap > a->max_bytes - a->used_bytes)

@@ -33,7 +33,7 @@ enum hth_status hth_file_open_regular(const char *path, int *fd, size_t *bytes, 
 	} while (*fd < 0 && errno == EINTR);
 	if (*fd < 0)
 		return hth_fail_errno(err, errno == ENOENT || errno == ENOTDIR ? HTH_ERR_NOTFOUND : HTH_ERR_IO,
-		                      "%s: cannot open", path);
+				      "%s: cannot open", path);
 	if (fstat(*fd, &st) != 0)
 		status = hth_fail_errno(err, HTH_ERR_IO, "%s: cannot stat", path);
 	else if (!S_ISREG(st.st_mode))
@@ -68,7 +68,7 @@ enum hth_status hth_map_open(struct hth_map *m, const char *path, struct hth_err
 		void *data = mmap(NULL, m->bytes, PROT_READ, MAP_SHARED, fd, 0);
 		if (data == MAP_FAILED)
 			status = hth_fail_errno(err, errno == ENOMEM ? HTH_ERR_MEMORY : HTH_ERR_IO,
-			                        "%s: cannot map %zu bytes", path, m->bytes);
+						"%s: cannot map %zu bytes", path, m->bytes);
 		else
 			m->data = data;
 	}
@@ -105,7 +105,7 @@ static ssize_t read_some(int fd, char *data, size_t bytes)
 
 /* Reads to the end. The size that stat told is only a first guess: files under /proc say 0, others grow. */
 static enum hth_status read_all(int fd, const char *path, size_t guess, size_t max_bytes, char **out, size_t *bytes,
-                                struct hth_err *err)
+				struct hth_err *err)
 {
 	size_t cap = guess < max_bytes ? guess : max_bytes, n = 0;
 	char *data = hth_alloc(cap + 1);
@@ -115,7 +115,8 @@ static enum hth_status read_all(int fd, const char *path, size_t guess, size_t m
 	for (;;) {
 		ssize_t got = read_some(fd, data + n, cap + 1 - n); /* the byte past cap shows that there is more */
 		if (got < 0) {
-			enum hth_status status = hth_fail_errno(err, HTH_ERR_IO, "%s: read failed at byte %zu", path, n);
+			enum hth_status status =
+				hth_fail_errno(err, HTH_ERR_IO, "%s: read failed at byte %zu", path, n);
 			hth_free(data);
 			return status;
 		}
@@ -127,7 +128,7 @@ static enum hth_status read_all(int fd, const char *path, size_t guess, size_t m
 		if (n > max_bytes) {
 			hth_free(data);
 			return hth_fail(err, HTH_ERR_LIMIT, "%s: larger than %zu bytes, the most allowed here", path,
-			                max_bytes);
+					max_bytes);
 		}
 		cap = cap < 2048 ? 4096 : cap * 2;
 		if (cap > max_bytes)
@@ -158,8 +159,8 @@ enum hth_status hth_file_read(const char *path, size_t max_bytes, char **data, s
 	if (status != HTH_OK)
 		return status;
 	if (size > max_bytes)
-		status = hth_fail(err, HTH_ERR_LIMIT, "%s: %zu bytes, larger than %zu, the most allowed here", path, size,
-		                  max_bytes);
+		status = hth_fail(err, HTH_ERR_LIMIT, "%s: %zu bytes, larger than %zu, the most allowed here", path,
+				  size, max_bytes);
 	else
 		status = read_all(fd, path, size, max_bytes, data, bytes, err);
 	close(fd);

@@ -22,7 +22,8 @@ HTH_MUST enum hth_status hth_map_open(struct hth_map *m, const char *path, struc
 void hth_map_close(struct hth_map *m); /* safe on a zeroed struct, and twice */
 
 /* Reads a whole regular file of at most max_bytes; *data is NUL-terminated, caller frees with hth_free. */
-HTH_MUST enum hth_status hth_file_read(const char *path, size_t max_bytes, char **data, size_t *bytes, struct hth_err *err);
+HTH_MUST enum hth_status hth_file_read(const char *path, size_t max_bytes, char **data, size_t *bytes,
+                                       struct hth_err *err);
 
 /* Opens a regular file for reading without ever blocking; *bytes (may be NULL) is its size now. Caller closes *fd. */
 HTH_MUST enum hth_status hth_file_open_regular(const char *path, int *fd, size_t *bytes, struct hth_err *err);

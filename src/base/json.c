@@ -21,7 +21,7 @@ struct scan {
 };
 
 static enum hth_status fail_at(const struct scan *s, size_t at, enum hth_status status, const char *what,
-                               struct hth_err *err)
+			       struct hth_err *err)
 {
 	size_t line = 1, start = 0;
 
@@ -89,7 +89,8 @@ static enum hth_status scan_text(struct scan *s, struct hth_err *err)
 		case '[':
 		case '{':
 			if (++depth > HTH_JSON_MAX_DEPTH)
-				return fail_at(s, at, HTH_ERR_LIMIT, "nested more than " TEXT(HTH_JSON_MAX_DEPTH) " deep", err);
+				return fail_at(s, at, HTH_ERR_LIMIT,
+					       "nested more than " TEXT(HTH_JSON_MAX_DEPTH) " deep", err);
 			break;
 		case ']':
 		case '}':
@@ -99,8 +100,10 @@ static enum hth_status scan_text(struct scan *s, struct hth_err *err)
 		case 'I':
 			if ((left >= 3 && memcmp(t + at, "NaN", 3) == 0) ||
 			    (left >= 8 && memcmp(t + at, "Infinity", 8) == 0))
-				return fail_at(s, at, HTH_ERR_FORMAT,
-				               "found NaN or Infinity, which JSON does not have; expected a number or null", err);
+				return fail_at(
+					s, at, HTH_ERR_FORMAT,
+					"found NaN or Infinity, which JSON does not have; expected a number or null",
+					err);
 			break;
 		default:
 			end = skip_number(t, s->bytes, at);
@@ -149,7 +152,7 @@ static char *copy_with_reals(const struct scan *s, size_t *bytes)
 }
 
 static enum hth_status parse_checked(const struct scan *s, const char *text, size_t bytes, int flags, json_t **out,
-                                     struct hth_err *err)
+				     struct hth_err *err)
 {
 	json_error_t why;
 	size_t decode = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
@@ -157,17 +160,19 @@ static enum hth_status parse_checked(const struct scan *s, const char *text, siz
 	if (flags & HTH_JSON_ALLOW_SCALAR)
 		decode |= JSON_DECODE_ANY;
 	if (!hth_json_load(text, bytes, decode, out, &why))
-		return hth_fail(err, HTH_ERR_MEMORY, "%s: out of memory while reading %zu bytes of JSON", s->where, bytes);
+		return hth_fail(err, HTH_ERR_MEMORY, "%s: out of memory while reading %zu bytes of JSON", s->where,
+				bytes);
 	if (*out == NULL) {
 		if (why.line < 1)
 			return hth_fail(err, HTH_ERR_FORMAT, "%s: %s", s->where, why.text);
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: line %d column %d: %s", s->where, why.line, why.column, why.text);
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: line %d column %d: %s", s->where, why.line, why.column,
+				why.text);
 	}
 	return HTH_OK;
 }
 
 enum hth_status hth_json_parse(const char *text, size_t bytes, int flags, const char *where, json_t **out,
-                               struct hth_err *err)
+			       struct hth_err *err)
 {
 	struct scan s = {.text = text, .bytes = bytes, .where = where};
 
@@ -230,7 +235,7 @@ static const char *found(const json_t *v, char out[64])
 }
 
 enum hth_status hth_json_int(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t def, int64_t *out,
-                             const char *where, struct hth_err *err)
+			     const char *where, struct hth_err *err)
 {
 	const json_t *v = json_object_get(obj, key);
 	char seen[64];
@@ -239,14 +244,14 @@ enum hth_status hth_json_int(const json_t *obj, const char *key, int64_t min, in
 	if (v == NULL || json_is_null(v))
 		return HTH_OK;
 	if (!json_is_integer(v) || json_integer_value(v) < min || json_integer_value(v) > max)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": found %s, expected an integer in %lld..%lld", where, key,
-		                found(v, seen), (long long)min, (long long)max);
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": found %s, expected an integer in %lld..%lld", where,
+				key, found(v, seen), (long long)min, (long long)max);
 	*out = json_integer_value(v);
 	return HTH_OK;
 }
 
 enum hth_status hth_json_real(const json_t *obj, const char *key, double min, double max, double def, double *out,
-                              const char *where, struct hth_err *err)
+			      const char *where, struct hth_err *err)
 {
 	const json_t *v = json_object_get(obj, key);
 	char seen[64];
@@ -256,13 +261,13 @@ enum hth_status hth_json_real(const json_t *obj, const char *key, double min, do
 		return HTH_OK;
 	if (!json_is_number(v) || json_number_value(v) < min || json_number_value(v) > max)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": found %s, expected a number in %g..%g", where, key,
-		                found(v, seen), min, max);
+				found(v, seen), min, max);
 	*out = json_number_value(v);
 	return HTH_OK;
 }
 
 enum hth_status hth_json_bool(const json_t *obj, const char *key, bool def, bool *out, const char *where,
-                              struct hth_err *err)
+			      struct hth_err *err)
 {
 	const json_t *v = json_object_get(obj, key);
 	char seen[64];
@@ -272,13 +277,13 @@ enum hth_status hth_json_bool(const json_t *obj, const char *key, bool def, bool
 		return HTH_OK;
 	if (!json_is_boolean(v))
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": found %s, expected true or false", where, key,
-		                found(v, seen));
+				found(v, seen));
 	*out = json_is_true(v);
 	return HTH_OK;
 }
 
 enum hth_status hth_json_str(const json_t *obj, const char *key, const char *def, const char **out, const char *where,
-                             struct hth_err *err)
+			     struct hth_err *err)
 {
 	const json_t *v = json_object_get(obj, key);
 	char seen[64];
@@ -287,7 +292,8 @@ enum hth_status hth_json_str(const json_t *obj, const char *key, const char *def
 	if (v == NULL || json_is_null(v))
 		return HTH_OK;
 	if (!json_is_string(v))
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": found %s, expected a string", where, key, found(v, seen));
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": found %s, expected a string", where, key,
+				found(v, seen));
 	if (strlen(json_string_value(v)) != json_string_length(v))
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": found a string that holds \\u0000", where, key);
 	*out = json_string_value(v);

@@ -21,7 +21,8 @@ enum hth_json_flags {
 HTH_MUST enum hth_status hth_json_parse(const char *text, size_t bytes, int flags, const char *where, json_t **out,
                                         struct hth_err *err);
 /* A whole file of at most max_bytes. */
-HTH_MUST enum hth_status hth_json_read(const char *path, size_t max_bytes, int flags, json_t **out, struct hth_err *err);
+HTH_MUST enum hth_status hth_json_read(const char *path, size_t max_bytes, int flags, json_t **out,
+                                       struct hth_err *err);
 
 /* Typed getters on an object. A missing key or null gives the default; a wrong type or a value out of range is
  * HTH_ERR_FORMAT: `where: "key": found a string, expected an integer in 1..4096`. */

@@ -14,7 +14,9 @@ extern struct hth_progress *hth_log_bar;
 /* Called under the lock: wipe the bar's line, draw it again. */
 void hth_progress_wipe(void);
 void hth_progress_draw(struct hth_progress *p);
-/* One line of the bar in at most `columns` columns (UTF-8, no control bytes); eta < 0: the duration `spent_s` instead. */
-void hth_progress_line(const struct hth_progress *p, int columns, double eta_s, double spent_s, char *out, size_t out_bytes);
+/* One line of the bar in at most `columns` columns (UTF-8, no control bytes); eta < 0: the duration `spent_s` instead.
+ */
+void hth_progress_line(const struct hth_progress *p, int columns, double eta_s, double spent_s, char *out,
+		       size_t out_bytes);
 
 #endif

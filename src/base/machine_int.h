@@ -10,7 +10,8 @@ uint64_t hth_mem_peak(uint64_t now);
 /* What the control groups of this process allow; UINT64_MAX and 0 cpus mean no limit. */
 struct hth_cgroup {
 	uint64_t memory_bytes;      /* the lowest limit on the way to the root */
-	uint64_t memory_free_bytes; /* what is left below the tightest of them, page cache that can be dropped included */
+	uint64_t memory_free_bytes; /* what is left below the tightest of them, page cache that can be dropped included
+				     */
 	double cpus;                /* quota / period */
 };
 

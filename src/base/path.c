@@ -132,7 +132,8 @@ enum hth_status hth_dir_list(const char *path, char ***names, size_t *n, struct 
 	*n = 0;
 	DIR *dir = opendir(path);
 	if (dir == NULL)
-		return hth_fail_errno(err, errno == ENOENT ? HTH_ERR_NOTFOUND : HTH_ERR_IO, "%s: cannot list folder", path);
+		return hth_fail_errno(err, errno == ENOENT ? HTH_ERR_NOTFOUND : HTH_ERR_IO, "%s: cannot list folder",
+				      path);
 	while (status == HTH_OK) {
 		errno = 0;
 		const struct dirent *entry = readdir(dir);
@@ -176,7 +177,8 @@ static enum hth_status remove_at_depth(const char *path, int depth, struct hth_e
 		return status;
 	for (size_t i = 0; status == HTH_OK && i < n; i++) {
 		char *child = hth_path_join(path, names[i]);
-		status = child == NULL ? hth_fail_memory(err, "a name", strlen(path)) : remove_at_depth(child, depth + 1, err);
+		status = child == NULL ? hth_fail_memory(err, "a name", strlen(path))
+				       : remove_at_depth(child, depth + 1, err);
 		hth_free(child);
 	}
 	hth_names_free(names, n);

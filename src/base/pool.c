@@ -194,7 +194,8 @@ enum hth_status hth_pool_new(int threads, struct hth_pool **out, struct hth_err 
 {
 	*out = NULL;
 	if (threads < 0 || threads > MAX_THREADS)
-		return hth_fail(err, HTH_ERR_USAGE, "threads: found %d, expected 0 (all) or 1..%d", threads, MAX_THREADS);
+		return hth_fail(err, HTH_ERR_USAGE, "threads: found %d, expected 0 (all) or 1..%d", threads,
+				MAX_THREADS);
 	if (threads == 0)
 		threads = hth_machine_threads();
 	if (threads > MAX_THREADS)
@@ -214,8 +215,8 @@ enum hth_status hth_pool_new(int threads, struct hth_pool **out, struct hth_err 
 	if (rc != 0) {
 		int started = pool->started;
 		hth_pool_free(pool);
-		return hth_fail(err, HTH_ERR_IO, "cannot start thread %d of %d (error %d); try fewer threads", started + 2,
-		                threads, rc);
+		return hth_fail(err, HTH_ERR_IO, "cannot start thread %d of %d (error %d); try fewer threads",
+				started + 2, threads, rc);
 	}
 	*out = pool;
 	return HTH_OK;

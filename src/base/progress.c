@@ -80,7 +80,8 @@ static void put_bar(char *out, int columns, double part)
 	*out = '\0';
 }
 
-void hth_progress_line(const struct hth_progress *p, int columns, double eta_s, double spent_s, char *out, size_t out_bytes)
+void hth_progress_line(const struct hth_progress *p, int columns, double eta_s, double spent_s, char *out,
+		       size_t out_bytes)
 {
 	char tail[320], time[32], done[32], total[32], bar[BAR_COLUMNS_MAX + 3] = "", percent[16] = "";
 	const char *note = p->note;
@@ -89,7 +90,7 @@ void hth_progress_line(const struct hth_progress *p, int columns, double eta_s, 
 	if (note[0] == '\0') {
 		if (p->total > 0)
 			snprintf(counts, sizeof counts, "%s/%s", hth_format_count(done, p->done),
-			         hth_format_count(total, p->total));
+				 hth_format_count(total, p->total));
 		else
 			snprintf(counts, sizeof counts, "%s", hth_format_count(done, p->done));
 		note = counts;

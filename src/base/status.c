@@ -104,7 +104,7 @@ static inline const char *strerror_gnu(const char *text, const char *buf)
 	return text;
 }
 
-#define strerror_text(rc, buf) _Generic((rc), int: strerror_xsi, char *: strerror_gnu)((rc), (buf))
+#define strerror_text(rc, buf) _Generic((rc), int : strerror_xsi, char * : strerror_gnu)((rc), (buf))
 
 enum hth_status hth_fail_errno(struct hth_err *err, enum hth_status status, const char *fmt, ...)
 {

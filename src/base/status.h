@@ -43,8 +43,8 @@ enum hth_status hth_fail(struct hth_err *err, enum hth_status status, const char
 /* The same with ": " and strerror(errno) appended; errno is read first. */
 enum hth_status hth_fail_errno(struct hth_err *err, enum hth_status status, const char *fmt, ...) HTH_PRINTF(3, 4);
 
-/* Puts context in front of the text that err holds: "prefix: text". Returns err->status. Where err may be NULL keep the
- * status of the failed call instead: it is not known here, and HTH_ERR_VALUE is returned so that a failure stays one. */
+/* Puts context in front of the text that err holds: "prefix: text". Returns err->status. Where err may be NULL keep
+ * the status of the failed call instead: it is not known here, and HTH_ERR_VALUE is returned so that a failure stays one. */
 enum hth_status hth_err_prefix(struct hth_err *err, const char *fmt, ...) HTH_PRINTF(2, 3);
 
 /* "out of memory: WHAT (N bytes)". */

@@ -22,7 +22,8 @@ static enum hth_status refuse_other_kinds(const char *path, struct hth_err *err)
 	case HTH_PATH_DIR:
 		return hth_fail(err, HTH_ERR_EXISTS, "%s: is a folder, cannot write a file there", path);
 	case HTH_PATH_OTHER:
-		return hth_fail(err, HTH_ERR_EXISTS, "%s: is a device or FIFO, expected a regular file or nothing", path);
+		return hth_fail(err, HTH_ERR_EXISTS, "%s: is a device or FIFO, expected a regular file or nothing",
+				path);
 	default:
 		return HTH_OK;
 	}
@@ -41,7 +42,7 @@ static enum hth_status open_temp(struct hth_writer *w, int *fd, struct hth_err *
 		return hth_fail_memory(err, "a temporary name", temp_bytes);
 	for (int i = 0; i < TEMP_TRIES; i++) {
 		snprintf(w->temp_path, temp_bytes, "%.*s.hearth-%ld-%u.tmp", (int)dir_bytes, w->path, (long)getpid(),
-		         atomic_fetch_add(&counter, 1));
+			 atomic_fetch_add(&counter, 1));
 		do {
 			*fd = open(w->temp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
 		} while (*fd < 0 && errno == EINTR);
@@ -97,7 +98,7 @@ enum hth_status hth_writer_write(struct hth_writer *w, const void *data, size_t 
 	errno = 0;
 	if (fwrite(data, 1, bytes, w->out) != bytes)
 		return hth_fail_errno(err, HTH_ERR_IO, "%s: write failed after %llu bytes", w->path,
-		                      (unsigned long long)w->bytes);
+				      (unsigned long long)w->bytes);
 	w->bytes += bytes;
 	return HTH_OK;
 }
@@ -109,7 +110,7 @@ enum hth_status hth_writer_pad(struct hth_writer *w, size_t align, struct hth_er
 
 	if (!hth_pad_u64(w->bytes, align, &end))
 		return hth_fail(err, HTH_ERR_LIMIT, "%s: cannot pad %llu bytes to a multiple of %zu", w->path,
-		                (unsigned long long)w->bytes, align);
+				(unsigned long long)w->bytes, align);
 	while (w->bytes < end) {
 		uint64_t n = end - w->bytes < sizeof zeros ? end - w->bytes : sizeof zeros;
 		enum hth_status status = hth_writer_write(w, zeros, (size_t)n, err);
@@ -139,7 +140,8 @@ enum hth_status hth_fsync_dir(const char *path, struct hth_err *err)
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
-		return hth_fail_errno(err, errno == ENOENT ? HTH_ERR_NOTFOUND : HTH_ERR_IO, "%s: cannot open folder", path);
+		return hth_fail_errno(err, errno == ENOENT ? HTH_ERR_NOTFOUND : HTH_ERR_IO, "%s: cannot open folder",
+				      path);
 	enum hth_status status = HTH_OK;
 	if (sync_fd(fd) != 0)
 		status = hth_fail_errno(err, HTH_ERR_IO, "%s: cannot sync folder", path);

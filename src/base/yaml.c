@@ -149,8 +149,9 @@ static enum hth_status check_duplicates(const struct reader *r, const struct fra
 	qsort(sorted, f->n, sizeof *sorted, compare_keys);
 	for (size_t i = 1; status == HTH_OK && i < f->n; i++)
 		if (strcmp(sorted[i - 1].key, sorted[i].key) == 0)
-			status = hth_fail(r->err, HTH_ERR_FORMAT, "%s:%d: \"%s\" is there already, in line %d; remove one",
-			                  r->where, sorted[i].line, sorted[i].key, sorted[i - 1].line);
+			status = hth_fail(r->err, HTH_ERR_FORMAT,
+					  "%s:%d: \"%s\" is there already, in line %d; remove one", r->where,
+					  sorted[i].line, sorted[i].key, sorted[i - 1].line);
 	hth_free(sorted);
 	return status;
 }
@@ -269,7 +270,7 @@ static enum hth_status fail_parser(const struct reader *r, const yaml_parser_t *
 	if (p->context == NULL)
 		return hth_fail(r->err, HTH_ERR_FORMAT, "%s:%zu: %s", r->where, line, problem);
 	return hth_fail(r->err, HTH_ERR_FORMAT, "%s:%zu: %s %s that began in line %zu", r->where, line, problem,
-	                p->context, p->context_mark.line + 1);
+			p->context, p->context_mark.line + 1);
 }
 
 static enum hth_status read_events(struct reader *r)
@@ -297,11 +298,12 @@ static enum hth_status read_events(struct reader *r)
 }
 
 enum hth_status hth_yaml_parse(const char *text, size_t bytes, const char *where, struct hth_arena *arena,
-                               const struct hth_yaml_node **root, struct hth_err *err)
+			       const struct hth_yaml_node **root, struct hth_err *err)
 {
 	*root = NULL;
 	if (bytes > MAX_BYTES)
-		return hth_fail(err, HTH_ERR_LIMIT, "%s: %zu bytes, expected a config of at most %zu", where, bytes, MAX_BYTES);
+		return hth_fail(err, HTH_ERR_LIMIT, "%s: %zu bytes, expected a config of at most %zu", where, bytes,
+				MAX_BYTES);
 	if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
 		text += 3;
 		bytes -= 3;

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 static char temp_dir[512];
-static char temp_paths[8][1024 + 2];
+static char temp_paths[8][2048];
 static int temp_next;
 
 /* temp_dir/name in one of eight rotating buffers. */

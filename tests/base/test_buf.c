@@ -57,7 +57,8 @@ static void the_limit_is_exact_and_failure_stays(void **state)
 	assert_int_equal(hth_buf_status(&b, "x", &err), HTH_OK);
 	assert_false(hth_buf_putc(&b, '6'));
 	assert_string_equal(hth_buf_str(&b), "12345");
-	assert_fails(hth_buf_status(&b, "the reply", &err), HTH_ERR_LIMIT, "the reply: longer than the limit of 5 bytes");
+	assert_fails(hth_buf_status(&b, "the reply", &err), HTH_ERR_LIMIT,
+		     "the reply: longer than the limit of 5 bytes");
 	assert_null(hth_buf_take(&b, NULL));
 	hth_buf_reset(&b);
 	assert_int_equal(hth_buf_status(&b, "x", &err), HTH_OK);

@@ -32,13 +32,16 @@ static void documents_come_back_as_they_were(void **state)
 {
 	(void)state;
 	assert_string_equal(AGAIN("{\"b\": [1, -2.5, true, false, null], \"a\": {}, \"c\":[]}", 0),
-	                    "{\"b\":[1,-2.5,true,false,null],\"a\":{},\"c\":[]}");
-	assert_string_equal(AGAIN("\xEF\xBB\xBF[\"\xc3\xa9\\u00e9\\ud83d\\ude00\"]", 0), "[\"\xc3\xa9\xc3\xa9\xf0\x9f\x98\x80\"]");
+			    "{\"b\":[1,-2.5,true,false,null],\"a\":{},\"c\":[]}");
+	assert_string_equal(AGAIN("\xEF\xBB\xBF[\"\xc3\xa9\\u00e9\\ud83d\\ude00\"]", 0),
+			    "[\"\xc3\xa9\xc3\xa9\xf0\x9f\x98\x80\"]");
 	assert_string_equal(AGAIN("[\"a\\u0000b\"]", 0), "[\"a\\u0000b\"]");
-	assert_string_equal(AGAIN("[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u001f\\u007f\"]", 0), "[\"\\\"\\\\/\\b\\f\\n\\r\\t\\u001f\x7f\"]");
+	assert_string_equal(AGAIN("[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u001f\\u007f\"]", 0),
+			    "[\"\\\"\\\\/\\b\\f\\n\\r\\t\\u001f\x7f\"]");
 	assert_string_equal(AGAIN(" [ 0.1 , 1e2 , 1E-7, 123456.789 , 5e-324, 0.30000000000000004, -0.0] ", 0),
-	                    "[0.1,100.0,1e-07,123456.789,4.94065645841247e-324,0.30000000000000004,-0.0]");
-	assert_string_equal(AGAIN("[9223372036854775807,-9223372036854775808]", 0), "[9223372036854775807,-9223372036854775808]");
+			    "[0.1,100.0,1e-07,123456.789,4.94065645841247e-324,0.30000000000000004,-0.0]");
+	assert_string_equal(AGAIN("[9223372036854775807,-9223372036854775808]", 0),
+			    "[9223372036854775807,-9223372036854775808]");
 }
 
 static void scalars_need_the_flag(void **state)
@@ -55,17 +58,45 @@ static void malformed_documents_are_errors_with_a_place(void **state)
 	static const struct {
 		const char *text, *want;
 	} cases[] = {
-		{"", "t: "}, {" ", "t: "}, {"{", "line 1"}, {"[1,]", "line 1 column 4"}, {"{\"a\" 1}", "line 1"},
-		{"{\"a\":1,}", "line 1"}, {"[1\n,\n x]", "line 3 column 2"}, {"{a:1}", "line 1"}, {"['a']", "line 1"},
-		{"[01]", "line 1"}, {"[1.]", "line 1"}, {"[.5]", "line 1"}, {"[+1]", "line 1"}, {"[-]", "line 1"},
-		{"[1e]", "line 1"}, {"[tru]", "line 1"}, {"[\"a]", "line 1"}, {"[\"\\x\"]", "line 1"},
-		{"[\"\\u12\"]", "line 1"}, {"[\"\\ud800\"]", "line 1"}, {"[\"\\udc00\"]", "line 1"}, {"[\"\n\"]", "line 1"},
-		{"[\"\xff\"]", "line 1"}, {"[\"\xed\xa0\x80\"]", "line 1"}, {"[] []", "line 1"}, {"[]x", "line 1"},
-		{"{\"a\":1,\"a\":2}", "duplicate"}, {"{\"\\u0000\":1}", "NUL"}, {"[1e999]", "overflow"}, {"]", "line 1"},
-		{"[}", "line 1"}, {"// c\n[]", "line 1"}, {"[1 2]", "line 1"}, {"{1:2}", "line 1"},
+		{"", "t: "},
+		{" ", "t: "},
+		{"{", "line 1"},
+		{"[1,]", "line 1 column 4"},
+		{"{\"a\" 1}", "line 1"},
+		{"{\"a\":1,}", "line 1"},
+		{"[1\n,\n x]", "line 3 column 2"},
+		{"{a:1}", "line 1"},
+		{"['a']", "line 1"},
+		{"[01]", "line 1"},
+		{"[1.]", "line 1"},
+		{"[.5]", "line 1"},
+		{"[+1]", "line 1"},
+		{"[-]", "line 1"},
+		{"[1e]", "line 1"},
+		{"[tru]", "line 1"},
+		{"[\"a]", "line 1"},
+		{"[\"\\x\"]", "line 1"},
+		{"[\"\\u12\"]", "line 1"},
+		{"[\"\\ud800\"]", "line 1"},
+		{"[\"\\udc00\"]", "line 1"},
+		{"[\"\n\"]", "line 1"},
+		{"[\"\xff\"]", "line 1"},
+		{"[\"\xed\xa0\x80\"]", "line 1"},
+		{"[] []", "line 1"},
+		{"[]x", "line 1"},
+		{"{\"a\":1,\"a\":2}", "duplicate"},
+		{"{\"\\u0000\":1}", "NUL"},
+		{"[1e999]", "overflow"},
+		{"]", "line 1"},
+		{"[}", "line 1"},
+		{"// c\n[]", "line 1"},
+		{"[1 2]", "line 1"},
+		{"{1:2}", "line 1"},
 		{"[99999999999999999999]", "too big integer"},
-		{"[NaN]", "t: line 1 column 2: found NaN or Infinity"}, {"[1,\n-Infinity]", "line 2 column 2: found NaN"},
-		{"[Infinity]", "found NaN or Infinity"}, {"[Nope]", "invalid token"},
+		{"[NaN]", "t: line 1 column 2: found NaN or Infinity"},
+		{"[1,\n-Infinity]", "line 2 column 2: found NaN"},
+		{"[Infinity]", "found NaN or Infinity"},
+		{"[Nope]", "invalid token"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -87,10 +118,12 @@ static void depth_is_bounded_outside_of_strings(void **state)
 	memset(text, '[', 65);
 	memset(text + 65, ']', 65);
 	json_t *doc;
-	assert_fails(hth_json_parse(text, 130, 0, "t", &doc, &err), HTH_ERR_LIMIT, "t: line 1 column 65: nested more than 64");
+	assert_fails(hth_json_parse(text, 130, 0, "t", &doc, &err), HTH_ERR_LIMIT,
+		     "t: line 1 column 65: nested more than 64");
 	/* Brackets in strings do not count, nor does a quote behind a backslash end one. */
-	int n = snprintf(text, sizeof text, "[\"\\\"%.*s\\\\\"]", 200, "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
-	                 "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[");
+	int n = snprintf(text, sizeof text, "[\"\\\"%.*s\\\\\"]", 200,
+			 "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
+			 "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[");
 	assert_int_equal(strlen(again(text, (size_t)n, 0)), n);
 	char *many = hth_alloc(1000000);
 	memset(many, '{', 1000000);
@@ -104,8 +137,9 @@ static void big_integers_become_reals_only_with_the_flag(void **state)
 	(void)state;
 	assert_string_equal(AGAIN("{\"m\":1000000000000000019884624838656}", big), "{\"m\":1e+30}");
 	assert_string_equal(AGAIN("[9223372036854775807, 9223372036854775808,-9223372036854775809]", big),
-	                    "[9223372036854775807,9.223372036854776e+18,-9.223372036854776e+18]");
-	assert_string_equal(AGAIN("[\"9999999999999999999999\", 7, 99999999999999999999]", big), "[\"9999999999999999999999\",7,1e+20]");
+			    "[9223372036854775807,9.223372036854776e+18,-9.223372036854776e+18]");
+	assert_string_equal(AGAIN("[\"9999999999999999999999\", 7, 99999999999999999999]", big),
+			    "[\"9999999999999999999999\",7,1e+20]");
 	assert_string_equal(AGAIN("99999999999999999999", big | HTH_JSON_ALLOW_SCALAR), "1e+20");
 	assert_string_equal(AGAIN("[99999999999999999999.5, 99999999999999999999e1]", big), "[1e+20,1e+21]");
 	assert_non_null(strstr(AGAIN("[00000000000000000000001]", big), "line 1"));
@@ -115,7 +149,8 @@ static void big_integers_become_reals_only_with_the_flag(void **state)
 }
 
 static const char sample[] =
-	"{\"name\": \"a long enough string for the token buffer to grow, \\u00e9\\n\", \"n\": 12345678901234567890123,\n"
+	"{\"name\": \"a long enough string for the token buffer to grow, \\u00e9\\n\", \"n\": "
+	"12345678901234567890123,\n"
 	" \"list\": [1, 2.5, -3e-4, true, false, null, {\"k\": []}], \"\xc3\xa9\": \"\xe2\x82\xac\"}";
 
 static void every_truncation_is_an_error(void **state)
@@ -133,7 +168,8 @@ static void every_truncation_is_an_error(void **state)
 
 static void no_changed_byte_crashes(void **state)
 {
-	static const unsigned char bytes[] = {0, '"', '\\', '[', '}', ',', ':', '9', '-', '.', 'e', 'N', 0x80, 0xC3, 0xFF};
+	static const unsigned char bytes[] = {0,   '"', '\\', '[', '}',  ',',  ':', '9',
+					      '-', '.', 'e',  'N', 0x80, 0xC3, 0xFF};
 	char text[sizeof sample];
 	(void)state;
 	for (size_t at = 0; at < sizeof sample - 1; at++)
@@ -141,7 +177,8 @@ static void no_changed_byte_crashes(void **state)
 			json_t *doc;
 			memcpy(text, sample, sizeof text);
 			text[at] = (char)bytes[i];
-			enum hth_status status = hth_json_parse(text, sizeof text - 1, HTH_JSON_BIG_INT_AS_REAL, "t", &doc, &err);
+			enum hth_status status =
+				hth_json_parse(text, sizeof text - 1, HTH_JSON_BIG_INT_AS_REAL, "t", &doc, &err);
 			assert_true((status == HTH_OK) == (doc != NULL));
 			json_decref(doc);
 		}
@@ -154,7 +191,8 @@ static void each_failing_allocation_is_reported_as_memory(void **state)
 		for (uint64_t nth = 1;; nth++) {
 			json_t *doc;
 			hth_mem_fail_at(nth, sticky);
-			enum hth_status status = hth_json_parse(sample, sizeof sample - 1, HTH_JSON_BIG_INT_AS_REAL, "t", &doc, &err);
+			enum hth_status status =
+				hth_json_parse(sample, sizeof sample - 1, HTH_JSON_BIG_INT_AS_REAL, "t", &doc, &err);
 			hth_mem_fail_at(0, false);
 			if (status == HTH_OK) {
 				json_decref(doc);
@@ -181,7 +219,8 @@ static void a_file_is_read_within_its_limit(void **state)
 
 static void getters_give_values_defaults_and_clear_errors(void **state)
 {
-	static const char text[] = "{\"i\":5,\"r\":2.5,\"b\":true,\"s\":\"x\",\"z\":null,\"nul\":\"a\\u0000\",\"l\":[],\"o\":{},\"f\":false}";
+	static const char text[] = "{\"i\":5,\"r\":2.5,\"b\":true,\"s\":\"x\",\"z\":null,\"nul\":\"a\\u0000\",\"l\":[],"
+				   "\"o\":{},\"f\":false}";
 	json_t *o;
 	int64_t i = 0;
 	double r = 0;
@@ -196,9 +235,10 @@ static void getters_give_values_defaults_and_clear_errors(void **state)
 	assert_ok(hth_json_int(o, "z", 1, 5, 7, &i, "c.json", &err));
 	assert_int_equal(i, 7);
 	assert_fails(hth_json_int(o, "i", 6, 4096, 0, &i, "c.json", &err), HTH_ERR_FORMAT,
-	             "c.json: \"i\": found 5, expected an integer in 6..4096");
+		     "c.json: \"i\": found 5, expected an integer in 6..4096");
 	assert_fails(hth_json_int(o, "i", -4, 4, 0, &i, "c.json", &err), HTH_ERR_FORMAT, "in -4..4");
-	assert_fails(hth_json_int(o, "r", 0, 9, 0, &i, "c.json", &err), HTH_ERR_FORMAT, "found 2.5, expected an integer");
+	assert_fails(hth_json_int(o, "r", 0, 9, 0, &i, "c.json", &err), HTH_ERR_FORMAT,
+		     "found 2.5, expected an integer");
 	assert_fails(hth_json_int(o, "s", 0, 9, 0, &i, "c.json", &err), HTH_ERR_FORMAT, "found a string");
 	assert_ok(hth_json_real(o, "r", 0, 9, 0, &r, "c.json", &err));
 	assert_true(r == 2.5);
@@ -206,7 +246,8 @@ static void getters_give_values_defaults_and_clear_errors(void **state)
 	assert_true(r == 5);
 	assert_ok(hth_json_real(o, "none", 0, 9, 1e-6, &r, "c.json", &err));
 	assert_true(r == 1e-6);
-	assert_fails(hth_json_real(o, "r", 3, 9, 0, &r, "c.json", &err), HTH_ERR_FORMAT, "\"r\": found 2.5, expected a number in 3..9");
+	assert_fails(hth_json_real(o, "r", 3, 9, 0, &r, "c.json", &err), HTH_ERR_FORMAT,
+		     "\"r\": found 2.5, expected a number in 3..9");
 	assert_fails(hth_json_real(o, "l", 3, 9, 0, &r, "c.json", &err), HTH_ERR_FORMAT, "found a list");
 	assert_ok(hth_json_bool(o, "b", false, &b, "c.json", &err));
 	assert_true(b);
@@ -214,12 +255,14 @@ static void getters_give_values_defaults_and_clear_errors(void **state)
 	assert_false(b);
 	assert_ok(hth_json_bool(o, "none", true, &b, "c.json", &err));
 	assert_true(b);
-	assert_fails(hth_json_bool(o, "i", true, &b, "c.json", &err), HTH_ERR_FORMAT, "found 5, expected true or false");
+	assert_fails(hth_json_bool(o, "i", true, &b, "c.json", &err), HTH_ERR_FORMAT,
+		     "found 5, expected true or false");
 	assert_ok(hth_json_str(o, "s", NULL, &s, "c.json", &err));
 	assert_string_equal(s, "x");
 	assert_ok(hth_json_str(o, "none", NULL, &s, "c.json", &err));
 	assert_null(s);
-	assert_fails(hth_json_str(o, "o", NULL, &s, "c.json", &err), HTH_ERR_FORMAT, "found an object, expected a string");
+	assert_fails(hth_json_str(o, "o", NULL, &s, "c.json", &err), HTH_ERR_FORMAT,
+		     "found an object, expected a string");
 	assert_fails(hth_json_str(o, "nul", NULL, &s, "c.json", &err), HTH_ERR_FORMAT, "holds \\u0000");
 	json_decref(o);
 }
@@ -232,7 +275,8 @@ static void an_indented_dump_is_readable(void **state)
 	assert_ok(hth_json_parse("{\"a\":[1,{\"b\":[]}],\"c\":{}}", 25, 0, "t", &doc, &err));
 	hth_buf_init(&b, 1000);
 	assert_ok(hth_json_dump(doc, 2, &b, &err));
-	assert_string_equal(hth_buf_str(&b), "{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ],\n  \"c\": {}\n}");
+	assert_string_equal(hth_buf_str(&b),
+			    "{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ],\n  \"c\": {}\n}");
 	hth_buf_clear(&b);
 	hth_buf_init(&b, 5);
 	assert_fails(hth_json_dump(doc, 2, &b, &err), HTH_ERR_LIMIT, "longer than the limit");

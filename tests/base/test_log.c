@@ -204,7 +204,8 @@ static int open_terminal(int *terminal)
 
 	if (master < 0)
 		return -1;
-	if (grantpt(master) != 0 || unlockpt(master) != 0 || (*terminal = open(ptsname(master), O_RDWR | O_NOCTTY)) < 0) {
+	if (grantpt(master) != 0 || unlockpt(master) != 0 ||
+	    (*terminal = open(ptsname(master), O_RDWR | O_NOCTTY)) < 0) {
 		close(master);
 		return -1;
 	}

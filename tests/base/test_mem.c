@@ -174,6 +174,28 @@ static void arena_refuses_overflow_and_survives_failure(void **state)
 	hth_arena_clear(&a);
 }
 
+static void a_reset_arena_serves_the_same_again_without_the_heap(void **state)
+{
+	(void)state;
+	struct hth_arena a;
+	hth_arena_init(&a, 1 << 20);
+	hth_arena_reset(&a); /* of nothing */
+	for (int i = 0; i < 100; i++)
+		assert_non_null(hth_arena_alloc(&a, 1000));
+	hth_arena_reset(&a);
+	assert_int_equal(a.used_bytes, 0);
+	uint64_t before = hth_mem_allocs();
+	for (int i = 0; i < 100; i++)
+		assert_non_null(hth_arena_alloc(&a, 1000));
+	hth_arena_reset(&a);
+	assert_int_equal(hth_mem_allocs(), before);
+	hth_arena_alloc(&a, 200000); /* a second chunk, which the reset cannot join */
+	hth_mem_fail_at(1, false);
+	hth_arena_reset(&a);
+	assert_non_null(hth_arena_alloc(&a, 10));
+	hth_arena_clear(&a);
+}
+
 static void checked_arithmetic_leaves_out_alone_on_overflow(void **state)
 {
 	(void)state;
@@ -211,6 +233,7 @@ int main(void)
 		cmocka_unit_test_teardown(arena_aligns_and_stays_within_its_limit, no_injection),
 		cmocka_unit_test_teardown(arena_blocks_do_not_overlap, no_injection),
 		cmocka_unit_test_teardown(arena_refuses_overflow_and_survives_failure, no_injection),
+		cmocka_unit_test_teardown(a_reset_arena_serves_the_same_again_without_the_heap, no_injection),
 		cmocka_unit_test_teardown(checked_arithmetic_leaves_out_alone_on_overflow, no_injection),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,7 +87,7 @@ static void remove_tree_takes_all_and_follows_no_link(void **state)
 	assert_ok(hth_remove_tree(temp("t"), &err));
 	assert_int_equal(hth_path_kind(temp("t")), HTH_PATH_NONE);
 	assert_content(temp("keep/f"), "x");
-	assert_ok(hth_remove_tree(temp("t"), &err)); /* missing is fine */
+	assert_ok(hth_remove_tree(temp("t"), &err));      /* missing is fine */
 	assert_ok(hth_remove_tree(temp("keep/f"), &err)); /* a file too */
 	assert_int_equal(hth_path_kind(temp("keep/f")), HTH_PATH_NONE);
 }

@@ -10,9 +10,11 @@ static void philox_has_its_known_answers(void **state)
 		uint32_t c[4], k[2], want[4];
 	} cases[] = {
 		{{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
-		{{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff},
+		{{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+		 {0xffffffff, 0xffffffff},
 		 {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-		{{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0},
+		{{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+		 {0xa4093822, 0x299f31d0},
 		 {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
 	};
 	(void)state;
@@ -20,7 +22,7 @@ static void philox_has_its_known_answers(void **state)
 		uint32_t out[4];
 		struct hth_rng_key key = {{cases[i].k[0], cases[i].k[1]}};
 		hth_rng_block(key, (uint64_t)cases[i].c[1] << 32 | cases[i].c[0],
-		              (uint64_t)cases[i].c[3] << 32 | cases[i].c[2], out);
+			      (uint64_t)cases[i].c[3] << 32 | cases[i].c[2], out);
 		assert_memory_equal(out, cases[i].want, sizeof out);
 	}
 }
@@ -28,9 +30,9 @@ static void philox_has_its_known_answers(void **state)
 static void keys_differ_in_each_of_their_parts(void **state)
 {
 	struct hth_rng_key keys[8] = {
-		hth_rng_key(1, HTH_RNG_TEST, 2, 3), hth_rng_key(2, HTH_RNG_TEST, 2, 3),
-		hth_rng_key(1, HTH_RNG_INIT, 2, 3), hth_rng_key(1, HTH_RNG_TEST, 3, 2),
-		hth_rng_key(1, HTH_RNG_TEST, 2, 4), hth_rng_key(1 + ((uint64_t)1 << 32), HTH_RNG_TEST, 2, 3),
+		hth_rng_key(1, HTH_RNG_TEST, 2, 3),    hth_rng_key(2, HTH_RNG_TEST, 2, 3),
+		hth_rng_key(1, HTH_RNG_INIT, 2, 3),    hth_rng_key(1, HTH_RNG_TEST, 3, 2),
+		hth_rng_key(1, HTH_RNG_TEST, 2, 4),    hth_rng_key(1 + ((uint64_t)1 << 32), HTH_RNG_TEST, 2, 3),
 		hth_rng_key(0, HTH_RNG_SHUFFLE, 0, 0), hth_rng_key(0, HTH_RNG_SPLIT, 0, 0),
 	};
 	(void)state;

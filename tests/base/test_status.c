@@ -59,7 +59,9 @@ static void control_bytes_of_foreign_text_are_escaped(void **state)
 	(void)state;
 	hth_fail(&err, HTH_ERR_FORMAT, "key \"%s\"", "a\x1b[2J\nb\x7f\xff\xc2\x9b!");
 	assert_string_equal(err.text, "key \"a\\x1b[2J\\x0ab\\x7f\\xff\\xc2\\x9b!\"");
-	hth_fail(&err, HTH_ERR_FORMAT, "%s", "a\xe2\x80\xae" "b"); /* U+202E turns the text around */
+	hth_fail(&err, HTH_ERR_FORMAT, "%s",
+		 "a\xe2\x80\xae"
+		 "b"); /* U+202E turns the text around */
 	assert_string_equal(err.text, "a\\xe2\\x80\\xaeb");
 }
 

@@ -23,9 +23,26 @@ static void every_code_point_survives_a_round_trip(void **state)
 static void malformed_sequences_are_invalid_and_one_byte(void **state)
 {
 	static const char *const bad[] = {
-		"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc3", "\xc3(", "\xe0\x80\x80", "\xe0\x9f\xbf", "\xe2\x82",
-		"\xe2\x82(", "\xed\xa0\x80", "\xed\xbf\xbf", "\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf", "\xf0\x9f\x98",
-		"\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xfe", "\xf8\x88\x80\x80\x80",
+		"\x80",
+		"\xbf",
+		"\xc0\x80",
+		"\xc1\xbf",
+		"\xc3",
+		"\xc3(",
+		"\xe0\x80\x80",
+		"\xe0\x9f\xbf",
+		"\xe2\x82",
+		"\xe2\x82(",
+		"\xed\xa0\x80",
+		"\xed\xbf\xbf",
+		"\xf0\x80\x80\x80",
+		"\xf0\x8f\xbf\xbf",
+		"\xf0\x9f\x98",
+		"\xf4\x90\x80\x80",
+		"\xf5\x80\x80\x80",
+		"\xff",
+		"\xfe",
+		"\xf8\x88\x80\x80\x80",
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -50,9 +67,24 @@ static void a_cut_end_is_held_back_and_nothing_else(void **state)
 		const char *text;
 		size_t want;
 	} cases[] = {
-		{"", 0}, {"a", 0}, {"\xc3", 1}, {"a\xe2", 1}, {"a\xe2\x82", 2}, {"a\xe2\x82\xac", 0}, {"\xf0", 1},
-		{"\xf0\x9f", 2}, {"\xf0\x9f\x98", 3}, {"\xf0\x9f\x98\x80", 0}, {"\xff", 0}, {"\x80\x80\x80\x80", 0},
-		{"\xc0", 0}, {"\xe0\x80", 0}, {"\xed\xa0", 0}, {"\xf4\x90", 0}, {"\xc3\xa9", 0}, {"\x82", 0},
+		{"", 0},
+		{"a", 0},
+		{"\xc3", 1},
+		{"a\xe2", 1},
+		{"a\xe2\x82", 2},
+		{"a\xe2\x82\xac", 0},
+		{"\xf0", 1},
+		{"\xf0\x9f", 2},
+		{"\xf0\x9f\x98", 3},
+		{"\xf0\x9f\x98\x80", 0},
+		{"\xff", 0},
+		{"\x80\x80\x80\x80", 0},
+		{"\xc0", 0},
+		{"\xe0\x80", 0},
+		{"\xed\xa0", 0},
+		{"\xf4\x90", 0},
+		{"\xc3\xa9", 0},
+		{"\x82", 0},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

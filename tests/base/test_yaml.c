@@ -56,8 +56,10 @@ static void values_stay_text_with_their_lines(void **state)
 {
 	(void)state;
 	assert_string_equal(TREE("lr: 2e-4\nflag: no\nempty:\nlist:\n  - 1\n  - 'null'\n  - {k: [a, b]}\n"),
-	                    "{lr@1=2e-4,flag@2=no,empty@3=,list@4=[1,'null',{k@7=[a,b ] } ] }");
-	assert_string_equal(TREE("\xEF\xBB\xBF" "a: \"x\\ty\" # note\r\nb: |\r\n  l1\r\n  l2\r\n"), "{a@1='x\ty',b@2='l1\nl2\n' }");
+			    "{lr@1=2e-4,flag@2=no,empty@3=,list@4=[1,'null',{k@7=[a,b ] } ] }");
+	assert_string_equal(TREE("\xEF\xBB\xBF"
+				 "a: \"x\\ty\" # note\r\nb: |\r\n  l1\r\n  l2\r\n"),
+			    "{a@1='x\ty',b@2='l1\nl2\n' }");
 	assert_string_equal(TREE("- a\n- b\n"), "[a,b ]");
 	assert_string_equal(TREE("word"), "word");
 	assert_string_equal(TREE("%YAML 1.1\n---\na: 1\n...\n"), "{a@3=1 }");
@@ -80,16 +82,28 @@ static void what_a_config_does_not_need_is_refused(void **state)
 	} cases[] = {
 		{"a: 1\nb: 2\na: 3\n", "c.yml:3: \"a\" is there already, in line 1"},
 		{"x: {a: 1, b: 2, a: 3}", "c.yml:1: \"a\" is there already"},
-		{"a: &x 1", "c.yml:1: found an anchor"}, {"&x a: 1", "found an anchor"}, {"a: &x [1]", "found an anchor"},
-		{"a: &x {}", "found an anchor"}, {"a: 1\nb: *x", "c.yml:2: found an alias"}, {"*x : 1", "found an alias"},
-		{"a: !!int 1", "found a tag"}, {"a: !x [1]", "found a tag"}, {"a: !x {}", "found a tag"},
-		{"a: ! 1", "found a tag"}, {"a: 1\n---\nb: 1\n", "c.yml:2: found a second document"},
-		{"? [a]\n: 1", "as a key"}, {"? {a: b}\n: 1", "as a key"}, {"\"\": 1", "empty key"}, {"? \n: 1", "empty key"},
-		{"a: \"x\\0y\"", "found \\0 in a string"}, {"\"a\\0\": 1", "found \\0"},
+		{"a: &x 1", "c.yml:1: found an anchor"},
+		{"&x a: 1", "found an anchor"},
+		{"a: &x [1]", "found an anchor"},
+		{"a: &x {}", "found an anchor"},
+		{"a: 1\nb: *x", "c.yml:2: found an alias"},
+		{"*x : 1", "found an alias"},
+		{"a: !!int 1", "found a tag"},
+		{"a: !x [1]", "found a tag"},
+		{"a: !x {}", "found a tag"},
+		{"a: ! 1", "found a tag"},
+		{"a: 1\n---\nb: 1\n", "c.yml:2: found a second document"},
+		{"? [a]\n: 1", "as a key"},
+		{"? {a: b}\n: 1", "as a key"},
+		{"\"\": 1", "empty key"},
+		{"? \n: 1", "empty key"},
+		{"a: \"x\\0y\"", "found \\0 in a string"},
+		{"\"a\\0\": 1", "found \\0"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-		if (strstr(tree(cases[i].text, strlen(cases[i].text)), cases[i].want) == NULL || err.status != HTH_ERR_FORMAT)
+		if (strstr(tree(cases[i].text, strlen(cases[i].text)), cases[i].want) == NULL ||
+		    err.status != HTH_ERR_FORMAT)
 			fail_msg("%s: %s", cases[i].text, err.text);
 }
 
@@ -98,10 +112,23 @@ static void what_is_no_yaml_is_an_error_with_a_line(void **state)
 	static const struct {
 		const char *text, *want;
 	} cases[] = {
-		{"a: [1, 2", "that began in line 1"}, {"a: 'x", "c.yml:"}, {"a: \"\\q\"", "c.yml:1:"}, {"a:\n\t- b", "c.yml:2:"},
-		{"a: b: c", "c.yml:1:"}, {"a: 1\n b: 2", "c.yml:2:"}, {"]", "c.yml:1:"}, {"a: }", "c.yml:1:"},
-		{"a: 1\nb: 2\nc: \xff", "c.yml:3:"}, {"a: 1\nb: \x01", "c.yml:2:"}, {"a: @x", "c.yml:1:"}, {"a: `x`", "c.yml:1:"},
-		{"%BAD\n", "c.yml:"}, {"a: |9999999999\n x", "c.yml:1:"}, {"\xff\xfe" "a", "c.yml:1:"},
+		{"a: [1, 2", "that began in line 1"},
+		{"a: 'x", "c.yml:"},
+		{"a: \"\\q\"", "c.yml:1:"},
+		{"a:\n\t- b", "c.yml:2:"},
+		{"a: b: c", "c.yml:1:"},
+		{"a: 1\n b: 2", "c.yml:2:"},
+		{"]", "c.yml:1:"},
+		{"a: }", "c.yml:1:"},
+		{"a: 1\nb: 2\nc: \xff", "c.yml:3:"},
+		{"a: 1\nb: \x01", "c.yml:2:"},
+		{"a: @x", "c.yml:1:"},
+		{"a: `x`", "c.yml:1:"},
+		{"%BAD\n", "c.yml:"},
+		{"a: |9999999999\n x", "c.yml:1:"},
+		{"\xff\xfe"
+		 "a",
+		 "c.yml:1:"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -159,7 +186,8 @@ static void many_keys_are_compared_in_reasonable_time(void **state)
 	assert_int_equal(root->n, 50000);
 	hth_arena_clear(&a);
 	hth_buf_puts(&b, "k777: 2\n");
-	assert_fails(hth_yaml_parse(b.data, b.bytes, "c.yml", &a, &root, &err), HTH_ERR_FORMAT, "c.yml:50001: \"k777\" is there already");
+	assert_fails(hth_yaml_parse(b.data, b.bytes, "c.yml", &a, &root, &err), HTH_ERR_FORMAT,
+		     "c.yml:50001: \"k777\" is there already");
 	hth_arena_clear(&a);
 	hth_buf_clear(&b);
 }
@@ -184,9 +212,9 @@ static void get_finds_keys_and_null_is_told_from_text(void **state)
 	hth_arena_clear(&a);
 }
 
-static const char sample[] =
-	"# config\nmodel: \"a b\\u00e9\"\nlist:\n  - one\n  - {x: 1, 'y': [2, 3]}\ntext: |\n  first\n  second\nfold: >-\n  a\n  b\n"
-	"last: \xc3\xa9\n";
+static const char sample[] = "# config\nmodel: \"a b\\u00e9\"\nlist:\n  - one\n  - {x: 1, 'y': [2, 3]}\ntext: |\n  "
+			     "first\n  second\nfold: >-\n  a\n  b\n"
+			     "last: \xc3\xa9\n";
 
 static void no_truncation_crashes_or_leaks(void **state)
 {
@@ -201,7 +229,8 @@ static void no_truncation_crashes_or_leaks(void **state)
 
 static void no_changed_byte_crashes_or_leaks(void **state)
 {
-	static const unsigned char bytes[] = {0, '"', '\'', '[', '}', ',', ':', '-', '&', '*', '!', '|', '\t', '\n', '%', 0x80, 0xC3, 0xFF};
+	static const unsigned char bytes[] = {0,   '"', '\'', '[',  '}',  ',', ':',  '-',  '&',
+					      '*', '!', '|',  '\t', '\n', '%', 0x80, 0xC3, 0xFF};
 	char text[sizeof sample];
 	(void)state;
 	for (size_t at = 0; at < sizeof sample - 1; at++)
