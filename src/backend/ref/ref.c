@@ -97,6 +97,12 @@ static const char *ref_describe(const struct hth_device *dev)
 	return "ref, 1 thread, f32";
 }
 
+static void ref_machine(const struct hth_device *dev, struct hth_machine *out)
+{
+	(void)dev;
+	*out = (struct hth_machine){.threads = 1, .kernels = "ref"};
+}
+
 void ref_unpack_row(const struct hth_weight *w, int64_t n, float *out)
 {
 	hth_quant_format(w->quant)->unpack(hth_weight_row(w, n), out, w->cols);
@@ -124,6 +130,7 @@ const struct hth_backend hth_backend_ref = {
 	.state_new = ref_state_new,
 	.state_free = ref_state_free,
 	.describe = ref_describe,
+	.machine = ref_machine,
 	.slot = {
 #define HTH_OP(name) [HTH_OP_##name] = {ref_##name##_cost, ref_##name},
 #include "backend/oplist.h"

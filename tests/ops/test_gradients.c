@@ -1,0 +1,374 @@
+/* Every op with its backward rule against finite differences (ref), and against ref (other backends): inputs and
+ * parameters, odd shapes, trees of segments, several adapters, dropout. Tolerances: graph.h. */
+#include "ops/graph.h"
+
+/* Three rows that share a prefix of five tokens, one row alone; adapters 0, 1 and none. */
+static const struct hth_segment TREE[] = {
+	{.len = 5, .parent = -1, .adapter = 0, .example = 0, .causal = true},
+	{.len = 3, .parent = 0, .adapter = 0, .example = 0, .causal = true},
+	{.len = 4, .parent = 0, .adapter = 1, .example = 1, .causal = true},
+	{.len = 1, .parent = 2, .adapter = 1, .example = 1, .causal = true},
+	{.len = 2, .parent = -1, .adapter = -1, .example = 3, .causal = true},
+};
+#define TREE_TOKENS 15
+
+static void tree(struct graph *g, const struct hth_out *outs, int n_outs)
+{
+	graph_batch(g, TREE, 5, 11, outs, n_outs);
+	assert_int_equal(g->batch.n_tokens, TREE_TOKENS);
+}
+
+/* embed */
+static struct hth_tensor build_embed(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	(void)leaf;
+	return hth_op_embed(x, &g->batch, g->weight[0], 0.7f);
+}
+
+static void embedding_gradient_adds_up_repeated_tokens(void **state)
+{
+	struct graph g;
+
+	(void)state;
+	graph_init(&g);
+	tree(&g, NULL, 0);
+	graph_weight(&g, "embed", 11, 7, 1.0f, true, HTH_QUANT_F32);
+	g.build = build_embed;
+	graph_check(&g, FD_TOLERANCE);
+	graph_clear(&g);
+}
+
+/* norm */
+static struct hth_tensor build_norm(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	const struct hth_norm *n = g->ctx;
+	return hth_op_norm(x, leaf[0], n, n->w != NULL ? n->w->cols : 5);
+}
+
+static void check_norm(enum hth_norm_kind kind, float offset, bool with_w, bool with_bias, bool trained, bool below)
+{
+	struct graph g;
+	struct hth_norm n = {.kind = kind, .eps = 1e-5f, .offset = offset};
+
+	graph_init(&g);
+	graph_add_leaf(&g, 3, 15, below);
+	if (with_w)
+		n.w = graph_weight(&g, "norm", 1, 5, 1.0f, trained, HTH_QUANT_F32);
+	if (with_bias)
+		n.bias = graph_weight(&g, "norm bias", 1, 5, 1.0f, trained, HTH_QUANT_F32);
+	g.build = build_norm;
+	g.ctx = &n;
+	graph_check(&g, FD_TOLERANCE);
+	graph_clear(&g);
+}
+
+static void norm_gradients_of_both_kinds_per_head_and_without_weight(void **state)
+{
+	(void)state;
+	check_norm(HTH_NORM_RMS, 0.0f, true, false, true, true);
+	check_norm(HTH_NORM_RMS, 1.0f, true, false, false, true);
+	check_norm(HTH_NORM_RMS, 1.0f, true, false, true, false);
+	check_norm(HTH_NORM_RMS, 0.0f, false, false, false, true);
+	check_norm(HTH_NORM_LAYER, 0.0f, true, true, true, true);
+	check_norm(HTH_NORM_LAYER, 0.0f, true, true, true, false);
+	check_norm(HTH_NORM_LAYER, 0.0f, true, false, false, true);
+}
+
+/* linear */
+struct linear_case {
+	struct hth_linear member[3];
+	int n;
+};
+
+static struct hth_tensor build_linear(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	const struct linear_case *c = g->ctx;
+	const struct hth_linear *member[3] = {&c->member[0], &c->member[1], &c->member[2]};
+	struct hth_tensor y[3], sum;
+
+	hth_op_linear(x, &g->batch.all, leaf[0], member, c->n, y);
+	/* One output of the graph: the members, which have one width, meet in a product and a sum. */
+	if (c->n == 1)
+		return y[0];
+	sum = hth_op_gated(x, HTH_ACT_SILU, y[0], y[1]);
+	return c->n == 2 ? sum : hth_op_add(x, sum, y[2], 1.0f);
+}
+
+static void check_linear(int n, bool trained, bool adapters, bool adapters_trained, float dropout, bool below,
+                         enum hth_quant quant)
+{
+	static const int64_t ranks[3][2] = {{3, 2}, {1, 4}, {2, 2}};
+	struct graph g;
+	struct linear_case c = {.n = n};
+
+	graph_init(&g);
+	tree(&g, NULL, 0);
+	graph_add_leaf(&g, TREE_TOKENS, quant == HTH_QUANT_Q8_0 ? 32 : 5, below);
+	for (int i = 0; i < n; i++) {
+		struct hth_linear *m = &c.member[i];
+		m->w = graph_weight(&g, "linear", 8, g.leaf[0].cols, 0.4f, trained && i != 1, quant);
+		m->bias = i == 2 ? NULL : graph_weight(&g, "bias", 1, 8, 0.4f, trained, HTH_QUANT_F32);
+		if (!adapters)
+			continue;
+		struct hth_lora **lora = graph_alloc(&g, 2, sizeof(struct hth_lora *));
+		lora[0] = graph_lora(&g, m->w, ranks[i][0], dropout, (uint32_t)i, adapters_trained);
+		lora[1] = i == 2 ? NULL : graph_lora(&g, m->w, ranks[i][1], dropout, (uint32_t)i, adapters_trained);
+		m->lora = lora;
+		m->n_adapters = 2;
+	}
+	if (trained && n > 1) /* rows in GGUF's order: values, and so gradients, stand permuted */
+		((struct hth_weight *)(uintptr_t)c.member[0].w)->head_rows = 4;
+	g.drop = (struct hth_dropout){.on = dropout > 0.0f, .seed = 5, .step = 3};
+	g.build = build_linear;
+	g.ctx = &c;
+	graph_check(&g, FD_TOLERANCE);
+	graph_clear(&g);
+}
+
+static void linear_gradients_of_adapters_on_frozen_weights(void **state)
+{
+	(void)state;
+	check_linear(3, false, true, true, 0.0f, true, HTH_QUANT_BF16);
+	check_linear(2, false, true, true, 0.0f, false, HTH_QUANT_F32);
+	check_linear(1, false, true, true, 0.0f, true, HTH_QUANT_Q8_0);
+}
+
+static void linear_gradients_of_adapters_under_dropout(void **state)
+{
+	(void)state;
+	check_linear(3, false, true, true, 0.4f, true, HTH_QUANT_F32);
+}
+
+static void linear_gradients_pass_frozen_adapters_and_bare_frozen_weights(void **state)
+{
+	(void)state;
+	check_linear(2, false, true, false, 0.3f, true, HTH_QUANT_F32);
+	check_linear(2, false, false, false, 0.0f, true, HTH_QUANT_BF16);
+}
+
+static void linear_gradients_of_trained_weights_and_biases(void **state)
+{
+	(void)state;
+	check_linear(3, true, false, false, 0.0f, true, HTH_QUANT_F32);
+	check_linear(2, true, true, true, 0.2f, true, HTH_QUANT_F32);
+	check_linear(1, true, false, false, 0.0f, false, HTH_QUANT_F32);
+}
+
+/* rope */
+static struct hth_tensor build_rope(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	static const float freq[] = {1.0f, 0.3f};
+	return hth_op_rope(x, &g->batch.all, leaf[0], freq, 7, 4, 1.2f);
+}
+
+static void rope_gradient_turns_back_and_leaves_unrotated_columns(void **state)
+{
+	struct graph g;
+
+	(void)state;
+	graph_init(&g);
+	tree(&g, NULL, 0);
+	graph_add_leaf(&g, TREE_TOKENS, 14, true);
+	g.build = build_rope;
+	graph_check(&g, FD_TOLERANCE);
+	graph_clear(&g);
+}
+
+/* attention */
+static struct hth_tensor build_attention(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	return hth_op_attention(x, &g->batch, 0, g->ctx, leaf[0], leaf[1], leaf[2]);
+}
+
+static void check_attention(struct hth_attention_shape s, bool sinks, bool causal)
+{
+	struct hth_segment segments[5];
+	struct graph g;
+
+	graph_init(&g);
+	memcpy(segments, TREE, sizeof segments);
+	segments[2].causal = causal;
+	segments[4].causal = causal;
+	graph_batch(&g, segments, 5, 11, NULL, 0);
+	graph_add_leaf(&g, TREE_TOKENS, s.n_head * s.head, true);
+	graph_add_leaf(&g, TREE_TOKENS, s.n_kv * s.head, true);
+	graph_add_leaf(&g, TREE_TOKENS, s.n_kv * s.head, true);
+	if (sinks)
+		s.sinks = graph_weight(&g, "sinks", 1, s.n_head, 1.0f, true, HTH_QUANT_F32);
+	g.build = build_attention;
+	g.ctx = &s;
+	graph_check(&g, FD_TOLERANCE);
+	graph_clear(&g);
+}
+
+static void attention_gradients_over_a_tree_of_segments(void **state)
+{
+	(void)state;
+	check_attention((struct hth_attention_shape){.n_head = 2, .n_kv = 2, .head = 3, .scale = 0.6f}, false, true);
+	check_attention((struct hth_attention_shape){.n_head = 4, .n_kv = 2, .head = 3, .scale = 0.6f}, false, true);
+	check_attention((struct hth_attention_shape){.n_head = 3, .n_kv = 1, .head = 5, .scale = 0.4f}, false, false);
+}
+
+static void attention_gradients_with_window_cap_and_sinks(void **state)
+{
+	(void)state;
+	check_attention((struct hth_attention_shape){.n_head = 2, .n_kv = 1, .head = 3, .scale = 0.6f, .window = 3}, false,
+	                true);
+	check_attention((struct hth_attention_shape){.n_head = 2, .n_kv = 1, .head = 3, .scale = 0.9f, .soft_cap = 1.5f},
+	                false, true);
+	check_attention((struct hth_attention_shape){.n_head = 2, .n_kv = 2, .head = 3, .scale = 0.6f}, true, true);
+	check_attention((struct hth_attention_shape){.n_head = 4, .n_kv = 2, .head = 3, .scale = 0.6f, .soft_cap = 2.0f,
+	                                             .window = 4},
+	                true, false);
+}
+
+/* gated */
+static struct hth_tensor build_gated(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	return hth_op_gated(x, *(enum hth_act *)g->ctx, leaf[0], leaf[1]);
+}
+
+static void gated_gradients_of_every_activation(void **state)
+{
+	enum hth_act acts[] = {HTH_ACT_SILU, HTH_ACT_GELU_TANH, HTH_ACT_GELU_ERF};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct graph g;
+		graph_init(&g);
+		graph_add_leaf(&g, 3, 7, true);
+		graph_add_leaf(&g, 3, 7, true);
+		g.build = build_gated;
+		g.ctx = &acts[i];
+		graph_check(&g, FD_TOLERANCE);
+		graph_clear(&g);
+	}
+}
+
+/* add, and values with several consumers */
+static struct hth_tensor build_add(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	(void)g;
+	return hth_op_add(x, leaf[0], leaf[1], 0.22f);
+}
+
+/* y = a + 0.5 a; z = y + y; silu(z) * b + 0.3 z + a: every kind of sharing at once. */
+static struct hth_tensor build_shared(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	struct hth_tensor a = hth_keep(x, leaf[0]), y, z, w;
+
+	(void)g;
+	y = hth_op_add(x, leaf[0], hth_keep(x, a), 0.5f);
+	z = hth_op_add(x, y, hth_keep(x, y), 1.0f);
+	w = hth_op_gated(x, HTH_ACT_SILU, hth_keep(x, z), leaf[1]);
+	w = hth_op_add(x, w, z, 0.3f);
+	return hth_op_add(x, w, a, 1.0f);
+}
+
+static void add_gradients_are_scaled_shared_and_summed(void **state)
+{
+	struct hth_tensor (*build[])(struct hth_exec *, const struct graph *, const struct hth_tensor *) = {build_add,
+	                                                                                                    build_shared};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct graph g;
+		graph_init(&g);
+		graph_add_leaf(&g, 3, 5, true);
+		graph_add_leaf(&g, 3, 5, true);
+		g.build = build[i];
+		graph_check(&g, FD_TOLERANCE);
+		graph_clear(&g);
+	}
+}
+
+/* gather */
+static struct hth_tensor build_gather(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	struct hth_tensor some = hth_op_gather(x, hth_keep(x, leaf[0]), &g->batch.wanted);
+	struct hth_norm n = {.kind = HTH_NORM_RMS, .eps = 1e-5f};
+	struct hth_tensor rest = hth_op_gather(x, hth_op_norm(x, leaf[0], &n, 5), &g->batch.wanted);
+	return hth_op_add(x, some, rest, 1.0f);
+}
+
+static const struct hth_out OUTS[] = {
+	{.row = 4, .target = 3, .weight = 0.5f, .sequence = 0},  {.row = 4, .target = 7, .weight = 0.25f, .sequence = 1},
+	{.row = 6, .target = 1, .weight = 0.5f, .sequence = 0},  {.row = 12, .target = -1, .weight = 0.5f, .sequence = 1},
+	{.row = 2, .target = 10, .weight = 0.75f, .sequence = 0}, {.row = 13, .target = 0, .weight = 0.4f, .sequence = 3},
+	{.row = 12, .target = 5, .weight = 0.3f, .sequence = 1},
+};
+#define N_OUTS 7
+#define N_WANTED 5
+
+static void gather_gradient_goes_back_to_its_rows(void **state)
+{
+	struct graph g;
+
+	(void)state;
+	graph_init(&g);
+	tree(&g, OUTS, N_OUTS);
+	assert_int_equal(g.batch.wanted.n, N_WANTED);
+	graph_add_leaf(&g, TREE_TOKENS, 5, true);
+	g.build = build_gather;
+	graph_check(&g, FD_TOLERANCE);
+	graph_clear(&g);
+}
+
+/* head */
+static struct hth_tensor build_logp(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	return hth_op_logp(x, &g->batch, leaf[0], g->ctx);
+}
+
+static void check_logp(bool outer, bool trained, bool below, float scale, float cap)
+{
+	struct graph g;
+	struct hth_head head = {.scale = scale, .soft_cap = cap};
+
+	graph_init(&g);
+	tree(&g, OUTS, N_OUTS);
+	graph_add_leaf(&g, N_WANTED, 5, below);
+	head.w = graph_weight(&g, "head", 11, 5, 0.7f, trained, HTH_QUANT_BF16);
+	g.fused = !outer;
+	g.outer = outer;
+	g.build = build_logp;
+	g.ctx = &head;
+	graph_check(&g, FD_TOLERANCE);
+	graph_clear(&g);
+}
+
+static void logp_gradients_of_the_fused_loss(void **state)
+{
+	(void)state;
+	check_logp(false, false, true, 1.0f, 0.0f);
+	check_logp(false, true, true, 0.5f, 2.0f);
+	check_logp(false, true, false, 1.0f, 0.0f);
+}
+
+static void logp_gradients_of_an_outer_loss(void **state)
+{
+	(void)state;
+	check_logp(true, false, true, 1.0f, 0.0f);
+	check_logp(true, true, true, 0.5f, 2.0f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(embedding_gradient_adds_up_repeated_tokens),
+		cmocka_unit_test(norm_gradients_of_both_kinds_per_head_and_without_weight),
+		cmocka_unit_test(linear_gradients_of_adapters_on_frozen_weights),
+		cmocka_unit_test(linear_gradients_of_adapters_under_dropout),
+		cmocka_unit_test(linear_gradients_pass_frozen_adapters_and_bare_frozen_weights),
+		cmocka_unit_test(linear_gradients_of_trained_weights_and_biases),
+		cmocka_unit_test(rope_gradient_turns_back_and_leaves_unrotated_columns),
+		cmocka_unit_test(attention_gradients_over_a_tree_of_segments),
+		cmocka_unit_test(attention_gradients_with_window_cap_and_sinks),
+		cmocka_unit_test(gated_gradients_of_every_activation),
+		cmocka_unit_test(add_gradients_are_scaled_shared_and_summed),
+		cmocka_unit_test(gather_gradient_goes_back_to_its_rows),
+		cmocka_unit_test(logp_gradients_of_the_fused_loss),
+		cmocka_unit_test(logp_gradients_of_an_outer_loss),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
