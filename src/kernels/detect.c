@@ -1,0 +1,54 @@
+/* What this processor and its system can run: one function per kernel set. Compiled without instruction-set flags, so
+ * that nothing here can fault on an old processor.
+ *
+ * On x86 a flag of cpuid says that the processor has the instructions; XGETBV says that the system saves the
+ * registers at a task switch. Both are needed. Source: Intel SDM volume 1, chapters 14 and 15. */
+#include "kernels/detect.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <stdint.h>
+
+enum { XCR0_AVX = 0x06, XCR0_AVX512 = 0xE6 };
+
+static bool system_saves(uint32_t xcr0_bits)
+{
+	uint32_t a, b, c, d;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return false;
+	__asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+	return (a & xcr0_bits) == xcr0_bits;
+}
+
+bool hth_has_avx2(void)
+{
+	uint32_t a, b, c, d;
+
+	if (!system_saves(XCR0_AVX) || !__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_FMA) || !(c & bit_F16C))
+		return false;
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2);
+}
+
+bool hth_has_avx512(void)
+{
+	uint32_t a, b, c, d, need = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
+
+	if (!hth_has_avx2() || !system_saves(XCR0_AVX512))
+		return false;
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & need) == need;
+}
+#endif
+
+bool hth_has_ref(void)
+{
+	return true;
+}
+
+#if defined(__aarch64__)
+/* Part of every 64-bit Arm processor. */
+bool hth_has_neon(void)
+{
+	return true;
+}
+#endif

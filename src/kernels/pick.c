@@ -1,0 +1,178 @@
+/* Picks kernels: starts from ref and lays every set over it that this machine runs, in list order. */
+#include "kernels/kernels.h"
+
+#include "kernels/detect.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Names of sets for another architecture appear in the table without their code. */
+#define FOR_any(...) __VA_ARGS__
+#if defined(__x86_64__)
+#define FOR_x86(...) __VA_ARGS__
+#else
+#define FOR_x86(...)
+#endif
+#if defined(__aarch64__)
+#define FOR_arm(...) __VA_ARGS__
+#else
+#define FOR_arm(...)
+#endif
+
+#define HTH_KERNELS(name, arch, mr, nr) FOR_##arch(extern const struct hth_kernels hth_kernels_##name;)
+#include "kernels/list.h"
+#undef HTH_KERNELS
+
+struct set {
+	const char *name, *arch;
+	int mr, nr;
+	const struct hth_kernels *kernels; /* NULL: another architecture's */
+	bool (*has)(void);
+};
+
+static const struct set sets[] = {
+#define HTH_KERNELS(set_name, set_arch, rows, cols)                                                                    \
+	{.name = #set_name,                                                                                            \
+	 .arch = #set_arch,                                                                                            \
+	 .mr = rows,                                                                                                   \
+	 .nr = cols,                                                                                                   \
+	 FOR_##set_arch(.kernels = &hth_kernels_##set_name, .has = hth_has_##set_name)},
+#include "kernels/list.h"
+#undef HTH_KERNELS
+};
+
+enum { N_SETS = sizeof sets / sizeof sets[0] };
+
+static bool is_present(const struct set *s)
+{
+	return s->kernels != NULL && s->has();
+}
+
+static int find(const char *name)
+{
+	for (int i = 0; i < N_SETS; i++)
+		if (strcmp(sets[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+/* The slots that `from` fills replace those of `out`. */
+static void lay_over(const struct hth_kernels *from, const char *name, struct hth_kernel_pick *out)
+{
+	out->name = name;
+	if (from->tile != NULL) {
+		out->k.mr = from->mr;
+		out->k.nr = from->nr;
+	}
+#define HTH_KERNEL_SLOT(slot)                                                                                          \
+	if (from->slot != NULL) {                                                                                      \
+		out->k.slot = from->slot;                                                                              \
+		out->winner[HTH_KERNEL_SLOT_##slot] = name;                                                            \
+	}
+#include "kernels/slotlist.h"
+#undef HTH_KERNEL_SLOT
+	for (int q = 0; q < HTH_QUANT_COUNT; q++) {
+		if (from->unpack[q] != NULL) {
+			out->k.unpack[q] = from->unpack[q];
+			out->unpack_winner[q] = name;
+		}
+		if (from->matvec[q] != NULL) {
+			out->k.matvec[q] = from->matvec[q];
+			out->matvec_winner[q] = name;
+		}
+	}
+}
+
+/* "ref, avx2, avx512": what runs here. */
+static const char *present_names(char *out, size_t bytes)
+{
+	size_t at = 0;
+
+	out[0] = '\0';
+	for (int i = 0; i < N_SETS; i++) {
+		if (!is_present(&sets[i]) || at >= bytes)
+			continue;
+		int n = snprintf(out + at, bytes - at, "%s%s", at > 0 ? ", " : "", sets[i].name);
+		at += n > 0 ? (size_t)n : 0;
+	}
+	return out;
+}
+
+static enum hth_status find_ceiling(const char *ceiling, int *last, struct hth_err *err)
+{
+	char names[128];
+	const char *from = ceiling != NULL ? "kernels" : "HEARTH_CPU";
+
+	if (ceiling == NULL)
+		ceiling = getenv("HEARTH_CPU");
+	*last = N_SETS - 1;
+	if (ceiling == NULL || ceiling[0] == '\0')
+		return HTH_OK;
+	*last = find(ceiling);
+	if (*last < 0)
+		return hth_fail(err, HTH_ERR_USAGE, "%s: found \"%.40s\", expected one of %s", from, ceiling,
+		                present_names(names, sizeof names));
+	if (!is_present(&sets[*last]))
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: this processor has no %s; it has %s", from, ceiling,
+		                present_names(names, sizeof names));
+	return HTH_OK;
+}
+
+enum hth_status hth_kernels_pick(const char *ceiling, struct hth_kernel_pick *out, struct hth_err *err)
+{
+	int last;
+	enum hth_status rc = find_ceiling(ceiling, &last, err);
+
+	if (rc != HTH_OK)
+		return rc;
+	*out = (struct hth_kernel_pick){0};
+	for (int i = 0; i <= last; i++)
+		if (is_present(&sets[i]))
+			lay_over(sets[i].kernels, sets[i].name, out);
+	return HTH_OK;
+}
+
+const char *hth_kernel_slot_name(enum hth_kernel_slot s)
+{
+	static const char *const names[] = {
+#define HTH_KERNEL_SLOT(name) #name,
+#include "kernels/slotlist.h"
+#undef HTH_KERNEL_SLOT
+	};
+	return s >= 0 && s < HTH_KERNEL_SLOT_COUNT ? names[s] : NULL;
+}
+
+/* The tile of set i laid over the earlier ones of its architecture. */
+static struct hth_kernel_info info(int i)
+{
+	struct hth_kernel_info r = {.name = sets[i].name, .present = is_present(&sets[i])};
+
+	for (int j = 0; j <= i; j++)
+		if (sets[j].mr > 0 && (strcmp(sets[j].arch, "any") == 0 || strcmp(sets[j].arch, sets[i].arch) == 0)) {
+			r.mr = sets[j].mr;
+			r.nr = sets[j].nr;
+		}
+	return r;
+}
+
+struct hth_kernel_info hth_kernels_info(int i)
+{
+	return i >= 0 && i < N_SETS ? info(i) : (struct hth_kernel_info){0};
+}
+
+bool hth_kernels_tile(const char *name, int *mr, int *nr)
+{
+	int i = name != NULL ? find(name) : N_SETS - 1;
+
+	if (name == NULL && find_ceiling(NULL, &i, NULL) != HTH_OK)
+		i = N_SETS - 1;
+	while (name == NULL && !is_present(&sets[i]))
+		i--; /* ends at ref */
+	if (i < 0)
+		return false;
+	struct hth_kernel_info r = info(i);
+	*mr = r.mr;
+	*nr = r.nr;
+	return true;
+}

@@ -1,0 +1,127 @@
+/* The product tile and its packings, written once over the vector primitives of an instruction-set file, which defines
+ * before including this: VL (floats a vector), MR, NV (vectors a tile row), vf and the v_ functions.
+ *
+ * The tile holds MR x NV accumulators in registers; every step of k loads NV vectors of b and broadcasts MR numbers of
+ * a. Bound: the multiply-add units; b streams from the second-level cache. docs/speed.md has what it reaches. */
+
+enum { NR = NV * VL };
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vf v_add(vf a, vf b)
+{
+	return a + b;
+}
+
+/* m and nv are constants at each use, so that acc becomes registers. */
+INLINE void tile_of(int m, int nv, int64_t n, int64_t k, const float *a, const float *b, float *c, int64_t ldc, bool add)
+{
+	vf acc[MR][NV];
+
+#pragma GCC unroll 16
+	for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+		for (int j = 0; j < nv; j++)
+			acc[i][j] = v_set1(0);
+	for (int64_t p = 0; p < k; p++, a += MR, b += NR) {
+		vf row[NV];
+#pragma GCC unroll 4
+		for (int j = 0; j < nv; j++)
+			row[j] = v_load(b + j * VL);
+#pragma GCC unroll 16
+		for (int i = 0; i < m; i++) {
+			vf x = v_set1(a[i]);
+#pragma GCC unroll 4
+			for (int j = 0; j < nv; j++)
+				acc[i][j] = v_fma(x, row[j], acc[i][j]);
+		}
+	}
+#pragma GCC unroll 16
+	for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+		for (int j = 0; j < nv; j++) {
+			float *to = c + i * ldc + j * VL;
+			int64_t left = n - j * VL;
+			if (left >= VL)
+				v_store(to, add ? v_add(v_load(to), acc[i][j]) : acc[i][j]);
+			else if (left > 0)
+				v_store_n(to, add ? v_add(v_load_n(to, left), acc[i][j]) : acc[i][j], left);
+		}
+}
+
+#define TILE_CASE(rows)                                                                                                \
+	case rows:                                                                                                     \
+		if (rows <= MR && n > NR - VL)                                                                         \
+			tile_of(rows <= MR ? rows : 1, NV, n, k, a, b, c, ldc, add);                                   \
+		else if (rows <= MR && NV > 2 && n > NR - 2 * VL)                                                      \
+			tile_of(rows <= MR ? rows : 1, NV > 2 ? NV - 1 : 1, n, k, a, b, c, ldc, add);                  \
+		else if (rows <= MR)                                                                                   \
+			tile_of(rows <= MR ? rows : 1, 1, n, k, a, b, c, ldc, add);                                    \
+		break;
+
+static void tile(int64_t m, int64_t n, int64_t k, const float *a, const float *b, float *c, int64_t ldc, bool add)
+{
+	_Static_assert(MR <= 14 && NV <= 2, "the cases below cover the tile");
+	switch (m) {
+		TILE_CASE(1)
+		TILE_CASE(2)
+		TILE_CASE(3)
+		TILE_CASE(4)
+		TILE_CASE(5)
+		TILE_CASE(6)
+		TILE_CASE(7)
+		TILE_CASE(8)
+		TILE_CASE(9)
+		TILE_CASE(10)
+		TILE_CASE(11)
+		TILE_CASE(12)
+		TILE_CASE(13)
+		TILE_CASE(14)
+	default:
+		break;
+	}
+}
+
+/* k columns of VL rows each at out + p * stride, `width` (<= VL) of them kept. Narrower columns are stored whole and
+ * their surplus is overwritten by the next, but for the last. */
+INLINE void transpose_rows(const float *x, int64_t ld, int64_t rows, int64_t k, float *out, int64_t stride, int width)
+{
+	vf r[VL];
+	int64_t p = 0;
+
+	for (; p < k; p += VL) {
+		int64_t n = k - p < VL ? k - p : VL;
+#pragma GCC unroll 16
+		for (int i = 0; i < VL; i++)
+			r[i] = i >= rows ? v_set1(0) : n == VL ? v_load(x + i * ld + p) : v_load_n(x + i * ld + p, n);
+		v_transpose(r);
+		if (width == VL || p + VL < k) {
+#pragma GCC unroll 16
+			for (int i = 0; i < VL; i++)
+				if (i < n)
+					v_store(out + (p + i) * stride, r[i]);
+		} else {
+#pragma GCC unroll 16
+			for (int i = 0; i < VL; i++)
+				if (i < n)
+					v_store_n(out + (p + i) * stride, r[i], width);
+		}
+	}
+}
+
+static void pack_a(const float *x, int64_t ld, int64_t m, int64_t k, float *a)
+{
+	_Static_assert(MR <= VL || MR % VL == 0, "surplus columns of one group must not fall into the next");
+	for (int g = 0; g < MR; g += VL)
+		transpose_rows(x + g * ld, ld, m > g ? m - g : 0, k, a + g, MR, MR < VL ? MR : VL);
+}
+
+static void pack_b(const float *w, int64_t ld, int64_t n, int64_t k, float *b)
+{
+	for (int g = 0; g < NR; g += VL)
+		transpose_rows(w + g * ld, ld, n > g ? n - g : 0, k, b + g, NR, VL);
+}
+
+#undef TILE_CASE
+
+#define SIMD_PRODUCT_SLOTS .mr = MR, .nr = NR, .tile = tile, .pack_a = pack_a, .pack_b = pack_b

@@ -1,0 +1,325 @@
+/* Every slot of a kernel set against ref.c: odd sizes, unaligned addresses, length zero, bytes past the end untouched.
+ * Without cmocka, so that the same checks run cross-compiled (neon.sh). Each check returns the number of failures and
+ * prints them.
+ *
+ * Tolerance: 4e-6 relative to the sum of absolute terms. f32 sums of up to 1,100 terms in another order, and
+ * exponentials good to 3e-7, stay below it. */
+#ifndef HTH_TESTS_KERNEL_CHECKS_H
+#define HTH_TESTS_KERNEL_CHECKS_H
+
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TOLERANCE 4e-6
+#define GUARD 12345.678f
+
+enum { MAX_N = 1100, PAD = 40 };
+static const int64_t lengths[] = {0, 1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 64, 100, 257, 1024, 1027};
+enum { N_LENGTHS = sizeof lengths / sizeof lengths[0] };
+
+/* (n) numbers in -2 .. 2, different for each `which`. */
+static void fill(float *x, int64_t n, uint32_t which)
+{
+	struct hth_rng_key key = hth_rng_key(7, HTH_RNG_TEST, which, 0);
+	for (int64_t i = 0; i < n; i++)
+		x[i] = 4 * hth_rng_uniform(key, 0, (uint64_t)i) - 2;
+}
+
+static int differ(const char *set, const char *what, const float *got, const float *want, int64_t n, double scale)
+{
+	for (int64_t i = 0; i < n; i++)
+		if (!(fabs((double)got[i] - want[i]) <= TOLERANCE * (scale + fabs((double)want[i])))) {
+			printf("# %s %s: element %lld of %lld is %.9g, expected %.9g\n", set, what, (long long)i, (long long)n,
+			       (double)got[i], (double)want[i]);
+			return 1;
+		}
+	return 0;
+}
+
+static int check_tile(const char *set, const struct hth_kernels *k)
+{
+	static float x[HTH_KERNEL_MAX_MR * MAX_N], w[HTH_KERNEL_MAX_NR * MAX_N];
+	static float a[HTH_KERNEL_MAX_MR * MAX_N + PAD], b[HTH_KERNEL_MAX_NR * MAX_N + PAD];
+	static const int64_t depths[] = {0, 1, 5, 16, 33, 257};
+	float c[HTH_KERNEL_MAX_MR * 40], want[HTH_KERNEL_MAX_MR * 40];
+	int bad = 0;
+
+	fill(x, HTH_KERNEL_MAX_MR * MAX_N, 1);
+	fill(w, HTH_KERNEL_MAX_NR * MAX_N, 2);
+	for (int64_t m = 1; m <= k->mr; m++)
+		for (int64_t n = 1; n <= k->nr; n++)
+			for (int d = 0; d < 6 && bad == 0; d++) {
+				int64_t depth = depths[d], ld = depth + 1;
+				a[depth * k->mr] = b[depth * k->nr] = GUARD;
+				k->pack_a(x + 1, ld, m, depth, a);
+				k->pack_b(w + 1, ld, n, depth, b);
+				bad += a[depth * k->mr] != GUARD || b[depth * k->nr] != GUARD;
+				for (int64_t i = 0; i < HTH_KERNEL_MAX_MR * 40; i++)
+					c[i] = want[i] = (float)(i % 7);
+				bool add = (m + n) % 2 == 0;
+				for (int64_t i = 0; i < m; i++)
+					for (int64_t j = 0; j < n; j++) {
+						double s = add ? want[i * 37 + j] : 0;
+						for (int64_t p = 0; p < depth; p++)
+							s += (double)x[1 + i * ld + p] * w[1 + j * ld + p];
+						want[i * 37 + j] = (float)s;
+					}
+				k->tile(m, n, depth, a, b, c, 37, add);
+				bad += differ(set, "tile", c, want, HTH_KERNEL_MAX_MR * 37, 1 + (double)depth);
+			}
+	return bad;
+}
+
+/* One element's value must not depend on the tile's size or its place there. */
+static int check_tile_places(const char *set, const struct hth_kernels *k)
+{
+	static float x[HTH_KERNEL_MAX_MR * 100], w[HTH_KERNEL_MAX_NR * 100], a[HTH_KERNEL_MAX_MR * 100],
+	        b[HTH_KERNEL_MAX_NR * 100];
+	float whole[HTH_KERNEL_MAX_MR * HTH_KERNEL_MAX_NR], one;
+
+	fill(x, k->mr * 100, 3);
+	fill(w, k->nr * 100, 4);
+	k->pack_a(x, 100, k->mr, 100, a);
+	k->pack_b(w, 100, k->nr, 100, b);
+	k->tile(k->mr, k->nr, 100, a, b, whole, HTH_KERNEL_MAX_NR, false);
+	for (int64_t i = 0; i < k->mr; i++)
+		for (int64_t j = 0; j < k->nr; j++) {
+			k->pack_a(x + i * 100, 100, 1, 100, a);
+			k->pack_b(w + j * 100, 100, 1, 100, b);
+			k->tile(1, 1, 100, a, b, &one, 1, false);
+			if (memcmp(&one, &whole[i * HTH_KERNEL_MAX_NR + j], sizeof one) != 0) {
+				printf("# %s tile: (%d,%d) depends on the tile\n", set, (int)i, (int)j);
+				return 1;
+			}
+		}
+	return 0;
+}
+
+/* Random blocks of one format: bytes at random, scales replaced by small half floats. */
+static void random_blocks(enum hth_quant q, uint8_t *out, int64_t blocks, uint32_t which)
+{
+	static const int scale_at[HTH_QUANT_COUNT][2] = {
+	        [HTH_QUANT_Q4_0] = {0, -1}, [HTH_QUANT_Q4_1] = {0, 2},  [HTH_QUANT_Q5_0] = {0, -1},
+	        [HTH_QUANT_Q5_1] = {0, 2},  [HTH_QUANT_Q8_0] = {0, -1}, [HTH_QUANT_Q2_K] = {80, 82},
+	        [HTH_QUANT_Q3_K] = {108, -1}, [HTH_QUANT_Q4_K] = {0, 2}, [HTH_QUANT_Q5_K] = {0, 2},
+	        [HTH_QUANT_Q6_K] = {208, -1}};
+	const struct hth_quant_format *f = hth_quant_format(q);
+	struct hth_rng_key key = hth_rng_key(7, HTH_RNG_TEST, which, 1);
+
+	for (int64_t b = 0; b < blocks; b++, out += f->block_bytes) {
+		for (uint32_t i = 0; i < f->block_bytes; i++)
+			out[i] = (uint8_t)hth_rng_u32(key, (uint64_t)b, i);
+		if (f->block_elems == 1) { /* numbers in -2 .. 2 */
+			float v = 4 * hth_rng_uniform(key, (uint64_t)b, 0) - 2;
+			uint32_t u;
+			memcpy(&u, &v, sizeof u);
+			uint16_t half = q == HTH_QUANT_BF16 ? (uint16_t)(u >> 16) : (uint16_t)(0x3800 | (u & 0x83FF));
+			if (q == HTH_QUANT_F32)
+				memcpy(out, &v, sizeof v);
+			else
+				memcpy(out, &half, sizeof half);
+			continue;
+		}
+		for (int s = 0; s < 2; s++)
+			if (scale_at[q][s] >= 0) { /* 0.03 or so */
+				out[scale_at[q][s]] = (uint8_t)hth_rng_u32(key, (uint64_t)b, 1000);
+				out[scale_at[q][s] + 1] = (uint8_t)(0x28 | (hth_rng_u32(key, (uint64_t)b, 1001) & 0x80));
+			}
+	}
+}
+
+static int check_format(const char *set, const struct hth_kernels *k, enum hth_quant q)
+{
+	static uint8_t w[5 * 4 * MAX_N + 1];
+	static float x[4 * MAX_N], got[MAX_N + 1], want[MAX_N + 1];
+	const struct hth_quant_format *f = hth_quant_format(q);
+	int bad = 0;
+
+	fill(x, 4 * MAX_N, 5);
+	for (int i = 0; i < N_LENGTHS; i++) {
+		int64_t n = f->block_elems == 1 ? lengths[i] : lengths[i] / 8 * f->block_elems, rows = 3;
+		if (n > MAX_N - 8)
+			break;
+		uint64_t row_bytes = (uint64_t)n / f->block_elems * f->block_bytes;
+		random_blocks(q, w + 1, rows * n / f->block_elems, 6 + (uint32_t)i);
+		got[n] = GUARD;
+		k->unpack[q](w + 1, got, n);
+		f->unpack(w + 1, want, n);
+		bad += differ(set, f->name, got, want, n, 0.5) + (got[n] != GUARD);
+		for (int m = 1; m <= HTH_MATVEC_MAX_ROWS; m++) {
+			float y[4 * 4] = {0}, ref[4 * 4] = {0}, single[4];
+			double scale = 0;
+			k->matvec[q](w + 1, row_bytes, rows, n, m, x + 1, n + 3, y, 4);
+			for (int64_t j = 0; j < rows; j++) {
+				f->unpack(w + 1 + (uint64_t)j * row_bytes, want, n);
+				for (int r = 0; r < m; r++) {
+					double s = 0;
+					for (int64_t c = 0; c < n; c++) {
+						s += (double)want[c] * x[1 + r * (n + 3) + c];
+						scale = fmax(scale, fabs((double)want[c]));
+					}
+					ref[r * 4 + j] = (float)s;
+				}
+			}
+			bad += differ(set, f->name, y, ref, 16, scale * (1 + (double)n));
+			k->matvec[q](w + 1, row_bytes, rows, n, 1, x + 1, n + 3, single, 4);
+			if (memcmp(single, y, 3 * sizeof single[0]) != 0) {
+				printf("# %s %s: a row's matvec depends on m\n", set, f->name);
+				bad++;
+			}
+		}
+	}
+	return bad;
+}
+
+static int check_formats(const char *set, const struct hth_kernels *k)
+{
+	int bad = 0;
+
+	for (int q = 0; q < HTH_QUANT_COUNT; q++)
+		bad += check_format(set, k, (enum hth_quant)q);
+	return bad;
+}
+
+static int check_sums(const char *set, const struct hth_kernels *k, const struct hth_kernels *ref)
+{
+	float x[MAX_N], y[MAX_N], got[5], want[5];
+	int bad = 0;
+
+	fill(x, MAX_N, 20);
+	fill(y, MAX_N, 21);
+	for (int i = 0; i < N_LENGTHS; i++) {
+		int64_t n = lengths[i];
+		for (int s = 0; s < 2; s++) {
+			const struct hth_kernels *from = s ? ref : k;
+			float *to = s ? want : got;
+			to[0] = from->dot(x + 1, y + 2, n);
+			to[1] = from->sumsq(x + 1, 0.25f, n);
+			to[2] = from->sum(x + 1, n);
+			to[3] = n > 0 ? from->max(x + 1, n) : from->max(x, 0) == -INFINITY;
+			to[4] = from->exp_sum(x + 1, 1.5f, y + 2, n);
+			fill(y, MAX_N, 21);
+		}
+		bad += differ(set, "dot, sumsq, sum, max or exp_sum", got, want, 5, 1 + (double)n);
+	}
+	return bad;
+}
+
+/* What an elementwise slot made of copies of the same inputs: three arrays. */
+struct rows {
+	float a[MAX_N + PAD], b[MAX_N + PAD], c[MAX_N + PAD], d[MAX_N + PAD];
+};
+
+static void rows_fill(struct rows *r, int64_t n)
+{
+	fill(r->a, MAX_N, 30);
+	fill(r->b, MAX_N, 31);
+	fill(r->c, MAX_N, 32);
+	fill(r->d, MAX_N, 33);
+	r->a[n + 1] = r->b[n + 1] = r->c[n + 1] = r->d[n + 1] = GUARD;
+}
+
+static void run_elementwise(int slot, const struct hth_kernels *k, struct rows *r, int64_t n)
+{
+	float *a = r->a + 1, *b = r->b + 1, *c = r->c + 1, *d = r->d + 1;
+	struct hth_adamw_step step = {0.9f, 0.999f, 1e-8f, 0.5f, 0.99f, 1e-2f, 1.5f};
+
+	switch (slot) {
+	case 0: k->axpy(0.3f, a, b, n); break;
+	case 1: k->scale(0.3f, a, a, n); break;
+	case 2: k->add(0.3f, a, b, b, n); break;
+	case 3: (void)k->exp_sum(a, 1.5f, b, n); break;
+	case 4: k->softcap(1.5f, a, n); break;
+	case 5: k->softmax_grad(a, b, 0.25f, b, n); break;
+	case 6: k->norm(a, 0.1f, 1.3f, b, 1, c, a, n); break;
+	case 7: k->norm(a, 0, 1.3f, NULL, 0, NULL, b, n); break;
+	case 8: k->norm_grad(a, 0.1f, 1.3f, b, 1, true, c, d, d, n); break;
+	case 9: k->norm_grad(a, 0, 1.3f, NULL, 0, false, c, NULL, c, n); break;
+	case 10: k->rope(a, c, d, b, n / 2); break;
+	case 11: k->silu(a, b, a, n); break;
+	case 12: k->gelu_tanh(a, b, b, n); break;
+	case 13: k->gelu_erf(a, b, c, n); break;
+	case 14: k->silu_grad(a, b, c, a, b, n); break;
+	case 15: k->gelu_tanh_grad(a, b, c, c, b, n); break;
+	case 16: k->gelu_erf_grad(a, b, c, a, c, n); break;
+	case 17: k->sincos(1234, a, b, c, n); break;
+	case 18:
+		for (int64_t i = 0; i < n; i++)
+			d[i] = fabsf(d[i]);
+		k->adamw(&step, a, b, c, d, n);
+		break;
+	default: break;
+	}
+}
+
+static int check_elementwise(const char *set, const struct hth_kernels *k, const struct hth_kernels *ref)
+{
+	static struct rows got, want;
+	int bad = 0;
+
+	for (int slot = 0; slot < 19; slot++)
+		for (int i = 0; i < N_LENGTHS; i++) {
+			int64_t n = lengths[i];
+			char what[32];
+			snprintf(what, sizeof what, "elementwise %d", slot);
+			rows_fill(&got, n);
+			rows_fill(&want, n);
+			run_elementwise(slot, k, &got, n);
+			run_elementwise(slot, ref, &want, n);
+			double scale = slot == 8 || slot == 9 ? 5 : 0.2;
+			bad += differ(set, what, got.a, want.a, MAX_N, scale) + differ(set, what, got.b, want.b, MAX_N, scale) +
+			       differ(set, what, got.c, want.c, MAX_N, scale) + differ(set, what, got.d, want.d, MAX_N, scale);
+		}
+	return bad;
+}
+
+/* exp over its whole range: relative error, zero far below, NaN kept. */
+static int check_exp(const char *set, const struct hth_kernels *k)
+{
+	int bad = 0;
+
+	for (double x = -87; x < 88 && bad == 0; x += 0.0137) {
+		float in = (float)x, out;
+		(void)k->exp_sum(&in, 0, &out, 1);
+		double want = exp((double)in);
+		if (!(fabs(out - want) <= 3e-7 * want)) {
+			printf("# %s exp(%.9g) is %.9g, expected %.9g\n", set, (double)in, (double)out, want);
+			bad++;
+		}
+	}
+	float special[20] = {-INFINITY, -200, -104, NAN}, p[20];
+	(void)k->exp_sum(special, 0, p, 20);
+	if (p[0] != 0 || p[1] != 0 || !(p[2] >= 0 && p[2] < 1e-44f) || !isnan(p[3]) || p[4] != 1) {
+		printf("# %s exp of special values: %g %g %g %g %g\n", set, (double)p[0], (double)p[1], (double)p[2],
+		       (double)p[3], (double)p[4]);
+		bad++;
+	}
+	return bad;
+}
+
+static int check_dropout(const char *set, const struct hth_kernels *k, const struct hth_kernels *ref)
+{
+	static const uint64_t starts[] = {0, 5, 0xFFFFFFF0u, 0x123456789Au};
+	struct hth_rng_key key = hth_rng_key(9, HTH_RNG_DROPOUT, 3, 4);
+	float x[MAX_N], got[MAX_N + 1], want[MAX_N + 1];
+	int bad = 0;
+
+	fill(x, MAX_N, 40);
+	for (int i = 0; i < N_LENGTHS; i++)
+		for (int s = 0; s < 4; s++) {
+			int64_t n = lengths[i];
+			got[n] = want[n] = GUARD;
+			k->dropout(key, 77ull << 32 | 5, starts[s], 0.3f, 1 / 0.7f, x, got, n);
+			ref->dropout(key, 77ull << 32 | 5, starts[s], 0.3f, 1 / 0.7f, x, want, n);
+			if (memcmp(got, want, (size_t)(n + 1) * sizeof got[0]) != 0) {
+				printf("# %s dropout: not the bits of ref at length %lld\n", set, (long long)n);
+				bad++;
+			}
+		}
+	return bad;
+}
+
+#endif
