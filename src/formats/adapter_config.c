@@ -1,0 +1,164 @@
+/* adapter_config.json: PEFT's keys, complete with their defaults, and beside them the three that mlx-lm reads. Only
+ * keys that PEFT has known since 0.10 are written: older versions refuse what they do not know.
+ * Keys: docs/formats/adapters.md. */
+#include "formats/adapter_int.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Steals the value; remembers any failure. */
+static void set(json_t *object, const char *key, json_t *value, bool *ok)
+{
+	if (json_object_set_new(object, key, value) != 0)
+		*ok = false;
+}
+
+static void append(json_t *array, json_t *value, bool *ok)
+{
+	if (json_array_append_new(array, value) != 0)
+		*ok = false;
+}
+
+static json_t *number(double v)
+{
+	return v == floor(v) && fabs(v) < 1e15 ? json_integer((json_int_t)v) : json_real(v);
+}
+
+/* alpha of a module: what makes the reader's division give back its scale. */
+static double module_alpha(const struct hth_adapter *a, const struct hth_lora_module *m)
+{
+	double root = a->rslora ? sqrt((double)m->rank) : (double)m->rank;
+	return (double)m->scale * root;
+}
+
+static bool has_default_scale(const struct hth_adapter *a, const struct hth_lora_module *m)
+{
+	double root = a->rslora ? sqrt((double)m->rank) : (double)m->rank;
+	return (float)(a->alpha / root) == m->scale;
+}
+
+static const char *last_part(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+	return dot != NULL ? dot + 1 : name;
+}
+
+/* True when every layer 0..n-1 has the same projections, so that their short names say all. */
+static bool is_uniform(const struct hth_adapter *a)
+{
+	const char *rest, *first_rest;
+	size_t per_layer = 0;
+	int64_t n_layers = a->n_layers;
+	while (per_layer < a->n_modules && hth_adapter_layer(a->modules[per_layer].name, &rest) == 0)
+		per_layer++;
+	if (n_layers == 0)
+		for (size_t i = 0; i < a->n_modules; i++) {
+			int64_t layer = hth_adapter_layer(a->modules[i].name, &rest);
+			n_layers = layer >= n_layers ? layer + 1 : n_layers;
+		}
+	if (per_layer == 0 || a->n_modules % per_layer != 0 || (int64_t)(a->n_modules / per_layer) != n_layers)
+		return false;
+	for (size_t i = 0; i < a->n_modules; i++) {
+		(void)hth_adapter_layer(a->modules[i % per_layer].name, &first_rest);
+		if (hth_adapter_layer(a->modules[i].name, &rest) != (int64_t)(i / per_layer) ||
+		    strcmp(rest, first_rest) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void append_once(json_t *array, const char *text, bool *ok)
+{
+	size_t i;
+	json_t *v;
+	json_array_foreach(array, i, v)
+		if (strcmp(json_string_value(v), text) == 0)
+			return;
+	append(array, json_string(text), ok);
+}
+
+static json_t *target_modules(const struct hth_adapter *a, bool *ok)
+{
+	json_t *list = json_array();
+	bool uniform = is_uniform(a);
+	for (size_t i = 0; i < a->n_modules; i++) {
+		if (uniform)
+			append_once(list, last_part(a->modules[i].name), ok);
+		else
+			append(list, json_string(a->modules[i].name), ok);
+	}
+	return list;
+}
+
+static void set_peft(json_t *c, const struct hth_adapter *a, bool *ok)
+{
+	const char *base = a->base_model != NULL ? a->base_model : "";
+	json_t *ranks = json_object(), *alphas = json_object();
+	for (size_t i = 0; i < a->n_modules; i++) {
+		const struct hth_lora_module *m = &a->modules[i];
+		if (m->rank != a->rank)
+			set(ranks, m->name, json_integer(m->rank), ok);
+		if (!has_default_scale(a, m))
+			set(alphas, m->name, number(module_alpha(a, m)), ok);
+	}
+	set(c, "peft_type", json_string("LORA"), ok);
+	set(c, "task_type", json_string("CAUSAL_LM"), ok);
+	set(c, "auto_mapping", json_null(), ok);
+	set(c, "base_model_name_or_path", base[0] != '\0' ? json_string(base) : json_null(), ok);
+	set(c, "revision", json_null(), ok);
+	set(c, "inference_mode", json_true(), ok);
+	set(c, "r", json_integer(a->rank), ok);
+	set(c, "lora_alpha", number(a->alpha), ok);
+	set(c, "lora_dropout", json_real(a->dropout), ok);
+	set(c, "target_modules", target_modules(a, ok), ok);
+	set(c, "bias", json_string("none"), ok);
+	set(c, "fan_in_fan_out", json_false(), ok);
+	set(c, "use_rslora", json_boolean(a->rslora), ok);
+	set(c, "use_dora", json_false(), ok);
+	set(c, "modules_to_save", json_null(), ok);
+	set(c, "init_lora_weights", json_true(), ok);
+	set(c, "layers_to_transform", json_null(), ok);
+	set(c, "layers_pattern", json_null(), ok);
+	set(c, "rank_pattern", ranks, ok);
+	set(c, "alpha_pattern", alphas, ok);
+	set(c, "layer_replication", json_null(), ok);
+	set(c, "loftq_config", json_object(), ok);
+	set(c, "megatron_config", json_null(), ok);
+	set(c, "megatron_core", json_string("megatron.core"), ok);
+}
+
+static void set_mlx(json_t *c, const struct hth_adapter *a, float scale, bool *ok)
+{
+	json_t *lora = json_object(), *keys = json_array();
+	for (size_t i = 0; i < a->n_modules; i++) {
+		const char *rest;
+		(void)hth_adapter_layer(a->modules[i].name, &rest);
+		append_once(keys, rest, ok);
+	}
+	set(lora, "rank", json_integer(a->rank), ok);
+	set(lora, "scale", json_real((double)scale), ok);
+	set(lora, "dropout", json_real(a->dropout), ok);
+	set(lora, "keys", keys, ok);
+	set(c, "fine_tune_type", json_string("lora"), ok);
+	/* -1 is "all": right for a base whose number of layers is not known here. */
+	set(c, "num_layers", json_integer(a->n_layers > 0 ? a->n_layers : -1), ok);
+	set(c, "lora_parameters", lora, ok);
+}
+
+enum hth_status hth_adapter_config(const struct hth_adapter *a, bool plain_peft, float mlx_scale, json_t **out,
+                                   struct hth_err *err)
+{
+	bool ok = true;
+	json_t *c = json_object();
+	set_peft(c, a, &ok);
+	if (!plain_peft)
+		set_mlx(c, a, mlx_scale, &ok);
+	if (!ok || c == NULL) {
+		json_decref(c);
+		return hth_fail_memory(err, HTH_ADAPTER_CONFIG, 0);
+	}
+	*out = c;
+	return HTH_OK;
+}

@@ -1,0 +1,49 @@
+/* What the files of the adapter reader and writer share. */
+#ifndef HTH_FORMATS_ADAPTER_INT_H
+#define HTH_FORMATS_ADAPTER_INT_H
+
+#include "formats/adapter.h"
+#include "formats/safetensors.h"
+
+#include <jansson.h>
+
+#define HTH_PEFT_WEIGHTS "adapter_model.safetensors"
+#define HTH_MLX_WEIGHTS "adapters.safetensors"
+#define HTH_ADAPTER_CONFIG "adapter_config.json"
+#define HTH_PEFT_PREFIX "base_model.model."
+#define HTH_ADAPTER_MAX_CONFIG_BYTES ((size_t)16 << 20)
+
+/* One module more in a->modules, whose array has room for `cap`; a and b are allocated, not filled, scale is 1. */
+HTH_MUST enum hth_status hth_adapter_add(struct hth_adapter *a, size_t cap, const char *name, size_t name_bytes,
+                                         int64_t rank, int64_t in, int64_t out, struct hth_lora_module **m,
+                                         struct hth_err *err);
+/* Room for n modules in an arena that may grow to what a file of file_bytes can justify. */
+HTH_MUST enum hth_status hth_adapter_start(struct hth_adapter *a, size_t n, size_t file_bytes, struct hth_err *err);
+/* Sorts, refuses duplicates, checks. */
+HTH_MUST enum hth_status hth_adapter_finish(struct hth_adapter *a, struct hth_err *err);
+/* At least one module, sane shapes, finite weights and scales: readers and writers alike. */
+HTH_MUST enum hth_status hth_adapter_check(const struct hth_adapter *a, struct hth_err *err);
+
+/* The first run of digits that is a whole component of the path ("model.layers.3.mlp" -> 3); -1 when there is none.
+ * *after: what follows that component and its dot ("mlp"). */
+int64_t hth_adapter_layer(const char *module, const char **after);
+
+/* PEFT's rank_pattern and alpha_pattern: regular expressions, the first that matches wins. */
+struct hth_adapter_patterns;
+HTH_MUST enum hth_status hth_adapter_patterns_new(const json_t *config, const char *key, const char *where,
+                                                  struct hth_adapter_patterns **out, struct hth_err *err);
+HTH_MUST enum hth_status hth_adapter_patterns_get(const struct hth_adapter_patterns *p, const char *module, double def,
+                                                  double *out, struct hth_err *err);
+void hth_adapter_patterns_free(struct hth_adapter_patterns *p);
+
+HTH_MUST enum hth_status hth_adapter_read_peft(const struct hth_safetensors *s, const json_t *config,
+                                               const char *where, struct hth_adapter *out, struct hth_err *err);
+HTH_MUST enum hth_status hth_adapter_read_mlx(const struct hth_safetensors *s, const json_t *config,
+                                              const char *where, struct hth_adapter *out, struct hth_err *err);
+HTH_MUST enum hth_status hth_adapter_read_gguf(const char *path, const struct hth_adapter_names *names,
+                                               struct hth_adapter *out, struct hth_err *err);
+/* adapter_config.json for a. */
+HTH_MUST enum hth_status hth_adapter_config(const struct hth_adapter *a, bool plain_peft, float mlx_scale,
+                                            json_t **out, struct hth_err *err);
+
+#endif

@@ -1,0 +1,215 @@
+/* Reads PEFT's layout: adapter_model.safetensors and adapter_config.json. What LoRA on linear layers cannot say is
+ * refused by name rather than dropped. Keys: docs/formats/adapters.md; source: PEFT 0.21, tuners/lora/config.py. */
+#include "formats/adapter_int.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct rules {
+	int64_t rank;
+	double alpha;
+	bool rslora;
+	struct hth_adapter_patterns *ranks, *alphas;
+};
+
+static bool is_empty(const json_t *v)
+{
+	return v == NULL || json_is_null(v) || json_is_false(v) || (json_is_array(v) && json_array_size(v) == 0) ||
+	       (json_is_object(v) && json_object_size(v) == 0);
+}
+
+/* Initialisations that leave the base as it is. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA change the base's weights, so
+ * that their adapters mean nothing beside the base that the user has. */
+static enum hth_status check_init(const json_t *init, const char *where, struct hth_err *err)
+{
+	static const char *const harmless[] = { "gaussian", "eva", "orthogonal" };
+	const char *name = json_string_value(init);
+	if (name == NULL)
+		return HTH_OK;
+	for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
+		if (strcmp(name, harmless[i]) == 0)
+			return HTH_OK;
+	return hth_fail(err, HTH_ERR_UNAVAILABLE,
+	                "%s: \"init_lora_weights\": \"%.64s\" changes the base model's weights; convert the adapter to "
+	                "plain LoRA with PEFT first",
+	                where, name);
+}
+
+static enum hth_status check_supported(const json_t *config, const char *where, struct hth_err *err)
+{
+	static const struct {
+		const char *key, *what;
+	} refused[] = {
+		{ "use_dora", "DoRA" },
+		{ "modules_to_save", "fully trained modules" },
+		{ "lora_bias", "a bias in lora_B" },
+		{ "layer_replication", "replicated layers" },
+		{ "target_parameters", "LoRA on expert parameters" },
+		{ "trainable_token_indices", "trained tokens" },
+		{ "alora_invocation_tokens", "activated LoRA" },
+		{ "use_qalora", "QA-LoRA" },
+		{ "use_bdlora", "block-diagonal LoRA" },
+		{ "arrow_config", "Arrow routing" },
+		{ "velora_config", "VeLoRA" },
+		{ "monteclora_config", "MonteCLoRA" },
+		{ "kasa_config", "KaSA" },
+	};
+	const char *type, *bias;
+	enum hth_status st = hth_json_str(config, "peft_type", "LORA", &type, where, err);
+	if (st == HTH_OK)
+		st = hth_json_str(config, "bias", "none", &bias, where, err);
+	if (st != HTH_OK)
+		return st;
+	if (strcmp(type, "LORA") != 0)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"peft_type\": found \"%.64s\", expected \"LORA\"", where,
+		                type);
+	if (strcmp(bias, "none") != 0)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"bias\": trained biases (\"%.64s\") are not supported",
+		                where, bias);
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		if (!is_empty(json_object_get(config, refused[i].key)))
+			return hth_fail(err, HTH_ERR_UNAVAILABLE,
+			                "%s: \"%s\": %s cannot be read as LoRA on linear layers; merge it with PEFT",
+			                where, refused[i].key, refused[i].what);
+	return check_init(json_object_get(config, "init_lora_weights"), where, err);
+}
+
+static enum hth_status read_rules(const json_t *config, const char *where, struct rules *r, struct hth_adapter *out,
+                                  struct hth_err *err)
+{
+	const char *base = "";
+	enum hth_status st = check_supported(config, where, err);
+	if (st == HTH_OK)
+		st = hth_json_int(config, "r", 1, 65536, 8, &r->rank, where, err);
+	if (st == HTH_OK)
+		st = hth_json_real(config, "lora_alpha", 0, 1e9, 8, &r->alpha, where, err);
+	if (st == HTH_OK)
+		st = hth_json_bool(config, "use_rslora", false, &r->rslora, where, err);
+	if (st == HTH_OK)
+		st = hth_json_real(config, "lora_dropout", 0, 1, 0, &out->dropout, where, err);
+	if (st == HTH_OK)
+		st = hth_json_str(config, "base_model_name_or_path", "", &base, where, err);
+	if (st == HTH_OK)
+		st = hth_adapter_patterns_new(config, "rank_pattern", where, &r->ranks, err);
+	if (st == HTH_OK)
+		st = hth_adapter_patterns_new(config, "alpha_pattern", where, &r->alphas, err);
+	if (st != HTH_OK)
+		return st;
+	out->alpha = r->alpha;
+	out->rslora = r->rslora;
+	out->base_model = hth_arena_strndup(&out->arena, base, strlen(base));
+	return out->base_model != NULL ? HTH_OK : hth_fail_memory(err, "the base's name", strlen(base));
+}
+
+enum part { PART_A, PART_B, PART_OTHER };
+
+/* "base_model.model.NAME.lora_A.weight" -> part, NAME. PEFT before 0.3 kept the adapter's name ("default"). */
+static enum part split_name(const char *tensor, const char **name, size_t *bytes)
+{
+	static const struct {
+		const char *suffix;
+		enum part part;
+	} ends[] = {
+		{ ".lora_A.weight", PART_A },
+		{ ".lora_B.weight", PART_B },
+		{ ".lora_A.default.weight", PART_A },
+		{ ".lora_B.default.weight", PART_B },
+	};
+	size_t prefix = strlen(HTH_PEFT_PREFIX), n = strlen(tensor);
+	if (strncmp(tensor, HTH_PEFT_PREFIX, prefix) != 0)
+		return PART_OTHER;
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		size_t tail = strlen(ends[i].suffix);
+		if (n > prefix + tail && strcmp(tensor + n - tail, ends[i].suffix) == 0) {
+			*name = tensor + prefix;
+			*bytes = n - prefix - tail;
+			return ends[i].part;
+		}
+	}
+	return PART_OTHER;
+}
+
+static enum hth_status refuse(const struct hth_st_tensor *t, struct hth_err *err)
+{
+	const char *what = strstr(t->name, "lora_magnitude_vector") != NULL ? "DoRA"
+	                   : strstr(t->name, "lora_embedding_") != NULL     ? "LoRA on embeddings"
+	                   : strstr(t->name, "lora_B.bias") != NULL         ? "a bias in lora_B"
+	                                                                    : "a fully trained module or an unknown part";
+	return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%.128s\": %s; expected %sNAME.lora_A.weight or .lora_B.weight",
+	                t->name, what, HTH_PEFT_PREFIX);
+}
+
+static enum hth_status set_scale(struct hth_lora_module *m, const struct rules *r, struct hth_err *err)
+{
+	double rank, alpha;
+	enum hth_status st = hth_adapter_patterns_get(r->ranks, m->name, (double)r->rank, &rank, err);
+	if (st == HTH_OK)
+		st = hth_adapter_patterns_get(r->alphas, m->name, r->alpha, &alpha, err);
+	if (st != HTH_OK)
+		return st;
+	if (rank != (double)m->rank)
+		return hth_fail(err, HTH_ERR_SHAPE, "module \"%.128s\": weights of rank %d, the config says %g", m->name,
+		                m->rank, rank);
+	m->scale = (float)(r->rslora ? alpha / sqrt((double)m->rank) : alpha / (double)m->rank);
+	return HTH_OK;
+}
+
+/* One lora_A and its lora_B. */
+static enum hth_status read_pair(const struct hth_safetensors *s, const struct hth_st_tensor *a, const char *name,
+                                 size_t bytes, const struct rules *r, struct hth_adapter *out, struct hth_err *err)
+{
+	struct hth_lora_module *m;
+	size_t n = strlen(a->name) + 1;
+	char *b_name = hth_strdup(a->name);
+	if (b_name == NULL)
+		return hth_fail_memory(err, "a name", n);
+	b_name[(size_t)(name - a->name) + bytes + strlen(".lora_")] = 'B';
+	const struct hth_st_tensor *b = hth_safetensors_find(s, b_name);
+	hth_free(b_name);
+	if (b == NULL)
+		return hth_fail(err, HTH_ERR_FORMAT, "tensor \"%.128s\": its lora_B is missing", a->name);
+	if (a->n_dims != 2 || b->n_dims != 2 || a->dim[0] != b->dim[1])
+		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected lora_A (r, in) and lora_B (out, r)", a->name);
+	enum hth_status st =
+	        hth_adapter_add(out, s->n_tensors, name, bytes, a->dim[0], a->dim[1], b->dim[0], &m, err);
+	if (st == HTH_OK)
+		st = hth_st_to_f32(a, m->a, err);
+	if (st == HTH_OK)
+		st = hth_st_to_f32(b, m->b, err);
+	return st == HTH_OK ? set_scale(m, r, err) : st;
+}
+
+enum hth_status hth_adapter_read_peft(const struct hth_safetensors *s, const json_t *config, const char *where,
+                                      struct hth_adapter *out, struct hth_err *err)
+{
+	struct rules r = { 0 };
+	size_t n_b = 0;
+	const char *name;
+	size_t bytes;
+	enum hth_status st = hth_adapter_start(out, s->n_tensors, s->map.bytes, err);
+	if (st == HTH_OK)
+		st = read_rules(config, where, &r, out, err);
+	if (st != HTH_OK)
+		goto done;
+	for (size_t i = 0; i < s->n_tensors && st == HTH_OK; i++) {
+		enum part part = split_name(s->tensors[i].name, &name, &bytes);
+		if (part == PART_OTHER)
+			st = refuse(&s->tensors[i], err);
+		else if (part == PART_A)
+			st = read_pair(s, &s->tensors[i], name, bytes, &r, out, err);
+		else
+			n_b++;
+	}
+	if (st == HTH_OK && n_b != out->n_modules)
+		st = hth_fail(err, HTH_ERR_FORMAT, "%zu lora_A and %zu lora_B do not pair", out->n_modules, n_b);
+	if (st != HTH_OK)
+		(void)hth_err_prefix(err, "%s", s->map.path);
+done:
+	hth_adapter_patterns_free(r.ranks);
+	hth_adapter_patterns_free(r.alphas);
+	return st;
+}

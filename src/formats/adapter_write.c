@@ -1,0 +1,241 @@
+/* Writes the folder that PEFT and mlx-lm both load. The files are made in a temporary folder beside the target, which
+ * is then swapped in by renames: the old adapter stays complete until the new one is. */
+#include "formats/adapter_int.h"
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct folder {
+	char *target, *temp, *old; /* owned paths; old: where the former folder waits */
+};
+
+/* The scale that stands in MLX's config: the modules' where they agree. */
+static float common_scale(const struct hth_adapter *a)
+{
+	float first = a->modules[0].scale;
+	bool same = true;
+	for (size_t i = 1; i < a->n_modules && same; i++)
+		same = a->modules[i].scale == first;
+	return same ? first : 1.0f;
+}
+
+static enum hth_status write_peft(const struct hth_adapter *a, const char *path, struct hth_err *err)
+{
+	static const char *const meta[][2] = { { "format", "pt" } };
+	struct hth_arena names;
+	enum hth_status st = HTH_OK;
+	hth_arena_init(&names, SIZE_MAX);
+	struct hth_st_tensor *t = hth_arena_calloc(&names, 2 * a->n_modules, sizeof(*t));
+	if (t == NULL)
+		st = hth_fail_memory(err, "adapter tensors", 2 * a->n_modules * sizeof(*t));
+	for (size_t i = 0; i < a->n_modules && st == HTH_OK; i++) {
+		const struct hth_lora_module *m = &a->modules[i];
+		size_t bytes = strlen(HTH_PEFT_PREFIX) + strlen(m->name) + 32;
+		char *a_name = hth_arena_alloc(&names, bytes), *b_name = hth_arena_alloc(&names, bytes);
+		if (a_name == NULL || b_name == NULL) {
+			st = hth_fail_memory(err, "adapter tensors", bytes);
+			break;
+		}
+		snprintf(a_name, bytes, "%s%s.lora_A.weight", HTH_PEFT_PREFIX, m->name);
+		snprintf(b_name, bytes, "%s%s.lora_B.weight", HTH_PEFT_PREFIX, m->name);
+		t[2 * i] = (struct hth_st_tensor){ a_name,
+			                           HTH_ST_F32,
+			                           2,
+			                           { m->rank, m->in },
+			                           (const uint8_t *)m->a,
+			                           (uint64_t)m->rank * (uint64_t)m->in * sizeof(float) };
+		t[2 * i + 1] = (struct hth_st_tensor){ b_name,
+			                               HTH_ST_F32,
+			                               2,
+			                               { m->out, m->rank },
+			                               (const uint8_t *)m->b,
+			                               (uint64_t)m->rank * (uint64_t)m->out * sizeof(float) };
+	}
+	if (st == HTH_OK)
+		st = hth_safetensors_write(path, t, 2 * a->n_modules, meta, 1, err);
+	hth_arena_clear(&names);
+	return st;
+}
+
+/* One module's two MLX tensors: transposed, padded with zeros to rank R, B scaled by m->scale / scale. */
+static enum hth_status mlx_pair(struct hth_arena *arena, const struct hth_lora_module *m, int rank, float scale,
+                                struct hth_st_tensor t[2], struct hth_err *err)
+{
+	size_t R = (size_t)rank, r = (size_t)m->rank, in = (size_t)m->in, out = (size_t)m->out;
+	size_t bytes = strlen(m->name) + 16;
+	char *a_name = hth_arena_alloc(arena, bytes), *b_name = hth_arena_alloc(arena, bytes);
+	float *a = hth_arena_calloc(arena, in * R, sizeof(*a));  // (in, R)
+	float *b = hth_arena_calloc(arena, R * out, sizeof(*b)); // (R, out)
+	if (a_name == NULL || b_name == NULL || a == NULL || b == NULL)
+		return hth_fail_memory(err, "adapter tensors", (in + out) * R * sizeof(*a));
+	snprintf(a_name, bytes, "%s.lora_a", m->name);
+	snprintf(b_name, bytes, "%s.lora_b", m->name);
+	float fold = m->scale == scale ? 1.0f : m->scale / scale;
+	for (size_t k = 0; k < r; k++) {
+		for (size_t i = 0; i < in; i++)
+			a[i * R + k] = m->a[k * in + i];
+		for (size_t j = 0; j < out; j++)
+			b[k * out + j] = m->b[j * r + k] * fold;
+	}
+	t[0] = (struct hth_st_tensor){ a_name, HTH_ST_F32, 2, { m->in, rank }, (const uint8_t *)a, in * R * sizeof(*a) };
+	t[1] = (struct hth_st_tensor){ b_name, HTH_ST_F32, 2, { rank, m->out }, (const uint8_t *)b, out * R * sizeof(*b) };
+	return HTH_OK;
+}
+
+static enum hth_status write_mlx(const struct hth_adapter *a, const char *path, float scale, struct hth_err *err)
+{
+	static const char *const meta[][2] = { { "format", "mlx" } };
+	struct hth_arena arena;
+	enum hth_status st = HTH_OK;
+	hth_arena_init(&arena, SIZE_MAX);
+	struct hth_st_tensor *t = hth_arena_calloc(&arena, 2 * a->n_modules, sizeof(*t));
+	if (t == NULL)
+		st = hth_fail_memory(err, "adapter tensors", 2 * a->n_modules * sizeof(*t));
+	for (size_t i = 0; i < a->n_modules && st == HTH_OK; i++)
+		st = mlx_pair(&arena, &a->modules[i], a->rank, scale, &t[2 * i], err);
+	if (st == HTH_OK)
+		st = hth_safetensors_write(path, t, 2 * a->n_modules, meta, 1, err);
+	hth_arena_clear(&arena);
+	return st;
+}
+
+static enum hth_status write_config(const struct hth_adapter *a, bool plain_peft, float scale, const char *path,
+                                    struct hth_err *err)
+{
+	json_t *config = NULL;
+	struct hth_buf text;
+	hth_buf_init(&text, HTH_ADAPTER_MAX_CONFIG_BYTES);
+	enum hth_status st = hth_adapter_config(a, plain_peft, scale, &config, err);
+	if (st == HTH_OK)
+		st = hth_json_dump(config, 2, &text, err);
+	if (st == HTH_OK) {
+		(void)hth_buf_putc(&text, '\n');
+		st = hth_buf_status(&text, HTH_ADAPTER_CONFIG, err);
+	}
+	if (st == HTH_OK)
+		st = hth_file_write(path, text.data, text.bytes, err);
+	json_decref(config);
+	hth_buf_clear(&text);
+	return st;
+}
+
+static enum hth_status write_files(const struct hth_adapter *a, bool plain_peft, const char *dir, struct hth_err *err)
+{
+	enum hth_status st = HTH_OK;
+	float scale = common_scale(a);
+	char *peft = hth_path_join(dir, HTH_PEFT_WEIGHTS), *mlx = hth_path_join(dir, HTH_MLX_WEIGHTS);
+	char *config = hth_path_join(dir, HTH_ADAPTER_CONFIG);
+	if (peft == NULL || mlx == NULL || config == NULL)
+		st = hth_fail_memory(err, "a path", strlen(dir) + 32);
+	if (st == HTH_OK)
+		st = write_peft(a, peft, err);
+	if (st == HTH_OK && !plain_peft)
+		st = write_mlx(a, mlx, scale, err);
+	if (st == HTH_OK)
+		st = write_config(a, plain_peft, scale, config, err);
+	hth_free(peft);
+	hth_free(mlx);
+	hth_free(config);
+	return st;
+}
+
+static bool is_adapter_file(const char *name)
+{
+	return strcmp(name, HTH_PEFT_WEIGHTS) == 0 || strcmp(name, HTH_ADAPTER_CONFIG) == 0 ||
+	       strcmp(name, "README.md") == 0 || hth_path_has_suffix(name, HTH_MLX_WEIGHTS); /* and 0000100_adapters... */
+}
+
+/* Replacing a folder removes what is in it, so it must be nothing but an adapter. */
+static enum hth_status check_target(const char *path, struct hth_err *err)
+{
+	char **names = NULL;
+	size_t n = 0;
+	enum hth_path_kind kind = hth_path_kind(path);
+	if (kind == HTH_PATH_NONE)
+		return HTH_OK;
+	if (kind != HTH_PATH_DIR)
+		return hth_fail(err, HTH_ERR_EXISTS, "%s: is a file, expected a folder or nothing", path);
+	enum hth_status st = hth_dir_list(path, &names, &n, err);
+	for (size_t i = 0; i < n && st == HTH_OK; i++)
+		if (!is_adapter_file(names[i]))
+			st = hth_fail(err, HTH_ERR_EXISTS,
+			              "%s: holds \"%.128s\", which belongs to no adapter and would be lost; choose "
+			              "another folder",
+			              path, names[i]);
+	hth_names_free(names, n);
+	return st;
+}
+
+/* The target without trailing slashes, and the two names beside it. */
+static enum hth_status name_folder(struct folder *f, const char *path, struct hth_err *err)
+{
+	size_t n = strlen(path);
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	f->target = hth_strndup(path, n);
+	if (f->target == NULL)
+		return hth_fail_memory(err, "a path", n);
+	const char *base = hth_path_base(f->target);
+	if (base[0] == '\0' || strcmp(base, ".") == 0 || strcmp(base, "..") == 0)
+		return hth_fail(err, HTH_ERR_USAGE, "\"%s\": cannot be replaced by an adapter; name a folder in it", path);
+	size_t dir = (size_t)(base - f->target), bytes = n + 64;
+	f->temp = hth_alloc(bytes);
+	f->old = hth_alloc(bytes);
+	if (f->temp == NULL || f->old == NULL)
+		return hth_fail_memory(err, "a path", bytes);
+	snprintf(f->temp, bytes, "%.*s.%s.hearth-%ld.tmp", (int)dir, f->target, base, (long)getpid());
+	snprintf(f->old, bytes, "%.*s.%s.hearth-%ld.old", (int)dir, f->target, base, (long)getpid());
+	return HTH_OK;
+}
+
+static enum hth_status swap_in(const struct folder *f, struct hth_err *err)
+{
+	bool had_old = hth_path_kind(f->target) == HTH_PATH_DIR;
+	enum hth_status st = hth_fsync_dir(f->temp, err);
+	if (st == HTH_OK && had_old)
+		st = hth_remove_tree(f->old, err);
+	if (st == HTH_OK && had_old)
+		st = hth_rename_dir(f->target, f->old, err);
+	if (st == HTH_OK)
+		st = hth_rename_dir(f->temp, f->target, err);
+	/* A rename may have happened although its sync failed, so look at what is there. */
+	if (st != HTH_OK && had_old && hth_path_kind(f->target) == HTH_PATH_NONE)
+		(void)!hth_rename_dir(f->old, f->target, NULL);
+	return st == HTH_OK && had_old ? hth_remove_tree(f->old, err) : st;
+}
+
+enum hth_status hth_adapter_write_dir(const char *path, const struct hth_adapter *a, bool plain_peft,
+                                      struct hth_err *err)
+{
+	struct folder f = { 0 };
+	enum hth_status st = hth_adapter_check(a, err);
+	if (st != HTH_OK) {
+		(void)hth_err_prefix(err, "%s", path);
+		return st;
+	}
+	st = name_folder(&f, path, err);
+	if (st == HTH_OK)
+		st = check_target(f.target, err);
+	if (st != HTH_OK)
+		goto done;
+	st = hth_remove_tree(f.temp, err);
+	if (st == HTH_OK)
+		st = hth_mkdirs(f.temp, err);
+	if (st == HTH_OK)
+		st = write_files(a, plain_peft, f.temp, err);
+	if (st == HTH_OK)
+		st = swap_in(&f, err);
+	if (st != HTH_OK)
+		(void)!hth_remove_tree(f.temp, NULL);
+done:
+	hth_free(f.target);
+	hth_free(f.temp);
+	hth_free(f.old);
+	return st;
+}
