@@ -134,8 +134,7 @@ static void top_p_counts_what_top_k_left(void **state)
 {
 	struct hth_sampler_config cfg = plain(1);
 	double got[V];
-	/* Of the best three (0.506, 0.307, 0.186) p = 0.7 needs two; of all eight it would need two as well (0.71), of
-	 * the best two (0.62, 0.38) p = 0.6 needs one. */
+	/* Of all eight the best has 0.44 and p = 0.6 would need two; of the two that top-k leaves it has 0.62. */
 	const double one[V] = { 0, 0, 0, 1, 0, 0, 0, 0 };
 
 	(void)state;
