@@ -98,27 +98,27 @@ static bool member_fits(struct hth_exec *x, const struct hth_rowset *rows, struc
 	return true;
 }
 
-/* Gives the tape what backward reads; the rest was needed by the forward pass alone. */
+/* Gives the tape what backward reads; the rest was needed by the forward pass alone. An output needs a gradient when
+ * the input does or its own member is trained: q with an adapter in the lowest layer leaves k and v alone. */
 static void record(struct hth_exec *x, const struct hth_linear_args *a)
 {
-	bool keep_x = false, taped = hth_exec_needs_grad(x, a->x);
+	bool below = hth_exec_needs_grad(x, a->x), trained = false;
 	struct hth_linear_args kept = *a;
 
-	for (int i = 0; i < a->n; i++)
-		keep_x |= x->train && member_trained(a->member[i]);
-	taped |= keep_x;
-	for (int i = 0; i < a->n; i++)
-		if (!taped || !adapters_trained(a->member[i])) {
+	for (int i = 0; i < a->n; i++) {
+		trained |= x->train && member_trained(a->member[i]);
+		if (!x->train || !adapters_trained(a->member[i])) {
 			hth_drop(x, a->xa[i]);
 			kept.xa[i] = HTH_NO_TENSOR;
 		}
-	if (!keep_x)
+	}
+	if (!trained)
 		hth_drop(x, a->x);
-	struct hth_record *r = taped ? hth_tape_add(x, a->y[0], linear_backward) : NULL;
+	struct hth_record *r = below || trained ? hth_tape_add(x, a->y[0], linear_backward) : NULL;
 	if (r == NULL)
 		return;
-	for (int i = 1; i < a->n; i++)
-		x->values[a->y[i].id].needs_grad = true;
+	for (int i = 0; i < a->n; i++)
+		x->values[a->y[i].id].needs_grad = below || member_trained(a->member[i]);
 	r->args.linear = kept;
 }
 

@@ -37,6 +37,7 @@ struct graph {
 	int n_weights;
 	struct hth_weight *weight[MAX_PARAMS];
 	struct hth_dropout drop;
+	float step; /* h of finite differences; 0: FD_STEP */
 	bool fused; /* build ends in logp: the loss is -sum(weight * logp); else sum(seed * y) */
 	bool outer; /* build ends in logp, whose gradient comes from outside */
 	/* Consumes the leaves, returns the output. */
@@ -343,7 +344,7 @@ static inline void graph_check_array(struct graph_bench *t, const struct graph *
 	double allowed = tolerance * (1.0 + graph_largest(grad, n));
 
 	for (int64_t i = 0; i < n; i++) {
-		float h = FD_STEP, v = at[i];
+		float h = g->step > 0.0f ? g->step : FD_STEP, v = at[i];
 		double near = graph_loss_at(t, g, &at[i], v + h) - graph_loss_at(t, g, &at[i], v - h);
 		double far = graph_loss_at(t, g, &at[i], v + 2 * h) - graph_loss_at(t, g, &at[i], v - 2 * h);
 		double want = (8.0 * near - far) / (12.0 * (double)h);
