@@ -41,12 +41,13 @@ HTH_MUST enum hth_status hth_tokenizer_decode(const struct hth_tokenizer *t, con
                                               bool skip_special, struct hth_buf *out, struct hth_err *err);
 
 /* Streaming: feed ids one by one; appends what became certain, never half a UTF-8 sequence.
- * The concatenation over a whole answer plus the flush equals decode of all ids. */
+ * The concatenation over a whole answer plus the flush equals decode of all ids. A family with byte fallback reads a
+ * run of byte tokens as a whole (one bad byte spoils it), so a run is held until it ends or fills `held`. */
 struct hth_detokenizer {
-	char held[16];   /* bytes of an unfinished character */
+	bool skip_special; /* the caller's choice; the rest is private and starts zeroed */
+	bool started, byte_level, strip_start;
 	size_t n_held;
-	bool started;
-	bool skip_special;
+	char held[256];
 };
 HTH_MUST enum hth_status hth_detokenizer_push(struct hth_detokenizer *d, const struct hth_tokenizer *t, int32_t id,
                                               struct hth_buf *out, struct hth_err *err);

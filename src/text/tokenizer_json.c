@@ -1,0 +1,321 @@
+/* A tokenizer from tokenizer.json: vocabulary, merges, added tokens. Its steps are read in tokenizer_json_steps.c.
+ * The file does not say which tokens begin and end a text; when it lies in a model's folder under its usual name,
+ * tokenizer_config.json and generation_config.json beside it are asked. WordPiece and WordLevel are refused by name. */
+#include "base/file.h"
+#include "base/mem.h"
+#include "text/tokenizer_json_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_FILE_BYTES ((size_t)256 << 20)
+#define MAX_CONFIG_BYTES ((size_t)16 << 20)
+
+const char *hth_json_at(struct hth_json_loader *l, const char *key)
+{
+	snprintf(l->where, sizeof(l->where), "%.240s: %s", l->path, key);
+	return l->where;
+}
+
+enum hth_status hth_json_need_string(struct hth_json_loader *l, const json_t *obj, const char *key, const char *where,
+                                     const char **out, size_t *bytes)
+{
+	const json_t *v = json_object_get(obj, key);
+	size_t n = json_string_length(v);
+
+	if (!json_is_string(v) || strlen(json_string_value(v)) != n)
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: \"%s\": expected a text", where, key);
+	*out = json_string_value(v);
+	if (bytes != NULL)
+		*bytes = n;
+	return HTH_OK;
+}
+
+/* An id of the file; the largest decides how many ids there are, so it may not run away from their number. */
+static enum hth_status check_id(struct hth_json_loader *l, const json_t *v, size_t count, const char *key, size_t *out)
+{
+	json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
+
+	if (id < 0 || (uint64_t)id >= HTH_MAX_TOKENS || (uint64_t)id > (uint64_t)count * 4 + 65536)
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: id %lld, expected an integer from 0 to not far above the %zu tokens",
+		                hth_json_at(l, key), (long long)id, count);
+	*out = (size_t)id;
+	return HTH_OK;
+}
+
+/* How many ids there are: one more than the largest of vocabulary and added tokens. */
+static enum hth_status count_ids(struct hth_json_loader *l, const json_t *vocab, const json_t *added, size_t *n)
+{
+	size_t count = json_object_size(vocab) + json_array_size(vocab) + json_array_size(added), id, i;
+	const char *text;
+	json_t *v;
+	enum hth_status st;
+
+	*n = json_array_size(vocab);
+	json_object_foreach((json_t *)vocab, text, v) {
+		if ((st = check_id(l, v, count, "model.vocab", &id)) != HTH_OK)
+			return st;
+		*n = id + 1 > *n ? id + 1 : *n;
+	}
+	json_array_foreach((json_t *)added, i, v) {
+		if ((st = check_id(l, json_object_get(v, "id"), count, "added_tokens", &id)) != HTH_OK)
+			return st;
+		*n = id + 1 > *n ? id + 1 : *n;
+	}
+	if (*n == 0)
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: no tokens", hth_json_at(l, "model.vocab"));
+	return HTH_OK;
+}
+
+static enum hth_status read_vocab(struct hth_json_loader *l, const json_t *vocab)
+{
+	struct hth_tokenizer *t = l->t;
+	const char *text;
+	json_t *v;
+
+	json_object_foreach((json_t *)vocab, text, v) {
+		size_t id = (size_t)json_integer_value(v);
+		enum hth_status st =
+			hth_vocab_set(&t->vocab, &t->arena, id, text, strlen(text), hth_json_at(l, "model.vocab"), l->err);
+		if (st != HTH_OK)
+			return st;
+		t->vocab.tokens[id].flags |= HTH_TOKEN_MODEL;
+	}
+	return HTH_OK;
+}
+
+/* "a b" or ["a", "b"]. */
+static enum hth_status read_merge(struct hth_json_loader *l, const json_t *v, size_t rank)
+{
+	const json_t *a = json_array_get(v, 0), *b = json_array_get(v, 1);
+	const char *left = json_string_value(a), *right = json_string_value(b), *space;
+	size_t left_bytes = json_string_length(a), right_bytes = json_string_length(b);
+
+	if (json_is_string(v)) {
+		left = json_string_value(v);
+		space = strchr(left, ' ');
+		if (space == NULL || strchr(space + 1, ' ') != NULL || strlen(left) != json_string_length(v))
+			return hth_fail(l->err, HTH_ERR_FORMAT, "%s: merge %zu: expected two tokens and a space",
+			                hth_json_at(l, "model.merges"), rank);
+		left_bytes = (size_t)(space - left);
+		right = space + 1;
+		right_bytes = strlen(right);
+	} else if (json_array_size(v) != 2 || left == NULL || right == NULL) {
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: merge %zu: expected two tokens", hth_json_at(l, "model.merges"),
+		                rank);
+	}
+	return hth_tokenizer_add_merge(l->t, left, left_bytes, right, right_bytes, rank, hth_json_at(l, "model.merges"),
+	                               l->err);
+}
+
+static enum hth_status read_merges(struct hth_json_loader *l, const json_t *merges)
+{
+	json_t *v;
+	size_t rank;
+
+	if (!json_is_array(merges))
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: expected a list", hth_json_at(l, "model.merges"));
+	enum hth_status st = hth_bpe_init(&l->t->bpe, &l->t->arena, json_array_size(merges), l->err);
+	json_array_foreach((json_t *)merges, rank, v) {
+		if (st == HTH_OK)
+			st = read_merge(l, v, rank);
+	}
+	return st;
+}
+
+static enum hth_status read_unk(struct hth_json_loader *l, const json_t *model)
+{
+	const char *unk;
+	enum hth_status st = hth_json_str(model, "unk_token", NULL, &unk, hth_json_at(l, "model"), l->err);
+
+	if (st != HTH_OK || unk == NULL)
+		return st;
+	l->t->unk = hth_tokenizer_model_id(l->t, unk, strlen(unk));
+	if (l->t->unk < 0)
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: not in the vocabulary", hth_json_at(l, "model.unk_token"));
+	return HTH_OK;
+}
+
+static enum hth_status read_bpe(struct hth_json_loader *l, const json_t *model)
+{
+	static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+	struct hth_tokenizer *t = l->t;
+	const char *where = hth_json_at(l, "model"), *affix;
+	double dropout;
+	enum hth_status st;
+
+	for (size_t i = 0; i < 2; i++) {
+		if ((st = hth_json_str(model, affixes[i], NULL, &affix, where, l->err)) != HTH_OK)
+			return st;
+		if (affix != NULL && affix[0] != '\0')
+			return hth_fail(l->err, HTH_ERR_UNAVAILABLE, "%s: %s is not supported", where, affixes[i]);
+	}
+	if ((st = hth_json_real(model, "dropout", 0, 1, 0, &dropout, where, l->err)) != HTH_OK ||
+	    (st = hth_json_bool(model, "ignore_merges", false, &t->ignore_merges, where, l->err)) != HTH_OK ||
+	    (st = hth_json_bool(model, "byte_fallback", false, &t->byte_fallback, where, l->err)) != HTH_OK ||
+	    (st = hth_json_bool(model, "fuse_unk", false, &t->fuse_unk, where, l->err)) != HTH_OK ||
+	    (st = read_unk(l, model)) != HTH_OK)
+		return st;
+	if (dropout > 0)
+		return hth_fail(l->err, HTH_ERR_UNAVAILABLE, "%s: BPE dropout is not supported", where);
+	return read_merges(l, json_object_get(model, "merges"));
+}
+
+/* Texts of an added-token set; for those matched after normalization, normalized themselves. */
+static enum hth_status put_added(struct hth_json_loader *l, const json_t *v, bool normalized, struct hth_norm_work *w)
+{
+	struct hth_tokenizer *t = l->t;
+	const char *where = hth_json_at(l, "added_tokens"), *text;
+	struct hth_added_token x = {0};
+	size_t bytes;
+	bool token_normalized;
+	enum hth_status st;
+
+	if ((st = hth_json_need_string(l, v, "content", where, &text, &bytes)) != HTH_OK ||
+	    (st = hth_json_bool(v, "special", false, &x.special, where, l->err)) != HTH_OK ||
+	    (st = hth_json_bool(v, "normalized", !x.special, &token_normalized, where, l->err)) != HTH_OK ||
+	    (st = hth_json_bool(v, "single_word", false, &x.single_word, where, l->err)) != HTH_OK ||
+	    (st = hth_json_bool(v, "lstrip", false, &x.lstrip, where, l->err)) != HTH_OK ||
+	    (st = hth_json_bool(v, "rstrip", false, &x.rstrip, where, l->err)) != HTH_OK)
+		return st;
+	if (token_normalized != normalized)
+		return HTH_OK;
+	x.id = (int32_t)json_integer_value(json_object_get(v, "id"));
+	st = hth_vocab_set(&t->vocab, &t->arena, (size_t)x.id, text, bytes, where, l->err);
+	if (st != HTH_OK)
+		return st;
+	if (x.special)
+		t->vocab.tokens[x.id].flags |= HTH_TOKEN_SPECIAL;
+	struct hth_aligned a = {.text = text, .bytes = bytes, .starts_input = true};
+	if (normalized && (st = hth_norm_run(t->norms, t->n_norms, w, &a, l->err)) != HTH_OK)
+		return st;
+	return hth_added_put(normalized ? &t->added_normalized : &t->added, &x, a.text, a.bytes, where, l->err);
+}
+
+static enum hth_status read_added(struct hth_json_loader *l, const json_t *added)
+{
+	struct hth_tokenizer *t = l->t;
+	struct hth_norm_work w = {0};
+	size_t n = json_array_size(added), bytes = 0, i;
+	json_t *v;
+	enum hth_status st;
+
+	json_array_foreach((json_t *)added, i, v)
+		bytes += json_string_length(json_object_get(v, "content"));
+	/* Normalizing may lengthen a text: Replace by a longer one, Prepend. The known files stay far below this. */
+	size_t room = bytes * 4 + n * 64;
+	if ((st = hth_added_init(&t->added, &t->arena, n, bytes, l->err)) != HTH_OK ||
+	    (st = hth_added_init(&t->added_normalized, &t->arena, n, room, l->err)) != HTH_OK)
+		return st;
+	for (int normalized = 0; normalized < 2; normalized++) {
+		json_array_foreach((json_t *)added, i, v) {
+			if ((st = put_added(l, v, normalized != 0, &w)) != HTH_OK)
+				goto done;
+		}
+	}
+done:
+	hth_norm_work_clear(&w);
+	return st;
+}
+
+/* A token that a config names: "<s>" or {"content": "<s>"}. */
+static int32_t named_token(const struct hth_tokenizer *t, const json_t *config, const char *key)
+{
+	const json_t *v = json_object_get(config, key);
+	const char *text = json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
+
+	return text == NULL ? -1 : hth_tokenizer_id(t, text);
+}
+
+static void mark_end(struct hth_tokenizer *t, const json_t *v)
+{
+	json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
+
+	if (id >= 0 && (uint64_t)id < t->vocab.n)
+		t->vocab.tokens[id].flags |= HTH_TOKEN_END;
+}
+
+/* A file beside tokenizer.json; NULL when there is none or it does not parse: it only adds to what is known. */
+static json_t *read_beside(const char *path, const char *name)
+{
+	char full[4096];
+	json_t *doc = NULL;
+	size_t dir = (size_t)(hth_path_base(path) - path);
+
+	if (dir + strlen(name) >= sizeof(full))
+		return NULL;
+	memcpy(full, path, dir);
+	memcpy(full + dir, name, strlen(name) + 1);
+	if (hth_path_kind(full) != HTH_PATH_FILE ||
+	    hth_json_read(full, MAX_CONFIG_BYTES, HTH_JSON_BIG_INT_AS_REAL, &doc, NULL) != HTH_OK)
+		return NULL;
+	return doc;
+}
+
+static void read_configs(struct hth_json_loader *l)
+{
+	struct hth_tokenizer *t = l->t;
+	json_t *v;
+	size_t i;
+
+	if (strcmp(hth_path_base(l->path), "tokenizer.json") != 0)
+		return;
+	json_t *config = read_beside(l->path, "tokenizer_config.json");
+	t->bos = named_token(t, config, "bos_token");
+	t->eos = named_token(t, config, "eos_token");
+	json_decref(config);
+	config = read_beside(l->path, "generation_config.json");
+	json_t *eos = json_object_get(config, "eos_token_id");
+	mark_end(t, eos);
+	json_array_foreach(eos, i, v)
+		mark_end(t, v);
+	json_decref(config);
+}
+
+static enum hth_status load(struct hth_json_loader *l, const json_t *doc)
+{
+	struct hth_tokenizer *t = l->t;
+	const json_t *model = json_object_get(doc, "model"), *vocab = json_object_get(model, "vocab");
+	const json_t *added = json_object_get(doc, "added_tokens");
+	const char *type;
+	char quoted[64];
+	size_t n;
+	enum hth_status st = hth_json_str(model, "type", "BPE", &type, hth_json_at(l, "model"), l->err);
+
+	if (st != HTH_OK)
+		return st;
+	if (strcmp(type, "BPE") != 0)
+		return hth_fail(l->err, HTH_ERR_UNAVAILABLE, "%s: \"%s\" is not supported, only \"BPE\" is",
+		                hth_json_at(l, "model.type"), hth_quote(quoted, sizeof(quoted), type, strlen(type)));
+	if (!json_is_object(vocab))
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: expected an object of tokens", hth_json_at(l, "model.vocab"));
+	if ((st = count_ids(l, vocab, added, &n)) != HTH_OK ||
+	    (st = hth_vocab_init(&t->vocab, &t->arena, n, l->err)) != HTH_OK || (st = read_vocab(l, vocab)) != HTH_OK ||
+	    (st = hth_json_read_normalizer(l, json_object_get(doc, "normalizer"), 0)) != HTH_OK ||
+	    (st = hth_json_read_pretok(l, json_object_get(doc, "pre_tokenizer"), 0)) != HTH_OK ||
+	    (st = hth_json_read_decoder(l, json_object_get(doc, "decoder"))) != HTH_OK)
+		return st;
+	t->kind = t->pretok.bytes ? HTH_MODEL_BPE_BYTES : HTH_MODEL_BPE_CHARS;
+	if ((st = read_bpe(l, model)) != HTH_OK || (st = read_added(l, added)) != HTH_OK ||
+	    (st = hth_json_read_post(l, json_object_get(doc, "post_processor"), 0)) != HTH_OK)
+		return st;
+	read_configs(l);
+	return hth_tokenizer_finish(t, l->replace, l->n_replace, "", l->err);
+}
+
+enum hth_status hth_tokenizer_from_json(const char *path, struct hth_tokenizer **out, struct hth_err *err)
+{
+	struct hth_json_loader l = {.path = path, .err = err};
+	json_t *doc = NULL;
+
+	*out = NULL;
+	enum hth_status st = hth_json_read(path, MAX_FILE_BYTES, HTH_JSON_STRICT, &doc, err);
+	if (st == HTH_OK && (st = hth_tokenizer_new(&l.t, err)) == HTH_OK)
+		st = load(&l, doc);
+	json_decref(doc);
+	if (st != HTH_OK)
+		hth_tokenizer_free(l.t);
+	else
+		*out = l.t;
+	return st;
+}

@@ -1,0 +1,30 @@
+/* What the two files that read a tokenizer.json share. */
+#ifndef HTH_TEXT_TOKENIZER_JSON_INT_H
+#define HTH_TEXT_TOKENIZER_JSON_INT_H
+
+#include "base/json.h"
+#include "text/tokenizer_int.h"
+
+#define HTH_MAX_REPLACES 8
+
+struct hth_json_loader {
+	struct hth_tokenizer *t;
+	const char *path;
+	struct hth_err *err;
+	char where[320];
+	struct hth_replace replace[HTH_MAX_REPLACES]; /* of the decoder; arena */
+	size_t n_replace;
+};
+
+/* "file: key" for messages. */
+const char *hth_json_at(struct hth_json_loader *l, const char *key);
+/* A string of obj, needed; NUL inside is refused. */
+HTH_MUST enum hth_status hth_json_need_string(struct hth_json_loader *l, const json_t *obj, const char *key,
+                                              const char *where, const char **out, size_t *bytes);
+
+HTH_MUST enum hth_status hth_json_read_normalizer(struct hth_json_loader *l, const json_t *spec, int depth);
+HTH_MUST enum hth_status hth_json_read_pretok(struct hth_json_loader *l, const json_t *spec, int depth);
+HTH_MUST enum hth_status hth_json_read_decoder(struct hth_json_loader *l, const json_t *spec);
+HTH_MUST enum hth_status hth_json_read_post(struct hth_json_loader *l, const json_t *spec, int depth);
+
+#endif

@@ -1,0 +1,259 @@
+/* Normalizer steps of a tokenizer.json: NFC, Prepend, Replace (text or pattern), Strip. Lowercasing, accents and the
+ * compatibility forms are not here; the loader refuses them by name. */
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "text/tokenizer_int.h"
+
+#include <string.h>
+
+void hth_norm_work_clear(struct hth_norm_work *w)
+{
+	hth_mapped_clear(&w->written[0]);
+	hth_mapped_clear(&w->written[1]);
+	hth_free(w->cps);
+	hth_free(w->symbols);
+	hth_matcher_clear(&w->matcher);
+	*w = (struct hth_norm_work){0};
+}
+
+static struct hth_mapped *next_buffer(struct hth_norm_work *w, const struct hth_aligned *a)
+{
+	/* The text may be a part of the first buffer (Strip): then the second is free. */
+	uintptr_t text = (uintptr_t)a->text, first = (uintptr_t)w->written[0].text;
+	struct hth_mapped *out = &w->written[text >= first && text - first <= w->written[0].cap ? 1 : 0];
+
+	out->n = 0;
+	out->failed = false;
+	return out;
+}
+
+static void take_buffer(struct hth_aligned *a, const struct hth_mapped *out)
+{
+	bool starts_input = a->starts_input;
+
+	*a = hth_mapped_view(out);
+	a->starts_input = starts_input;
+}
+
+/* NFC of text[0..bytes) into w->cps; *same when it is the text itself. Returns the count, SIZE_MAX out of memory. */
+static size_t compose_cluster(struct hth_norm_work *w, const char *text, size_t bytes, bool *same)
+{
+	size_t n = 0, m, at = 0;
+
+	if (w->cps_cap < bytes * (HTH_NFC_ROOM + 1)) {
+		uint32_t *cps = hth_realloc(w->cps, bytes * (HTH_NFC_ROOM + 1), sizeof(*cps));
+		if (cps == NULL)
+			return SIZE_MAX;
+		w->cps = cps;
+		w->cps_cap = bytes * (HTH_NFC_ROOM + 1);
+	}
+	uint32_t *in = w->cps + bytes * HTH_NFC_ROOM;
+	for (size_t used; at < bytes; at += used)
+		in[n++] = hth_utf8_next(text + at, bytes - at, &used);
+	m = hth_nfc_compose(in, n, w->cps);
+	*same = m == n && memcmp(in, w->cps, n * sizeof(*in)) == 0;
+	return m;
+}
+
+static bool may_need_nfc(const char *text, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++) {
+		if ((unsigned char)text[i] >= 0xCC) /* the lead byte of U+0300 */
+			return true;
+	}
+	return false;
+}
+
+static bool run_nfc(struct hth_norm_work *w, struct hth_aligned *a)
+{
+	struct hth_mapped *out = NULL;
+	size_t at = 0, copied = 0;
+
+	if (!may_need_nfc(a->text, a->bytes))
+		return true;
+	while (at < a->bytes) {
+		bool may_change, same;
+		size_t n = hth_nfc_cluster(a->text + at, a->bytes - at, &may_change);
+		if (may_change) {
+			size_t m = compose_cluster(w, a->text + at, n, &same);
+			if (m == SIZE_MAX)
+				return false;
+			if (!same) {
+				if (out == NULL)
+					out = next_buffer(w, a);
+				hth_mapped_copy(out, a, copied, at);
+				for (size_t i = 0; i < m; i++) {
+					char utf8[4];
+					hth_mapped_put(out, utf8, hth_utf8_put(w->cps[i], utf8), hth_aligned_from(a, at),
+					               hth_aligned_to(a, at + n - 1));
+				}
+				copied = at + n;
+			}
+		}
+		at += n;
+	}
+	if (out == NULL)
+		return true;
+	hth_mapped_copy(out, a, copied, a->bytes);
+	take_buffer(a, out);
+	return !out->failed;
+}
+
+static bool run_prepend(const struct hth_norm *s, struct hth_norm_work *w, struct hth_aligned *a)
+{
+	struct hth_mapped *out = next_buffer(w, a);
+
+	if (a->bytes == 0)
+		return true;
+	hth_mapped_put(out, s->what, s->what_bytes, hth_aligned_from(a, 0), hth_aligned_from(a, 0));
+	hth_mapped_copy(out, a, 0, a->bytes);
+	take_buffer(a, out);
+	return !out->failed;
+}
+
+/* Writes `with` for a->text[start..end). */
+static void put_replacement(const struct hth_norm *s, struct hth_mapped *out, const struct hth_aligned *a, size_t start,
+                            size_t end)
+{
+	uint32_t from = start < a->bytes ? hth_aligned_from(a, start) : 0;
+	hth_mapped_put(out, s->with, s->with_bytes, from, end > start ? hth_aligned_to(a, end - 1) : from);
+}
+
+static bool run_replace(const struct hth_norm *s, struct hth_norm_work *w, struct hth_aligned *a)
+{
+	struct hth_mapped *out = NULL;
+	size_t copied = 0;
+
+	for (size_t at = 0; at + s->what_bytes <= a->bytes;) {
+		const char *hit = memchr(a->text + at, s->what[0], a->bytes - s->what_bytes + 1 - at);
+		if (hit == NULL)
+			break;
+		at = (size_t)(hit - a->text);
+		if (memcmp(hit, s->what, s->what_bytes) != 0) {
+			at++;
+			continue;
+		}
+		if (out == NULL)
+			out = next_buffer(w, a);
+		hth_mapped_copy(out, a, copied, at);
+		put_replacement(s, out, a, at, at + s->what_bytes);
+		at = copied = at + s->what_bytes;
+	}
+	if (out == NULL)
+		return true;
+	hth_mapped_copy(out, a, copied, a->bytes);
+	take_buffer(a, out);
+	return !out->failed;
+}
+
+/* The pattern's symbols of the whole text into w->symbols; their count, SIZE_MAX out of memory. */
+static size_t symbols_of(const struct hth_norm *s, struct hth_norm_work *w, const struct hth_aligned *a)
+{
+	size_t n = 0;
+
+	if (w->symbols_cap < a->bytes) {
+		uint8_t *symbols = hth_realloc(w->symbols, a->bytes, 1);
+		if (symbols == NULL)
+			return SIZE_MAX;
+		w->symbols = symbols;
+		w->symbols_cap = a->bytes;
+	}
+	for (size_t at = 0, used; at < a->bytes; at += used)
+		w->symbols[n++] = hth_pattern_symbol(&s->pattern, hth_utf8_next(a->text + at, a->bytes - at, &used));
+	return n;
+}
+
+static enum hth_status run_pattern(const struct hth_norm *s, struct hth_norm_work *w, struct hth_aligned *a,
+                                   struct hth_err *err)
+{
+	struct hth_mapped *out = NULL;
+	size_t n = symbols_of(s, w, a), from = 0, symbol = 0, at = 0, copied = 0;
+
+	if (n == SIZE_MAX)
+		return hth_fail_memory(err, "a normalized text", a->bytes);
+	while (from < n) {
+		size_t ms, me, start, used;
+		bool found;
+		enum hth_status st = hth_pattern_next(&s->pattern, &w->matcher, w->symbols, n, from, &found, &ms, &me, err);
+		if (st != HTH_OK)
+			return st;
+		if (!found)
+			break;
+		for (; symbol < ms; symbol++, at += used)
+			(void)hth_utf8_next(a->text + at, a->bytes - at, &used);
+		start = at;
+		for (; symbol < me; symbol++, at += used)
+			(void)hth_utf8_next(a->text + at, a->bytes - at, &used);
+		from = me > ms ? me : me + 1;
+		if (me == ms)
+			continue;
+		if (out == NULL)
+			out = next_buffer(w, a);
+		hth_mapped_copy(out, a, copied, start);
+		put_replacement(s, out, a, start, at);
+		copied = at;
+	}
+	if (out == NULL)
+		return HTH_OK;
+	hth_mapped_copy(out, a, copied, a->bytes);
+	take_buffer(a, out);
+	return out->failed ? hth_fail_memory(err, "a normalized text", a->bytes) : HTH_OK;
+}
+
+static void run_strip(const struct hth_norm *s, struct hth_aligned *a)
+{
+	size_t start = 0, end = a->bytes, used;
+
+	while (s->left && start < end && hth_unicode_is_space(hth_utf8_next(a->text + start, end - start, &used)))
+		start += used;
+	while (s->right && end > start) {
+		size_t at = end - 1;
+		while (at > start && ((unsigned char)a->text[at] & 0xC0) == 0x80)
+			at--;
+		if (!hth_unicode_is_space(hth_utf8_next(a->text + at, end - at, &used)))
+			break;
+		end = at;
+	}
+	a->text += start;
+	a->base += (uint32_t)start;
+	if (a->from != NULL) {
+		a->from += start;
+		a->to += start;
+	}
+	a->bytes = end - start;
+	a->starts_input = a->starts_input && start == 0;
+}
+
+enum hth_status hth_norm_run(const struct hth_norm *norms, size_t n, struct hth_norm_work *w, struct hth_aligned *a,
+                             struct hth_err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct hth_norm *s = &norms[i];
+		enum hth_status st = HTH_OK;
+		bool ok = true;
+		switch (s->kind) {
+		case HTH_NORM_NFC:
+			ok = run_nfc(w, a);
+			break;
+		case HTH_NORM_PREPEND:
+			ok = run_prepend(s, w, a);
+			break;
+		case HTH_NORM_REPLACE:
+			ok = run_replace(s, w, a);
+			break;
+		case HTH_NORM_PATTERN:
+			st = run_pattern(s, w, a, err);
+			break;
+		case HTH_NORM_STRIP:
+			run_strip(s, a);
+			break;
+		}
+		if (!ok)
+			st = hth_fail_memory(err, "a normalized text", a->bytes);
+		if (st != HTH_OK)
+			return st;
+		if (a->bytes > UINT32_MAX)
+			return hth_fail(err, HTH_ERR_LIMIT, "the text grows past 4 GiB when normalized");
+	}
+	return HTH_OK;
+}

@@ -1,0 +1,31 @@
+/* The generated tables behind unicode.h. */
+#ifndef HTH_TEXT_UNICODE_INT_H
+#define HTH_TEXT_UNICODE_INT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct hth_unicode_class {
+	const char *name;
+	size_t n;
+	const uint32_t (*ranges)[2];
+};
+
+extern const char hth_unicode_categories[][3];
+extern const size_t hth_unicode_n_categories;
+extern const uint32_t hth_unicode_runs[]; /* first << 8 | category */
+extern const size_t hth_unicode_n_runs;
+extern const struct hth_unicode_class hth_unicode_classes[];
+extern const size_t hth_unicode_n_classes;
+
+extern const uint64_t hth_nfc_decomp[]; /* code point << 16 | at << 2 | length - 1 */
+extern const size_t hth_nfc_n_decomp;
+extern const uint32_t hth_nfc_pool[];
+extern const uint64_t hth_nfc_pairs[]; /* first << 42 | second << 21 | composed */
+extern const size_t hth_nfc_n_pairs;
+extern const uint32_t hth_nfc_ccc[]; /* code point << 8 | class */
+extern const size_t hth_nfc_n_ccc;
+extern const uint32_t hth_nfc_joiners[];
+extern const size_t hth_nfc_n_joiners;
+
+#endif
