@@ -5,7 +5,7 @@
  *   80  d (f16)      82  dmin (f16)
  *
  * value = d * scale * q - dmin * min. */
-#include "quant/quant_int.h"
+#include "quant/fit.h"
 
 enum { ELEMS = 256, BYTES = 84 };
 
@@ -25,6 +25,24 @@ static void unpack(const void *src, float *dst, int64_t n_elems)
 	}
 }
 
+static void pack(const float *src, void *dst, int64_t n_elems, const float *importance)
+{
+	uint8_t *out = dst;
+	float w[ELEMS];
+	struct quant_k_lines k;
+	for (int64_t at = 0; at < n_elems; at += ELEMS, out += BYTES) {
+		quant_weights(importance != NULL ? importance + at : NULL, w, ELEMS);
+		quant_fit_k_lines(src + at, w, 16, 3, 15, &k);
+		memset(out, 0, 80);
+		for (int j = 0; j < 16; j++)
+			out[j] = (uint8_t)(k.scale[j] | k.min[j] << 4);
+		for (int i = 0; i < ELEMS; i++)
+			out[16 + 32 * (i / 128) + i % 32] |= (uint8_t)(k.q[i] << 2 * (i / 32 % 4));
+		quant_store_f16(out + 80, k.d);
+		quant_store_f16(out + 82, k.dmin);
+	}
+}
+
 extern const struct hth_quant_format hth_quant_q2_k;
 const struct hth_quant_format hth_quant_q2_k = {
 	.name = "q2_k",
@@ -32,4 +50,5 @@ const struct hth_quant_format hth_quant_q2_k = {
 	.block_elems = ELEMS,
 	.block_bytes = BYTES,
 	.unpack = unpack,
+	.pack = pack,
 };

@@ -7,7 +7,7 @@
  *   108  d (f16)
  *
  * value = d * (scale - 32) * (q - 4), q in 0..7. */
-#include "quant/quant_int.h"
+#include "quant/fit.h"
 
 enum { ELEMS = 256, BYTES = 110 };
 
@@ -32,6 +32,33 @@ static void unpack(const void *src, float *dst, int64_t n_elems)
 	}
 }
 
+static void store_scale(uint8_t *scales, int j, int scale)
+{
+	int s = scale + 32;
+	scales[j % 8] |= (uint8_t)((s & 15) << 4 * (j / 8));
+	scales[8 + j % 4] |= (uint8_t)(s >> 4 << 2 * (j / 4));
+}
+
+static void pack(const float *src, void *dst, int64_t n_elems, const float *importance)
+{
+	uint8_t *out = dst;
+	float w[ELEMS];
+	struct quant_k_scales k;
+	for (int64_t at = 0; at < n_elems; at += ELEMS, out += BYTES) {
+		quant_weights(importance != NULL ? importance + at : NULL, w, ELEMS);
+		quant_fit_k_scales(src + at, w, 4, 32, &k);
+		memset(out, 0, BYTES);
+		for (int j = 0; j < 16; j++)
+			store_scale(out + 96, j, k.scale[j]);
+		for (int i = 0; i < ELEMS; i++) {
+			int q = k.q[i] + 4;
+			out[32 + 32 * (i / 128) + i % 32] |= (uint8_t)((q & 3) << 2 * (i / 32 % 4));
+			out[i % 32] |= (uint8_t)(q >> 2 << i / 32);
+		}
+		quant_store_f16(out + 108, k.d);
+	}
+}
+
 extern const struct hth_quant_format hth_quant_q3_k;
 const struct hth_quant_format hth_quant_q3_k = {
 	.name = "q3_k",
@@ -39,4 +66,5 @@ const struct hth_quant_format hth_quant_q3_k = {
 	.block_elems = ELEMS,
 	.block_bytes = BYTES,
 	.unpack = unpack,
+	.pack = pack,
 };

@@ -1,6 +1,6 @@
 /* q5_0: 32 elements in 22 bytes: scale d (f16), fifth bits (u32: bit j is element j's), 16 bytes of nibbles: byte j
  * holds element j (low) and j + 16 (high); value = d * (q - 16), q in 0..31. */
-#include "quant/quant_int.h"
+#include "quant/fit.h"
 
 enum { ELEMS = 32, BYTES = 22 };
 
@@ -20,6 +20,27 @@ static void unpack(const void *src, float *dst, int64_t n_elems)
 	}
 }
 
+static void pack(const float *src, void *dst, int64_t n_elems, const float *importance)
+{
+	uint8_t *out = dst;
+	float w[ELEMS];
+	for (int64_t at = 0; at < n_elems; at += ELEMS, out += BYTES) {
+		const float *x = src + at; // (32)
+		quant_weights(importance != NULL ? importance + at : NULL, w, ELEMS);
+		float d = quant_fit_scale(x, w, ELEMS, -16, 15, true), inv = quant_inverse(d);
+		quant_store_f16(out, d);
+		uint32_t qh = 0;
+		for (int j = 0; j < 16; j++) {
+			uint32_t low = (uint32_t)((int)quant_level(x[j] * inv, -16, 15) + 16);
+			uint32_t high = (uint32_t)((int)quant_level(x[j + 16] * inv, -16, 15) + 16);
+			qh |= (low >> 4) << j | (high >> 4) << (j + 16);
+			out[6 + j] = (uint8_t)((low & 15) | (high & 15) << 4);
+		}
+		quant_store_u16(out + 2, (uint16_t)(qh & 0xFFFF));
+		quant_store_u16(out + 4, (uint16_t)(qh >> 16));
+	}
+}
+
 extern const struct hth_quant_format hth_quant_q5_0;
 const struct hth_quant_format hth_quant_q5_0 = {
 	.name = "q5_0",
@@ -27,4 +48,5 @@ const struct hth_quant_format hth_quant_q5_0 = {
 	.block_elems = ELEMS,
 	.block_bytes = BYTES,
 	.unpack = unpack,
+	.pack = pack,
 };

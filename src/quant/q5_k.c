@@ -6,7 +6,7 @@
  *   48  qs (128)      nibbles: byte 32p + l holds element 64p + l (low) and 64p + 32 + l (high)
  *
  * value = d * scale * q - dmin * min, q in 0..31. */
-#include "quant/quant_int.h"
+#include "quant/fit.h"
 
 enum { ELEMS = 256, BYTES = 176 };
 
@@ -28,6 +28,27 @@ static void unpack(const void *src, float *dst, int64_t n_elems)
 	}
 }
 
+static void pack(const float *src, void *dst, int64_t n_elems, const float *importance)
+{
+	uint8_t *out = dst;
+	float w[ELEMS];
+	struct quant_k_lines k;
+	for (int64_t at = 0; at < n_elems; at += ELEMS, out += BYTES) {
+		quant_weights(importance != NULL ? importance + at : NULL, w, ELEMS);
+		quant_fit_k_lines(src + at, w, 32, 31, 63, &k);
+		quant_store_f16(out, k.d);
+		quant_store_f16(out + 2, k.dmin);
+		quant_store_k4_scales(out + 4, k.scale, k.min);
+		memset(out + 16, 0, 32);
+		for (int i = 0; i < ELEMS; i++)
+			out[16 + i % 32] |= (uint8_t)((k.q[i] >> 4) << i / 32);
+		for (int p = 0; p < 4; p++)
+			for (int l = 0; l < 32; l++)
+				out[48 + 32 * p + l] =
+				        (uint8_t)((k.q[64 * p + l] & 15) | (k.q[64 * p + 32 + l] & 15) << 4);
+	}
+}
+
 extern const struct hth_quant_format hth_quant_q5_k;
 const struct hth_quant_format hth_quant_q5_k = {
 	.name = "q5_k",
@@ -35,4 +56,5 @@ const struct hth_quant_format hth_quant_q5_k = {
 	.block_elems = ELEMS,
 	.block_bytes = BYTES,
 	.unpack = unpack,
+	.pack = pack,
 };

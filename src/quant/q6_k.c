@@ -6,7 +6,7 @@
  *   208  d (f16)
  *
  * value = d * scale * (q - 32), q in 0..63. */
-#include "quant/quant_int.h"
+#include "quant/fit.h"
 
 enum { ELEMS = 256, BYTES = 210 };
 
@@ -27,6 +27,26 @@ static void unpack(const void *src, float *dst, int64_t n_elems)
 	}
 }
 
+static void pack(const float *src, void *dst, int64_t n_elems, const float *importance)
+{
+	uint8_t *out = dst;
+	float w[ELEMS];
+	struct quant_k_scales k;
+	for (int64_t at = 0; at < n_elems; at += ELEMS, out += BYTES) {
+		quant_weights(importance != NULL ? importance + at : NULL, w, ELEMS);
+		quant_fit_k_scales(src + at, w, 32, 128, &k);
+		memset(out, 0, 192);
+		for (int i = 0; i < ELEMS; i++) {
+			int q = k.q[i] + 32;
+			out[64 * (i / 128) + i % 64] |= (uint8_t)((q & 15) << 4 * (i / 64 % 2));
+			out[128 + 32 * (i / 128) + i % 32] |= (uint8_t)(q >> 4 << 2 * (i / 32 % 4));
+		}
+		for (int j = 0; j < 16; j++)
+			out[192 + j] = (uint8_t)k.scale[j];
+		quant_store_f16(out + 208, k.d);
+	}
+}
+
 extern const struct hth_quant_format hth_quant_q6_k;
 const struct hth_quant_format hth_quant_q6_k = {
 	.name = "q6_k",
@@ -34,4 +54,5 @@ const struct hth_quant_format hth_quant_q6_k = {
 	.block_elems = ELEMS,
 	.block_bytes = BYTES,
 	.unpack = unpack,
+	.pack = pack,
 };

@@ -1,5 +1,5 @@
 /* q8_0: 32 elements in 34 bytes: scale d (f16), then 32 signed bytes; value = d * q. */
-#include "quant/quant_int.h"
+#include "quant/fit.h"
 
 enum { ELEMS = 32, BYTES = 34 };
 
@@ -13,6 +13,20 @@ static void unpack(const void *src, float *dst, int64_t n_elems)
 	}
 }
 
+static void pack(const float *src, void *dst, int64_t n_elems, const float *importance)
+{
+	uint8_t *out = dst;
+	float w[ELEMS];
+	for (int64_t at = 0; at < n_elems; at += ELEMS, out += BYTES) {
+		const float *x = src + at; // (32)
+		quant_weights(importance != NULL ? importance + at : NULL, w, ELEMS);
+		float d = quant_fit_scale(x, w, ELEMS, -127, 127, true), inv = quant_inverse(d);
+		quant_store_f16(out, d);
+		for (int j = 0; j < ELEMS; j++)
+			out[2 + j] = (uint8_t)(int8_t)quant_level(x[j] * inv, -127, 127);
+	}
+}
+
 extern const struct hth_quant_format hth_quant_q8_0;
 const struct hth_quant_format hth_quant_q8_0 = {
 	.name = "q8_0",
@@ -20,4 +34,5 @@ const struct hth_quant_format hth_quant_q8_0 = {
 	.block_elems = ELEMS,
 	.block_bytes = BYTES,
 	.unpack = unpack,
+	.pack = pack,
 };

@@ -89,6 +89,15 @@ static inline void quant_k4_scales(const uint8_t in[12], uint8_t scale[8], uint8
 	}
 }
 
+static inline void quant_store_k4_scales(uint8_t out[12], const uint8_t scale[8], const uint8_t min[8])
+{
+	for (int j = 0; j < 4; j++) {
+		out[j] = (uint8_t)(scale[j] | scale[j + 4] >> 4 << 6);
+		out[j + 4] = (uint8_t)(min[j] | min[j + 4] >> 4 << 6);
+		out[j + 8] = (uint8_t)((scale[j + 4] & 15) | (min[j + 4] & 15) << 4);
+	}
+}
+
 /* Nearest integer, ties to even, for |x| <= 2^22; the addition pushes the fraction out of the mantissa. */
 static inline float quant_round(float x)
 {
