@@ -47,6 +47,11 @@ struct hth_rendered {
 };
 void hth_rendered_clear(struct hth_rendered *r); /* safe on zeroed */
 
+/* Parses JSON (strict, as hth_json_parse) for use as a context. Integers beyond 64 bits, which a json_t cannot hold,
+ * are kept exactly: as objects with the one key "\001int", which rendering turns back into integers. */
+HTH_MUST enum hth_status hth_template_context_parse(const char *text, size_t bytes, const char *where, json_t **out,
+                                                    struct hth_err *err);
+
 /* context: an object with messages, tools, documents, add_generation_prompt, bos_token, eos_token and any other
  * argument; borrowed. now: seconds since 1970 shown by strftime_now, as local civil time without a zone.
  * A template's own raise_exception gives HTH_ERR_VALUE with exactly its message as text. */

@@ -1,0 +1,27 @@
+/* What jinja_methods.c, jinja_strings.c and the filters share about strings. */
+#ifndef HTH_TEXT_JINJA_STRINGS_H
+#define HTH_TEXT_JINJA_STRINGS_H
+
+#include "text/jinja_int.h"
+
+/* The head of a method or filter; every one has the signature of hth_jbuiltin_fn. */
+#define HTH_JMETHOD(name)                                                                                              \
+	static bool name(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg,                           \
+	                 const struct hth_jargs *all, struct hth_jval *out)
+#define HTH_JUNUSED() ((void)x, (void)self, (void)arg, (void)all)
+
+hth_jbuiltin_fn hth_jstr_split, hth_jstr_rsplit, hth_jstr_splitlines, hth_jstr_partition, hth_jstr_rpartition,
+        hth_jstr_join;
+
+/* A flat string argument; an undefined one or another type is an error that names `what`. */
+bool hth_jarg_str(struct hth_jx *x, struct hth_jval v, const char *what, struct hth_jstr **out);
+/* MISSING and None give def. */
+bool hth_jarg_int(struct hth_jx *x, struct hth_jval v, const char *what, int64_t def, int64_t *out);
+/* align: 'l', 'r' or 'c'; fill NULL: a blank. */
+bool hth_jstr_pad(struct hth_jx *x, struct hth_jstr *s, int64_t width, struct hth_jstr *fill, char align,
+                  struct hth_jval *out);
+/* items joined by sep, str() of each unless `strict`, which takes strings only. */
+bool hth_jstr_join_items(struct hth_jx *x, struct hth_jstr *sep, const struct hth_jval *items, size_t n, bool strict,
+                         struct hth_jval *out);
+
+#endif
