@@ -105,7 +105,7 @@ static enum hth_status read_rules(const json_t *config, const char *where, struc
 	return out->base_model != NULL ? HTH_OK : hth_fail_memory(err, "the base's name", strlen(base));
 }
 
-enum part { PART_A, PART_B, PART_OTHER };
+enum part { PART_A, PART_B, PART_BASE, PART_OTHER };
 
 /* "base_model.model.NAME.lora_A.weight" -> part, NAME. PEFT before 0.3 kept the adapter's name ("default"). */
 static enum part split_name(const char *tensor, const char **name, size_t *bytes)
@@ -118,6 +118,7 @@ static enum part split_name(const char *tensor, const char **name, size_t *bytes
 		{ ".lora_B.weight", PART_B },
 		{ ".lora_A.default.weight", PART_A },
 		{ ".lora_B.default.weight", PART_B },
+		{ ".base_layer.weight", PART_BASE },
 	};
 	size_t prefix = strlen(HTH_PEFT_PREFIX), n = strlen(tensor);
 	if (strncmp(tensor, HTH_PEFT_PREFIX, prefix) != 0)
@@ -131,6 +132,25 @@ static enum part split_name(const char *tensor, const char **name, size_t *bytes
 		}
 	}
 	return PART_OTHER;
+}
+
+/* With LoRA on lm_head, PEFT also saves a copy of the frozen head (save_embedding_layers "auto"). It says nothing new
+ * where it belongs to a LoRA module and has its shape; a resized head then fails to fit the base. */
+static bool is_frozen_copy(const struct hth_safetensors *s, const struct hth_st_tensor *t, size_t name_end)
+{
+	bool fits = false;
+	size_t n = name_end + sizeof(".lora_B.weight");
+	char *name = hth_alloc(n);
+	if (name != NULL) {
+		memcpy(name, t->name, name_end);
+		memcpy(name + name_end, ".lora_B.weight", sizeof(".lora_B.weight"));
+		const struct hth_st_tensor *b = hth_safetensors_find(s, name);
+		name[name_end + strlen(".lora_")] = 'A';
+		const struct hth_st_tensor *a = hth_safetensors_find(s, name);
+		fits = a != NULL && b != NULL && t->n_dims == 2 && t->dim[0] == b->dim[0] && t->dim[1] == a->dim[1];
+	}
+	hth_free(name);
+	return fits;
 }
 
 static enum hth_status refuse(const struct hth_st_tensor *t, struct hth_err *err)
@@ -197,7 +217,9 @@ enum hth_status hth_adapter_read_peft(const struct hth_safetensors *s, const jso
 		goto done;
 	for (size_t i = 0; i < s->n_tensors && st == HTH_OK; i++) {
 		enum part part = split_name(s->tensors[i].name, &name, &bytes);
-		if (part == PART_OTHER)
+		if (part == PART_BASE && is_frozen_copy(s, &s->tensors[i], (size_t)(name - s->tensors[i].name) + bytes))
+			continue;
+		if (part == PART_OTHER || part == PART_BASE)
 			st = refuse(&s->tensors[i], err);
 		else if (part == PART_A)
 			st = read_pair(s, &s->tensors[i], name, bytes, &r, out, err);

@@ -470,6 +470,24 @@ static void peft_features_that_are_no_lora_are_refused_by_name(void **state)
 	assert_refused(W, "{\"r\":2}", bare, 1, HTH_ERR_UNAVAILABLE, "expected base_model.model.");
 }
 
+static void frozen_copy_of_the_head_is_skipped_and_a_foreign_one_refused(void **state)
+{
+	(void)state;
+	static const struct made copy[] = {
+		{ PEFT("lm_head.base_layer.weight"), { 4, 3 }, 2 },
+		{ PEFT("lm_head.lora_A.weight"), { 2, 3 }, 2 },
+		{ PEFT("lm_head.lora_B.weight"), { 4, 2 }, 2 },
+	};
+	static const struct made other[] = {
+		{ PEFT("lm_head.base_layer.weight"), { 5, 3 }, 2 },
+		{ PEFT("lm_head.lora_A.weight"), { 2, 3 }, 2 },
+		{ PEFT("lm_head.lora_B.weight"), { 4, 2 }, 2 },
+	};
+	assert_read(W, "{\"r\":2,\"lora_alpha\":5}", copy, 3, 2.5f);
+	assert_refused(W, "{\"r\":2}", other, 3, HTH_ERR_UNAVAILABLE, "lm_head.base_layer.weight");
+	assert_refused(W, "{\"r\":2}", copy, 1, HTH_ERR_UNAVAILABLE, "a fully trained module");
+}
+
 static void adapters_with_wrong_shapes_or_missing_halves_are_refused(void **state)
 {
 	(void)state;
@@ -699,6 +717,7 @@ int main(void)
 		cmocka_unit_test(config_holds_the_keys_of_both_tools),
 		cmocka_unit_test(peft_patterns_are_matched_as_peft_does),
 		cmocka_unit_test(peft_features_that_are_no_lora_are_refused_by_name),
+		cmocka_unit_test(frozen_copy_of_the_head_is_skipped_and_a_foreign_one_refused),
 		cmocka_unit_test(adapters_with_wrong_shapes_or_missing_halves_are_refused),
 		cmocka_unit_test(mlx_folders_are_read_and_foreign_parts_refused),
 		cmocka_unit_test(gguf_adapters_of_other_bases_and_kinds_are_refused),
