@@ -63,6 +63,30 @@ static void rope_frequencies_follow_theta_and_llama31_factors(void **state)
 	hth_model_close(m);
 }
 
+static void linear_scaling_divides_all_frequencies(void **state)
+{
+	const struct edit with_type[] = { { EDIT_TEXT_KEY, .name = "llama.rope.scaling.type", .text = "linear" },
+		                          { EDIT_REAL_KEY, .name = "llama.rope.scaling.factor", .real = 4 },
+		                          { .kind = EDIT_END } };
+	const struct edit old_key[] = { { EDIT_REAL_KEY, .name = "llama.rope.scale_linear", .real = 4 }, { .kind = EDIT_END } };
+	const struct edit off[] = { { EDIT_TEXT_KEY, .name = "llama.rope.scaling.type", .text = "none" },
+		                    { EDIT_REAL_KEY, .name = "llama.rope.scaling.factor", .real = 4 },
+		                    { .kind = EDIT_END } };
+	const struct edit *const files[] = { with_type, old_key, off };
+	const float first[] = { 0.25f, 0.25f, 1.0f };
+	struct hth_model *m;
+	struct hth_err err;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		edit_gguf(TIED, temp("linear.gguf"), files[i]);
+		assert_ok(hth_model_open(temp("linear.gguf"), &m, &err));
+		assert_float_equal(m->rope_freq[0], first[i], 1e-7);
+		assert_float_equal(m->rope_freq[2], first[i] * 0.01f, 1e-8);
+		hth_model_close(m);
+	}
+}
+
 static void count(void *ctx, struct hth_weight *w)
 {
 	(void)w;
@@ -173,6 +197,44 @@ static void missing_file_is_named(void **state)
 
 	(void)state;
 	assert_fails(hth_model_open("no/such.gguf", &m, &err), HTH_ERR_NOTFOUND, "no/such.gguf");
+}
+
+/* Not atomic: thousands of fsyncs would take minutes. */
+static void write_quickly(const char *path, const char *data, size_t bytes)
+{
+	FILE *f = fopen(path, "wb");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(data, 1, bytes, f), bytes);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* Either an error or, where the bytes mean nothing to a model, a model; never a crash (run under sanitizers too). */
+static void cut_or_damaged_file_never_crashes(void **state)
+{
+	enum { HEADER_BYTES = 7000, CUT_STEP = 211 }; /* metadata and tensor list; a cut in the data */
+	struct hth_model *m;
+	struct hth_err err;
+	char *data;
+	size_t bytes, opened = 0;
+
+	(void)state;
+	assert_ok(hth_file_read(TIED, 1 << 20, &data, &bytes, &err));
+	for (size_t n = 0; n < bytes; n += CUT_STEP) {
+		write_quickly(temp("cut.gguf"), data, n);
+		assert_int_not_equal(hth_model_open(temp("cut.gguf"), &m, &err), HTH_OK);
+	}
+	for (size_t i = 0; i < HEADER_BYTES; i += 3) {
+		char was = data[i];
+		data[i] = (char)(was ^ (1 << (i / 3 % 8)));
+		write_quickly(temp("flip.gguf"), data, bytes);
+		if (hth_model_open(temp("flip.gguf"), &m, &err) == HTH_OK)
+			opened++;
+		hth_model_close(m);
+		data[i] = was;
+	}
+	assert_true(opened < HEADER_BYTES / 3);
+	hth_free(data);
 }
 
 static void q_bias_is_read_in_the_order_of_its_rows(void **state)
@@ -325,9 +387,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(opens_golden_model_with_its_config),
 		cmocka_unit_test(rope_frequencies_follow_theta_and_llama31_factors),
+		temp_test(linear_scaling_divides_all_frequencies),
 		cmocka_unit_test(each_weight_visits_a_tied_head_once),
 		temp_test(bad_files_are_refused_with_the_reason),
 		cmocka_unit_test(missing_file_is_named),
+		temp_test(cut_or_damaged_file_never_crashes),
 		temp_test(q_bias_is_read_in_the_order_of_its_rows),
 		temp_test(model_without_template_has_no_chat),
 		temp_test(name_falls_back_to_the_file_name),
@@ -335,5 +399,8 @@ int main(void)
 		cmocka_unit_test(adapter_names_translate_both_ways),
 		cmocka_unit_test(adapters_of_another_model_are_refused_by_name),
 	};
+	/* Fifty files are written with fsync: in memory where that is to be had. */
+	if (access("/dev/shm", W_OK) == 0)
+		setenv("TMPDIR", "/dev/shm", 0);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
