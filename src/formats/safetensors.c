@@ -145,6 +145,8 @@ static enum hth_status read_meta(struct hth_safetensors *s, const json_t *meta, 
 {
 	const char *key;
 	json_t *value;
+	if (json_is_null(meta)) /* MLX writes this where it has no metadata, as in every adapter of mlx-lm */
+		return HTH_OK;
 	if (!json_is_object(meta))
 		return hth_fail(err, HTH_ERR_FORMAT, "\"__metadata__\" is no object");
 	size_t n = json_object_size(meta);

@@ -69,6 +69,16 @@ static void safetensors_reads_empty_file_and_empty_tensors(void **state)
 	hth_safetensors_close(&s);
 }
 
+static void safetensors_reads_the_null_metadata_of_mlx(void **state)
+{
+	(void)state;
+	struct hth_safetensors s;
+	struct hth_err err;
+	assert_ok(open_header(&s, "{\"__metadata__\":null}", 0, &err));
+	assert_int_equal(s.n_meta, 0);
+	hth_safetensors_close(&s);
+}
+
 static void safetensors_rejects_bad_header_lengths(void **state)
 {
 	(void)state;
@@ -311,6 +321,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(safetensors_reads_tensors_and_metadata),
 		cmocka_unit_test(safetensors_reads_empty_file_and_empty_tensors),
+		cmocka_unit_test(safetensors_reads_the_null_metadata_of_mlx),
 		cmocka_unit_test(safetensors_rejects_bad_header_lengths),
 		cmocka_unit_test(safetensors_rejects_bad_offsets),
 		cmocka_unit_test(safetensors_rejects_span_that_disagrees_with_shape),
