@@ -28,7 +28,7 @@ void hth_generated_clear(struct hth_generated *g)
 {
 	hth_buf_clear(&g->text);
 	hth_free(g->ids);
-	*g = (struct hth_generated){ 0 };
+	*g = (struct hth_generated){0};
 }
 
 /* Where the first stop string begins at or behind `from`, or the text's length. */
@@ -155,22 +155,27 @@ static enum hth_status set_limit(struct answer *a, int64_t prompt, struct hth_er
 
 	if (prompt < 1 || room < 1)
 		return hth_fail(err, prompt < 1 ? HTH_ERR_USAGE : HTH_ERR_LIMIT,
-		                "a prompt of %lld tokens, expected 1..%lld (the context of this session)", (long long)prompt,
-		                (long long)hth_session_capacity(a->session));
+				"a prompt of %lld tokens, expected 1..%lld (the context of this session)",
+				(long long)prompt, (long long)hth_session_capacity(a->session));
 	a->limit = a->cfg->max_tokens > 0 && a->cfg->max_tokens < room ? a->cfg->max_tokens : room;
 	return HTH_OK;
 }
 
 enum hth_status hth_generate(struct hth_session *s, const struct hth_model *m, const int32_t *prompt, int64_t n,
-                             const struct hth_generate_config *cfg,
-                             bool (*on_text)(void *ctx, const char *text, size_t bytes), void *ctx,
-                             struct hth_generated *out, struct hth_err *err)
+			     const struct hth_generate_config *cfg,
+			     bool (*on_text)(void *ctx, const char *text, size_t bytes), void *ctx,
+			     struct hth_generated *out, struct hth_err *err)
 {
-	struct answer a = { .session = s, .model = m, .cfg = cfg, .on_text = on_text, .ctx = ctx, .out = out,
-		            .detok = { .skip_special = !cfg->show_special } };
+	struct answer a = {.session = s,
+			   .model = m,
+			   .cfg = cfg,
+			   .on_text = on_text,
+			   .ctx = ctx,
+			   .out = out,
+			   .detok = {.skip_special = !cfg->show_special}};
 	enum hth_status st;
 
-	*out = (struct hth_generated){ .n_prompt = n };
+	*out = (struct hth_generated){.n_prompt = n};
 	hth_buf_init(&out->text, MAX_TEXT_BYTES);
 	if ((st = set_limit(&a, n, err)) != HTH_OK ||
 	    (st = hth_sampler_new(&cfg->sampler, m->config.n_vocab, &a.sampler, err)) != HTH_OK)

@@ -13,12 +13,12 @@ void hth_perplexity_clear(struct hth_perplexity *p)
 {
 	hth_free(p->example_nll);
 	hth_free(p->example_targets);
-	*p = (struct hth_perplexity){ 0 };
+	*p = (struct hth_perplexity){0};
 }
 
 /* Runs one batch; outs of it belong to examples by their sequence. */
 static enum hth_status add_batch(struct hth_pass *pass, const struct hth_batch *b, struct hth_perplexity *out,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	const float *logp = NULL; /* (n_outs) */
 	enum hth_status st;
@@ -38,10 +38,11 @@ static enum hth_status add_batch(struct hth_pass *pass, const struct hth_batch *
 }
 
 static enum hth_status run(struct hth_pass *pass, const struct hth_dataset *d, const struct hth_perplexity_config *cfg,
-                           const uint32_t *order, struct hth_perplexity *out, struct hth_err *err)
+			   const uint32_t *order, struct hth_perplexity *out, struct hth_err *err)
 {
-	struct hth_cut_config cut_cfg = { .token_budget = cfg->token_budget > 0 ? cfg->token_budget : DEFAULT_TOKENS,
-		                          .share_prefix = cfg->share_prefix, .adapter = cfg->adapter };
+	struct hth_cut_config cut_cfg = {.token_budget = cfg->token_budget > 0 ? cfg->token_budget : DEFAULT_TOKENS,
+					 .share_prefix = cfg->share_prefix,
+					 .adapter = cfg->adapter};
 	struct hth_arena cut_arena, arena;
 	struct hth_cut cut;
 
@@ -54,8 +55,10 @@ static enum hth_status run(struct hth_pass *pass, const struct hth_dataset *d, c
 		st = hth_cut_batch(d, order, &cut, m, &cut_cfg, &arena, &b, err);
 		if (st == HTH_OK)
 			st = add_batch(pass, &b, out, err);
-		if (st == HTH_OK && cfg->on_progress != NULL && !cfg->on_progress(cfg->ctx, (size_t)cut.begin[m + 1], d->n))
-			st = hth_fail(err, HTH_ERR_INTERRUPTED, "stopped after %d of %zu examples", cut.begin[m + 1], d->n);
+		if (st == HTH_OK && cfg->on_progress != NULL &&
+		    !cfg->on_progress(cfg->ctx, (size_t)cut.begin[m + 1], d->n))
+			st = hth_fail(err, HTH_ERR_INTERRUPTED, "stopped after %d of %zu examples", cut.begin[m + 1],
+				      d->n);
 	}
 	hth_arena_clear(&arena);
 	hth_arena_clear(&cut_arena);
@@ -70,26 +73,27 @@ static enum hth_status sum_up(const struct hth_dataset *d, struct hth_perplexity
 	}
 	if (out->n_targets == 0)
 		return hth_fail(err, HTH_ERR_VALUE, "%s: no example has a token to predict",
-		                d->path != NULL ? d->path : "data set");
+				d->path != NULL ? d->path : "data set");
 	if (!isfinite(out->nll))
 		return hth_fail(err, HTH_ERR_VALUE, "%s: the loss is %g; are the weights or the adapter damaged?",
-		                d->path != NULL ? d->path : "data set", out->nll);
+				d->path != NULL ? d->path : "data set", out->nll);
 	return HTH_OK;
 }
 
 enum hth_status hth_perplexity(const struct hth_model *m, const struct hth_dataset *d,
-                               const struct hth_perplexity_config *cfg, struct hth_perplexity *out, struct hth_err *err)
+			       const struct hth_perplexity_config *cfg, struct hth_perplexity *out, struct hth_err *err)
 {
-	struct hth_pass pass = { 0 };
+	struct hth_pass pass = {0};
 	uint32_t *order = NULL; /* (n_examples) the data set's own */
 	enum hth_status st = HTH_OK;
 
-	*out = (struct hth_perplexity){ .n_examples = d->n };
+	*out = (struct hth_perplexity){.n_examples = d->n};
 	if (d->n < 1 || d->n > INT32_MAX)
 		return hth_fail(err, HTH_ERR_VALUE, "%zu examples, expected 1..%d", d->n, INT32_MAX);
 	int n_adapters = cfg->loras != NULL ? cfg->loras->n_adapters : 0;
 	if (cfg->adapter < -1 || cfg->adapter >= n_adapters)
-		return hth_fail(err, HTH_ERR_USAGE, "perplexity: adapter %d, expected -1..%d", cfg->adapter, n_adapters - 1);
+		return hth_fail(err, HTH_ERR_USAGE, "perplexity: adapter %d, expected -1..%d", cfg->adapter,
+				n_adapters - 1);
 	out->example_nll = hth_calloc(d->n, sizeof(*out->example_nll));
 	out->example_targets = hth_calloc(d->n, sizeof(*out->example_targets));
 	order = hth_calloc(d->n, sizeof(*order));
@@ -99,7 +103,8 @@ enum hth_status hth_perplexity(const struct hth_model *m, const struct hth_datas
 	}
 	for (size_t i = 0; i < d->n; i++)
 		order[i] = (uint32_t)i;
-	if ((st = hth_pass_init(&pass, m, cfg->loras, err)) != HTH_OK || (st = run(&pass, d, cfg, order, out, err)) != HTH_OK)
+	if ((st = hth_pass_init(&pass, m, cfg->loras, err)) != HTH_OK ||
+	    (st = run(&pass, d, cfg, order, out, err)) != HTH_OK)
 		goto done;
 	st = sum_up(d, out, err);
 done:

@@ -16,10 +16,10 @@ struct hth_perplexity_config {
 };
 
 struct hth_perplexity {
-	double nll;            /* sum of -log p over all targets, in nats */
-	uint64_t n_targets;    /* mean loss: nll / n_targets; perplexity: its exp */
-	size_t n_examples;     /* of the data set, in its order */
-	double *example_nll;   /* (n_examples) owned */
+	double nll;                /* sum of -log p over all targets, in nats */
+	uint64_t n_targets;        /* mean loss: nll / n_targets; perplexity: its exp */
+	size_t n_examples;         /* of the data set, in its order */
+	double *example_nll;       /* (n_examples) owned */
 	uint32_t *example_targets; /* (n_examples) owned */
 };
 void hth_perplexity_clear(struct hth_perplexity *p); /* safe on zeroed */
@@ -27,7 +27,7 @@ void hth_perplexity_clear(struct hth_perplexity *p); /* safe on zeroed */
 /* m is prepared. HTH_ERR_VALUE when no example has a target or the sum is not a number, HTH_ERR_INTERRUPTED when the
  * listener stopped it. */
 HTH_MUST enum hth_status hth_perplexity(const struct hth_model *m, const struct hth_dataset *d,
-                                        const struct hth_perplexity_config *cfg, struct hth_perplexity *out,
-                                        struct hth_err *err);
+					const struct hth_perplexity_config *cfg, struct hth_perplexity *out,
+					struct hth_err *err);
 
 #endif

@@ -29,19 +29,21 @@ static enum hth_status check_config(const struct hth_sampler_config *c, struct h
 	if (c->top_k < 0)
 		return hth_fail(err, HTH_ERR_USAGE, "top_k %d, expected 0 (off) or more", c->top_k);
 	if (!(c->top_p > 0 && c->top_p <= 1))
-		return hth_fail(err, HTH_ERR_USAGE, "top_p %g, expected more than 0 and at most 1 (off)", (double)c->top_p);
+		return hth_fail(err, HTH_ERR_USAGE, "top_p %g, expected more than 0 and at most 1 (off)",
+				(double)c->top_p);
 	if (!(c->min_p >= 0 && c->min_p <= 1))
 		return hth_fail(err, HTH_ERR_USAGE, "min_p %g, expected 0 (off) to 1", (double)c->min_p);
 	if (!(c->repetition_penalty > 0) || !isfinite(c->repetition_penalty))
 		return hth_fail(err, HTH_ERR_USAGE, "repetition_penalty %g, expected more than 0 (1: off)",
-		                (double)c->repetition_penalty);
+				(double)c->repetition_penalty);
 	if (c->repetition_window < 0)
-		return hth_fail(err, HTH_ERR_USAGE, "repetition_window %d, expected 0 (all) or more", c->repetition_window);
+		return hth_fail(err, HTH_ERR_USAGE, "repetition_window %d, expected 0 (all) or more",
+				c->repetition_window);
 	return HTH_OK;
 }
 
 enum hth_status hth_sampler_new(const struct hth_sampler_config *cfg, int64_t n_vocab, struct hth_sampler **out,
-                                struct hth_err *err)
+				struct hth_err *err)
 {
 	enum hth_status st = check_config(cfg, err);
 
@@ -49,7 +51,8 @@ enum hth_status hth_sampler_new(const struct hth_sampler_config *cfg, int64_t n_
 	if (st != HTH_OK)
 		return st;
 	if (n_vocab < 1 || n_vocab > INT32_MAX)
-		return hth_fail(err, HTH_ERR_USAGE, "a vocabulary of %lld tokens, expected 1..%d", (long long)n_vocab, INT32_MAX);
+		return hth_fail(err, HTH_ERR_USAGE, "a vocabulary of %lld tokens, expected 1..%d", (long long)n_vocab,
+				INT32_MAX);
 	struct hth_sampler *s = hth_calloc(1, sizeof(*s));
 	if (s != NULL) {
 		s->cfg = *cfg;
@@ -127,7 +130,7 @@ static int64_t collect(struct hth_sampler *s, int32_t *best)
 		float z = s->logits[i];
 		if (!(z > -INFINITY))
 			continue;
-		s->items[n++] = (struct candidate){ .logit = z, .id = (int32_t)i };
+		s->items[n++] = (struct candidate){.logit = z, .id = (int32_t)i};
 		if (*best < 0 || z > s->logits[*best])
 			*best = (int32_t)i;
 	}
@@ -195,7 +198,7 @@ static int32_t draw(struct hth_sampler *s, int64_t first, int64_t n, uint64_t po
 }
 
 enum hth_status hth_sampler_pick(struct hth_sampler *s, const float *logits, const int32_t *history, int64_t n,
-                                 uint64_t position, int32_t *id, struct hth_err *err)
+				 uint64_t position, int32_t *id, struct hth_err *err)
 {
 	int32_t best;
 	double total = 0;
@@ -206,8 +209,9 @@ enum hth_status hth_sampler_pick(struct hth_sampler *s, const float *logits, con
 		penalise(s, history, n);
 	int64_t n_items = collect(s, &best);
 	if (best < 0)
-		return hth_fail(err, HTH_ERR_VALUE, "all %lld logits are NaN or -infinity; are the model's weights damaged?",
-		                (long long)s->n_vocab);
+		return hth_fail(err, HTH_ERR_VALUE,
+				"all %lld logits are NaN or -infinity; are the model's weights damaged?",
+				(long long)s->n_vocab);
 	*id = best;
 	if (s->cfg.temperature == 0 || !isfinite(s->logits[best]))
 		return HTH_OK;

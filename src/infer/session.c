@@ -2,7 +2,8 @@
  * is a chunk of one. The arena is planned when the session is made, for a full chunk and for one token at the far end
  * of the context; a rest of another length is planned when it comes.
  *
- * Rows of the state past `n` are leftovers of earlier prompts: no attention looks at them, and they are written over. */
+ * Rows of the state past `n` are leftovers of earlier prompts: no attention looks at them, and they are written over.
+ */
 #include "infer/session.h"
 
 #include "base/log.h"
@@ -17,15 +18,15 @@ struct hth_session {
 	struct hth_model *model; /* borrowed */
 	struct hth_pass pass;
 	struct hth_state *state;
-	struct hth_arena arena;  /* of one batch */
-	int32_t *ids;            /* (capacity) what the state has seen: n of them */
+	struct hth_arena arena; /* of one batch */
+	int32_t *ids;           /* (capacity) what the state has seen: n of them */
 	int64_t n, capacity, chunk;
 	int32_t adapter;
 };
 
 /* One segment of n tokens that continues the state at `past`; its last row is wanted. */
 static enum hth_status make_batch(struct hth_session *s, const int32_t *ids, int64_t n, int64_t past,
-                                  struct hth_batch *b, struct hth_err *err)
+				  struct hth_batch *b, struct hth_err *err)
 {
 	hth_arena_reset(&s->arena);
 	int32_t *copy = hth_arena_calloc(&s->arena, (size_t)n, sizeof(*copy));           /* (T) */
@@ -39,11 +40,23 @@ static enum hth_status make_batch(struct hth_session *s, const int32_t *ids, int
 		copy[i] = ids != NULL ? ids[i] : 0;
 		positions[i] = (int32_t)(past + i);
 	}
-	*segment = (struct hth_segment){ .start = 0, .len = (int32_t)n, .parent = -1, .state = 0, .past = (int32_t)past,
-		                         .adapter = s->adapter, .causal = true };
-	*wanted = (struct hth_out){ .row = (int32_t)(n - 1), .target = -1 };
-	*b = (struct hth_batch){ .n_tokens = (int32_t)n, .ids = copy, .positions = positions, .n_segments = 1,
-		                 .segments = segment, .n_outs = 1, .outs = wanted, .n_states = 1, .states = &s->state };
+	*segment = (struct hth_segment){.start = 0,
+					.len = (int32_t)n,
+					.parent = -1,
+					.state = 0,
+					.past = (int32_t)past,
+					.adapter = s->adapter,
+					.causal = true};
+	*wanted = (struct hth_out){.row = (int32_t)(n - 1), .target = -1};
+	*b = (struct hth_batch){.n_tokens = (int32_t)n,
+				.ids = copy,
+				.positions = positions,
+				.n_segments = 1,
+				.segments = segment,
+				.n_outs = 1,
+				.outs = wanted,
+				.n_states = 1,
+				.states = &s->state};
 	return hth_batch_finish(b, &s->arena, err);
 }
 
@@ -58,35 +71,36 @@ static enum hth_status reserve(struct hth_session *s, int64_t n, int64_t past, s
 static enum hth_status new_state(struct hth_session *s, struct hth_err *err)
 {
 	const struct hth_model_config *c = &s->model->config;
-	struct hth_state_shape shape = { .n_layers = (int32_t)c->n_layers, .n_kv = c->n_kv, .head = c->head,
-		                         .capacity = s->capacity };
+	struct hth_state_shape shape = {
+		.n_layers = (int32_t)c->n_layers, .n_kv = c->n_kv, .head = c->head, .capacity = s->capacity};
 
 	return s->model->backend->state_new(s->model->device, &shape, &s->state, err);
 }
 
 static enum hth_status check_config(const struct hth_model *m, const struct hth_session_config *cfg,
-                                    struct hth_err *err)
+				    struct hth_err *err)
 {
 	int n_adapters = cfg->loras != NULL ? cfg->loras->n_adapters : 0;
 
 	if (m->backend == NULL)
 		return hth_fail(err, HTH_ERR_USAGE, "%s: the model is not on a device yet", m->path);
 	if (cfg->adapter < -1 || cfg->adapter >= n_adapters)
-		return hth_fail(err, HTH_ERR_USAGE, "session: adapter %d, expected -1..%d", cfg->adapter, n_adapters - 1);
+		return hth_fail(err, HTH_ERR_USAGE, "session: adapter %d, expected -1..%d", cfg->adapter,
+				n_adapters - 1);
 	if (cfg->capacity < 0 || cfg->capacity > MAX_CAPACITY)
 		return hth_fail(err, HTH_ERR_USAGE, "session: context of %lld tokens, expected 1..%lld",
-		                (long long)cfg->capacity, (long long)MAX_CAPACITY);
+				(long long)cfg->capacity, (long long)MAX_CAPACITY);
 	if (cfg->prompt_chunk < 0)
 		return hth_fail(err, HTH_ERR_USAGE, "session: prompt chunk of %lld rows, expected 1 or more",
-		                (long long)cfg->prompt_chunk);
+				(long long)cfg->prompt_chunk);
 	if (cfg->capacity > m->config.context)
-		hth_warn("a context of %lld tokens is more than the %lld that %s was trained on", (long long)cfg->capacity,
-		         (long long)m->config.context, m->name);
+		hth_warn("a context of %lld tokens is more than the %lld that %s was trained on",
+			 (long long)cfg->capacity, (long long)m->config.context, m->name);
 	return HTH_OK;
 }
 
-enum hth_status hth_session_new(struct hth_model *model, const struct hth_session_config *cfg,
-                                struct hth_session **out, struct hth_err *err)
+enum hth_status hth_session_new(struct hth_model *model, const struct hth_session_config *cfg, struct hth_session **out,
+				struct hth_err *err)
 {
 	struct hth_session *s = NULL;
 	enum hth_status st = check_config(model, cfg, err);
@@ -99,8 +113,9 @@ enum hth_status hth_session_new(struct hth_model *model, const struct hth_sessio
 		return hth_fail_memory(err, "a session", sizeof(*s));
 	s->model = model;
 	s->adapter = cfg->adapter;
-	s->capacity = cfg->capacity > 0 ? cfg->capacity
-	                                : model->config.context < DEFAULT_CAPACITY ? model->config.context : DEFAULT_CAPACITY;
+	s->capacity = cfg->capacity > 0                          ? cfg->capacity
+		      : model->config.context < DEFAULT_CAPACITY ? model->config.context
+								 : DEFAULT_CAPACITY;
 	s->chunk = cfg->prompt_chunk > 0 ? cfg->prompt_chunk : DEFAULT_CHUNK;
 	if (s->chunk > s->capacity)
 		s->chunk = s->capacity;
@@ -135,7 +150,7 @@ void hth_session_free(struct hth_session *s)
 
 /* Appends n <= chunk tokens. After a failure the state stands where it stood before them. */
 static enum hth_status append(struct hth_session *s, const int32_t *ids, int64_t n, const float **logits,
-                              struct hth_err *err)
+			      struct hth_err *err)
 {
 	struct hth_batch b;
 	enum hth_status st = make_batch(s, ids, n, s->n, &b, err);
@@ -153,7 +168,7 @@ static enum hth_status append(struct hth_session *s, const int32_t *ids, int64_t
 }
 
 enum hth_status hth_session_prompt(struct hth_session *s, const int32_t *ids, int64_t n, const float **logits,
-                                   struct hth_err *err)
+				   struct hth_err *err)
 {
 	enum hth_status st = HTH_OK;
 	int64_t same = 0;
@@ -162,8 +177,9 @@ enum hth_status hth_session_prompt(struct hth_session *s, const int32_t *ids, in
 	if (n < 1)
 		return hth_fail(err, HTH_ERR_USAGE, "an empty prompt, expected at least one token");
 	if (n > s->capacity)
-		return hth_fail(err, HTH_ERR_LIMIT, "a prompt of %lld tokens, expected at most %lld (the context of this session)",
-		                (long long)n, (long long)s->capacity);
+		return hth_fail(err, HTH_ERR_LIMIT,
+				"a prompt of %lld tokens, expected at most %lld (the context of this session)",
+				(long long)n, (long long)s->capacity);
 	/* The last token is always computed: its row gives the logits. */
 	while (same < s->n && same < n - 1 && s->ids[same] == ids[same])
 		same++;
@@ -177,8 +193,8 @@ enum hth_status hth_session_step(struct hth_session *s, int32_t id, const float 
 {
 	*logits = NULL;
 	if (s->n >= s->capacity)
-		return hth_fail(err, HTH_ERR_LIMIT, "token %lld does not fit a context of %lld tokens", (long long)s->n + 1,
-		                (long long)s->capacity);
+		return hth_fail(err, HTH_ERR_LIMIT, "token %lld does not fit a context of %lld tokens",
+				(long long)s->n + 1, (long long)s->capacity);
 	return append(s, &id, 1, logits, err);
 }
 

@@ -36,28 +36,30 @@ static const struct hth_gguf_tensor *take(struct binder *b, const char *name)
 
 static enum hth_status missing(const struct binder *b, const char *name, struct hth_err *err)
 {
-	return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": no such tensor, expected in a model of arch \"%s\" with %lld layers",
-	                b->m->path, name, b->m->family->gguf_arch, (long long)b->m->config.n_layers);
+	return hth_fail(err, HTH_ERR_FORMAT,
+			"%s: \"%s\": no such tensor, expected in a model of arch \"%s\" with %lld layers", b->m->path,
+			name, b->m->family->gguf_arch, (long long)b->m->config.n_layers);
 }
 
 static enum hth_status check_shape(const struct binder *b, const struct hth_gguf_tensor *t, const char *name,
-                                   int64_t rows, int64_t cols, struct hth_err *err)
+				   int64_t rows, int64_t cols, struct hth_err *err)
 {
 	char found[96], *end = found;
 
 	if (t->ne[0] == cols && t->ne[1] == rows && t->ne[2] == 1 && t->ne[3] == 1)
 		return HTH_OK;
 	for (int i = t->n_dims - 1; i >= 0; i--)
-		end += snprintf(end, (size_t)(found + sizeof(found) - end), "%lld%s", (long long)t->ne[i], i > 0 ? "," : "");
+		end += snprintf(end, (size_t)(found + sizeof(found) - end), "%lld%s", (long long)t->ne[i],
+				i > 0 ? "," : "");
 	if (rows == 1)
 		return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": shape (%s), expected (%lld)", b->m->path, name, found,
-		                (long long)cols);
+				(long long)cols);
 	return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": shape (%s), expected (%lld,%lld)", b->m->path, name, found,
-	                (long long)rows, (long long)cols);
+			(long long)rows, (long long)cols);
 }
 
 static enum hth_status bind_matrix(struct binder *b, struct hth_weight *w, const char *gguf, const char *hf,
-                                   int64_t rows, int64_t cols, struct hth_err *err)
+				   int64_t rows, int64_t cols, struct hth_err *err)
 {
 	char name[80];
 
@@ -68,7 +70,7 @@ static enum hth_status bind_matrix(struct binder *b, struct hth_weight *w, const
 	enum hth_status st = check_shape(b, t, name, rows, cols, err);
 	if (st != HTH_OK)
 		return st;
-	*w = (struct hth_weight){ .quant = t->quant, .rows = rows, .cols = cols, .data = t->data };
+	*w = (struct hth_weight){.quant = t->quant, .rows = rows, .cols = cols, .data = t->data};
 	snprintf(w->name, sizeof(w->name), "%s.weight", hf);
 	return hth_quant_row_bytes(t->quant, (uint64_t)cols, &w->row_bytes, err);
 }
@@ -82,8 +84,8 @@ static void unpermute(const struct hth_weight *matrix, const float *stored, floa
 
 /* A vector of `cols`, made f32 in the arena. like: a matrix whose row order it follows, or NULL. */
 static enum hth_status bind_vector(struct binder *b, struct hth_weight *w, const struct hth_gguf_tensor *t,
-                                   const char *gguf, const char *hf, int64_t cols, const struct hth_weight *like,
-                                   struct hth_err *err)
+				   const char *gguf, const char *hf, int64_t cols, const struct hth_weight *like,
+				   struct hth_err *err)
 {
 	bool permuted = like != NULL && like->head_rows != 0;
 	enum hth_status st = check_shape(b, t, gguf, 1, cols, err);
@@ -100,15 +102,18 @@ static enum hth_status bind_vector(struct binder *b, struct hth_weight *w, const
 	for (int64_t i = 0; i < cols; i++)
 		if (!isfinite(v[i]))
 			return hth_fail(err, HTH_ERR_VALUE, "%s: \"%s\": element %lld is %g, expected a finite number",
-			                b->m->path, gguf, (long long)i, (double)v[i]);
-	*w = (struct hth_weight){ .quant = HTH_QUANT_F32, .rows = 1, .cols = cols, .data = (const uint8_t *)v,
-		                  .row_bytes = (uint64_t)cols * sizeof(*v) };
+					b->m->path, gguf, (long long)i, (double)v[i]);
+	*w = (struct hth_weight){.quant = HTH_QUANT_F32,
+				 .rows = 1,
+				 .cols = cols,
+				 .data = (const uint8_t *)v,
+				 .row_bytes = (uint64_t)cols * sizeof(*v)};
 	snprintf(w->name, sizeof(w->name), "%s", hf);
 	return HTH_OK;
 }
 
 static enum hth_status bind_named_vector(struct binder *b, struct hth_weight *w, const char *gguf, const char *hf,
-                                         int64_t cols, struct hth_err *err)
+					 int64_t cols, struct hth_err *err)
 {
 	char gguf_full[80], hf_full[96];
 
@@ -165,7 +170,7 @@ static enum hth_status bind_layer(struct binder *b, int64_t l, struct hth_err *e
 			continue;
 		hth_vector_names(c, (enum hth_vector_kind)k, l, gguf, hf);
 		st = bind_named_vector(b, hth_layer_vector(&b->m->layers[l], (enum hth_vector_kind)k), gguf, hf,
-		                       k == HTH_Q_NORM || k == HTH_K_NORM ? c->head : c->width, err);
+				       k == HTH_Q_NORM || k == HTH_K_NORM ? c->head : c->width, err);
 	}
 	return st;
 }
@@ -174,24 +179,25 @@ static enum hth_status bind_layer(struct binder *b, int64_t l, struct hth_err *e
 static enum hth_status bind_rope(struct binder *b, struct hth_err *err)
 {
 	struct hth_model *m = b->m;
-	struct hth_weight factors = { 0 }; /* (1,rot/2) */
+	struct hth_weight factors = {0}; /* (1,rot/2) */
 	const struct hth_gguf_tensor *t = take(b, "rope_freqs.weight");
 
 	if (t != NULL) {
-		enum hth_status st = bind_vector(b, &factors, t, "rope_freqs.weight", "rope_freqs.weight", m->config.rot / 2,
-		                                 NULL, err);
+		enum hth_status st = bind_vector(b, &factors, t, "rope_freqs.weight", "rope_freqs.weight",
+						 m->config.rot / 2, NULL, err);
 		if (st != HTH_OK)
 			return st;
 		const float *v = (const float *)(const void *)factors.data;
 		for (int64_t i = 0; i < factors.cols; i++)
 			if (!(v[i] > 0))
 				return hth_fail(err, HTH_ERR_VALUE,
-				                "%s: \"rope_freqs.weight\": element %lld is %g, expected more than 0", m->path,
-				                (long long)i, (double)v[i]);
+						"%s: \"rope_freqs.weight\": element %lld is %g, expected more than 0",
+						m->path, (long long)i, (double)v[i]);
 		if (m->config.rope_scaling != HTH_ROPE_NONE)
-			return hth_fail(err, HTH_ERR_FORMAT,
-			                "%s: has both \"rope_freqs.weight\" and a rope scaling type in its keys, expected one",
-			                m->path);
+			return hth_fail(
+				err, HTH_ERR_FORMAT,
+				"%s: has both \"rope_freqs.weight\" and a rope scaling type in its keys, expected one",
+				m->path);
 		m->config.rope_scaling = HTH_ROPE_FACTORS;
 	}
 	m->rope_freq = hth_arena_calloc(&m->arena, (size_t)m->config.rot / 2, sizeof(*m->rope_freq));
@@ -226,25 +232,27 @@ static enum hth_status check_all_used(const struct binder *b, struct hth_err *er
 
 	for (size_t i = 0; i < g->n_tensors; i++)
 		if (!b->used[i])
-			return hth_fail(err, HTH_ERR_UNAVAILABLE,
-			                "%s: \"%s\" has no place in a model of arch \"%s\" (%zu such tensors); "
-			                "without it the answers would be wrong",
-			                b->m->path, hth_quote(shown, sizeof(shown), g->tensors[i].name.data,
-			                                      g->tensors[i].name.bytes),
-			                b->m->family->gguf_arch, g->n_tensors - b->n_used);
+			return hth_fail(
+				err, HTH_ERR_UNAVAILABLE,
+				"%s: \"%s\" has no place in a model of arch \"%s\" (%zu such tensors); "
+				"without it the answers would be wrong",
+				b->m->path,
+				hth_quote(shown, sizeof(shown), g->tensors[i].name.data, g->tensors[i].name.bytes),
+				b->m->family->gguf_arch, g->n_tensors - b->n_used);
 	return HTH_OK;
 }
 
 enum hth_status hth_model_bind(struct hth_model *m, struct hth_err *err)
 {
-	struct binder b = { .m = m };
+	struct binder b = {.m = m};
 	enum hth_status st;
 
 	/* Before anything is allocated from block_count: the file must be able to hold that many layers. */
 	if ((uint64_t)m->config.n_layers > m->gguf->n_tensors / MIN_LAYER_TENSORS)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: %zu tensors, expected at least %lld for %lld layers; was the file cut?",
-		                m->path, m->gguf->n_tensors, (long long)m->config.n_layers * MIN_LAYER_TENSORS,
-		                (long long)m->config.n_layers);
+		return hth_fail(err, HTH_ERR_FORMAT,
+				"%s: %zu tensors, expected at least %lld for %lld layers; was the file cut?", m->path,
+				m->gguf->n_tensors, (long long)m->config.n_layers * MIN_LAYER_TENSORS,
+				(long long)m->config.n_layers);
 	b.used = hth_calloc(m->gguf->n_tensors, sizeof(*b.used));
 	m->layers = hth_arena_calloc(&m->arena, (size_t)m->config.n_layers, sizeof(*m->layers));
 	if (b.used == NULL || m->layers == NULL) {

@@ -8,7 +8,8 @@
  * The last layer computes keys and values of all T rows, since the wanted rows look at them, but everything behind
  * its attention only for the R wanted rows: for a chat that is one row of a prompt, in training the targets.
  *
- * Ops consume their inputs (ops/exec.h); hth_keep stands where a value is used again. Gradients follow from the tape. */
+ * Ops consume their inputs (ops/exec.h); hth_keep stands where a value is used again. Gradients follow from the tape.
+*/
 #include "models/model.h"
 
 /* What every layer of one pass needs. */
@@ -22,7 +23,7 @@ struct pass {
 static struct hth_tensor norm(const struct pass *p, struct hth_tensor in, const struct hth_weight *w)
 {
 	const struct hth_model_config *c = &p->m->config;
-	struct hth_norm n = { .kind = c->norm, .eps = c->norm_eps, .offset = c->norm_offset, .w = w };
+	struct hth_norm n = {.kind = c->norm, .eps = c->norm_eps, .offset = c->norm_offset, .w = w};
 
 	/* A norm narrower than its input repeats over the heads. */
 	return hth_op_norm(p->x, in, &n, w->cols);
@@ -34,7 +35,7 @@ static struct hth_tensor maybe_norm(const struct pass *p, struct hth_tensor in, 
 }
 
 static struct hth_tensor linear(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in, int64_t l,
-                                enum hth_linear_kind k)
+				enum hth_linear_kind k)
 {
 	const struct hth_linear *member = &p->linears[l * HTH_LINEAR_COUNT + k];
 	struct hth_tensor out;
@@ -78,10 +79,10 @@ static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int6
 
 /* in (R,C) -> (R,C) */
 static struct hth_tensor feed_forward(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in,
-                                      int64_t l)
+				      int64_t l)
 {
-	const struct hth_linear *gate_up[2] = { &p->linears[l * HTH_LINEAR_COUNT + HTH_GATE],
-		                                &p->linears[l * HTH_LINEAR_COUNT + HTH_UP] };
+	const struct hth_linear *gate_up[2] = {&p->linears[l * HTH_LINEAR_COUNT + HTH_GATE],
+					       &p->linears[l * HTH_LINEAR_COUNT + HTH_UP]};
 	struct hth_tensor out[2]; /* (R,F) */
 
 	hth_op_linear(p->x, rows, in, gate_up, 2, out);
@@ -109,13 +110,13 @@ static struct hth_tensor layer(const struct pass *p, struct hth_tensor h, int64_
 }
 
 struct hth_tensor hth_decoder_forward(struct hth_exec *x, const struct hth_model *m, const struct hth_lora_set *loras,
-                                      const struct hth_batch *b, enum hth_forward what)
+				      const struct hth_batch *b, enum hth_forward what)
 {
 	const struct hth_model_config *c = &m->config;
-	const struct pass p = { .x = x, .m = m, .linears = loras->linears, .b = b };
+	const struct pass p = {.x = x, .m = m, .linears = loras->linears, .b = b};
 	/* Of a tied pair the embedding is the one that is prepared and trained. */
-	const struct hth_head head = { .w = c->tied ? &m->embed : &m->head, .scale = c->logit_scale,
-		                       .soft_cap = c->logit_soft_cap };
+	const struct hth_head head = {
+		.w = c->tied ? &m->embed : &m->head, .scale = c->logit_scale, .soft_cap = c->logit_soft_cap};
 
 	struct hth_tensor h = hth_op_embed(x, b, &m->embed, c->embed_scale); /* (T,C) */
 	for (int64_t l = 0; l < c->n_layers; l++)

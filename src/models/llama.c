@@ -28,18 +28,20 @@ static enum hth_status read_sizes(const struct hth_gguf *g, struct hth_model_con
 	    (st = hth_gguf_need_int(g, "llama.context_length", 1, MAX_CONTEXT, &c->context, err)) != HTH_OK)
 		return st;
 	if (tokens == NULL || tokens->type != HTH_GGUF_ARRAY || tokens->elem_type != HTH_GGUF_STRING)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: no list of strings \"tokenizer.ggml.tokens\", expected in every model",
-		                g->map.path);
+		return hth_fail(err, HTH_ERR_FORMAT,
+				"%s: no list of strings \"tokenizer.ggml.tokens\", expected in every model",
+				g->map.path);
 	if (tokens->n < 1 || tokens->n > MAX_VOCAB)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"tokenizer.ggml.tokens\" has %llu tokens, expected 1..%d",
-		                g->map.path, (unsigned long long)tokens->n, MAX_VOCAB);
+				g->map.path, (unsigned long long)tokens->n, MAX_VOCAB);
 	c->n_vocab = (int64_t)tokens->n;
 	int64_t said;
 	if ((st = hth_gguf_int(g, "llama.vocab_size", 1, MAX_VOCAB, c->n_vocab, &said, err)) != HTH_OK)
 		return st;
 	if (said != c->n_vocab)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"llama.vocab_size\" is %lld, expected %lld as there are tokens",
-		                g->map.path, (long long)said, (long long)c->n_vocab);
+		return hth_fail(err, HTH_ERR_FORMAT,
+				"%s: \"llama.vocab_size\" is %lld, expected %lld as there are tokens", g->map.path,
+				(long long)said, (long long)c->n_vocab);
 	return HTH_OK;
 }
 
@@ -52,34 +54,38 @@ static enum hth_status read_heads(const struct hth_gguf *g, struct hth_model_con
 	    (st = hth_gguf_int(g, "llama.attention.head_count_kv", 1, c->n_head, c->n_head, &c->n_kv, err)) != HTH_OK)
 		return st;
 	if (c->n_head % c->n_kv != 0)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"llama.attention.head_count_kv\" is %lld, expected a divisor of "
-		                "head_count %lld", g->map.path, (long long)c->n_kv, (long long)c->n_head);
+		return hth_fail(err, HTH_ERR_FORMAT,
+				"%s: \"llama.attention.head_count_kv\" is %lld, expected a divisor of "
+				"head_count %lld",
+				g->map.path, (long long)c->n_kv, (long long)c->n_head);
 	if (hth_gguf_find(g, "llama.attention.key_length") == NULL && c->width % c->n_head != 0)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"llama.embedding_length\" is %lld, expected a multiple of "
-		                "head_count %lld (or a key \"llama.attention.key_length\")", g->map.path,
-		                (long long)c->width, (long long)c->n_head);
+		return hth_fail(err, HTH_ERR_FORMAT,
+				"%s: \"llama.embedding_length\" is %lld, expected a multiple of "
+				"head_count %lld (or a key \"llama.attention.key_length\")",
+				g->map.path, (long long)c->width, (long long)c->n_head);
 	if ((st = hth_gguf_int(g, "llama.attention.key_length", 2, MAX_HEAD, c->width / c->n_head, &c->head, err)) !=
-	            HTH_OK ||
+		    HTH_OK ||
 	    (st = hth_gguf_int(g, "llama.attention.value_length", 2, MAX_HEAD, c->head, &value_head, err)) != HTH_OK ||
 	    (st = hth_gguf_int(g, "llama.rope.dimension_count", 2, MAX_HEAD, c->head, &c->rot, err)) != HTH_OK)
 		return st;
 	if (c->head < 2 || c->head > MAX_HEAD || c->head % 2 != 0)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: heads of %lld columns, expected an even number in 2..%d",
-		                g->map.path, (long long)c->head, MAX_HEAD);
+				g->map.path, (long long)c->head, MAX_HEAD);
 	if (value_head != c->head || c->rot != c->head)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: keys of %lld, values of %lld and rotation of %lld columns a "
-		                "head, expected all three alike", g->map.path, (long long)c->head, (long long)value_head,
-		                (long long)c->rot);
+		return hth_fail(err, HTH_ERR_UNAVAILABLE,
+				"%s: keys of %lld, values of %lld and rotation of %lld columns a "
+				"head, expected all three alike",
+				g->map.path, (long long)c->head, (long long)value_head, (long long)c->rot);
 	return HTH_OK;
 }
 
 static enum hth_status check_real(const struct hth_gguf *g, const char *key, double v, double above, double max,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	if (v > above && v <= max)
 		return HTH_OK;
-	return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\" is %g, expected more than %g and at most %g", g->map.path, key, v,
-	                above, max);
+	return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\" is %g, expected more than %g and at most %g", g->map.path, key,
+			v, above, max);
 }
 
 static enum hth_status read_rope(const struct hth_gguf *g, struct hth_model_config *c, struct hth_err *err)
@@ -97,8 +103,9 @@ static enum hth_status read_rope(const struct hth_gguf *g, struct hth_model_conf
 		return st;
 	if (type.data != NULL && !hth_gguf_str_equal(type, "linear") && !hth_gguf_str_equal(type, "none")) {
 		char shown[64];
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"llama.rope.scaling.type\" is \"%s\", expected none or linear",
-		                g->map.path, hth_quote(shown, sizeof(shown), type.data, type.bytes));
+		return hth_fail(err, HTH_ERR_UNAVAILABLE,
+				"%s: \"llama.rope.scaling.type\" is \"%s\", expected none or linear", g->map.path,
+				hth_quote(shown, sizeof(shown), type.data, type.bytes));
 	}
 	bool linear = type.data != NULL ? hth_gguf_str_equal(type, "linear") : c->rope_factor != 1;
 	c->rope_scaling = linear ? HTH_ROPE_LINEAR : HTH_ROPE_NONE;
@@ -122,14 +129,16 @@ static enum hth_status config_from_gguf(const struct hth_gguf *g, struct hth_mod
 	if ((st = hth_gguf_int(g, "llama.expert_count", 0, 1 << 20, 0, &experts, err)) != HTH_OK)
 		return st;
 	if (experts > 0)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: a mixture of %lld experts, expected a dense model", g->map.path,
-		                (long long)experts);
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: a mixture of %lld experts, expected a dense model",
+				g->map.path, (long long)experts);
 	if ((st = read_sizes(g, c, err)) != HTH_OK || (st = read_heads(g, c, err)) != HTH_OK ||
 	    (st = read_rope(g, c, err)) != HTH_OK)
 		return st;
 	if (hth_gguf_find(g, "llama.attention.layer_norm_rms_epsilon") == NULL)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: no key \"llama.attention.layer_norm_rms_epsilon\", expected in every "
-		                "model of arch \"llama\"", g->map.path);
+		return hth_fail(err, HTH_ERR_FORMAT,
+				"%s: no key \"llama.attention.layer_norm_rms_epsilon\", expected in every "
+				"model of arch \"llama\"",
+				g->map.path);
 	if ((st = hth_gguf_real(g, "llama.attention.layer_norm_rms_epsilon", 0, &eps, err)) != HTH_OK ||
 	    (st = check_real(g, "llama.attention.layer_norm_rms_epsilon", eps, 0, 0.1, err)) != HTH_OK ||
 	    (st = hth_gguf_int(g, "llama.attention.sliding_window", 0, MAX_CONTEXT, 0, &c->window, err)) != HTH_OK)

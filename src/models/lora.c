@@ -9,11 +9,11 @@
 #include <string.h>
 
 enum hth_status hth_lora_set_init(struct hth_lora_set *s, const struct hth_model *m, struct hth_lora **const *loras,
-                                  int n_adapters, struct hth_err *err)
+				  int n_adapters, struct hth_err *err)
 {
 	size_t n = (size_t)m->config.n_layers * HTH_LINEAR_COUNT, n_flat;
 
-	*s = (struct hth_lora_set){ .n_adapters = n_adapters };
+	*s = (struct hth_lora_set){.n_adapters = n_adapters};
 	hth_arena_init(&s->arena, SIZE_MAX / 2);
 	if (n_adapters < 0 || !hth_mul_size(n, (size_t)n_adapters, &n_flat))
 		return hth_fail(err, HTH_ERR_LIMIT, "%d adapters at once, expected fewer", n_adapters);
@@ -54,40 +54,44 @@ enum hth_status hth_lora_set_init(struct hth_lora_set *s, const struct hth_model
 void hth_lora_set_clear(struct hth_lora_set *s)
 {
 	hth_arena_clear(&s->arena);
-	*s = (struct hth_lora_set){ 0 };
+	*s = (struct hth_lora_set){0};
 }
 
 /* Where a module belongs, or what is wrong with it. */
 static enum hth_status check_module(const struct hth_model *m, const struct hth_lora_module *mod, int64_t *layer,
-                                    enum hth_linear_kind *k, struct hth_err *err)
+				    enum hth_linear_kind *k, struct hth_err *err)
 {
 	int64_t rows, cols;
 	char shown[128];
 
 	hth_quote(shown, sizeof(shown), mod->name, strlen(mod->name));
 	if (!hth_module_parse(mod->name, m->config.n_layers, layer, k))
-		return hth_fail(err, HTH_ERR_SHAPE, "adapter: \"%s\": %s has no such module (%lld layers); was the adapter "
-		                "trained on another model?", shown, m->name, (long long)m->config.n_layers);
+		return hth_fail(err, HTH_ERR_SHAPE,
+				"adapter: \"%s\": %s has no such module (%lld layers); was the adapter "
+				"trained on another model?",
+				shown, m->name, (long long)m->config.n_layers);
 	hth_linear_shape(&m->config, *k, &rows, &cols);
 	if (mod->out != rows || mod->in != cols || mod->rank < 1)
-		return hth_fail(err, HTH_ERR_SHAPE, "adapter: \"%s\": shape (%lld,%lld) of rank %d, expected (%lld,%lld) as in "
-		                "%s; was the adapter trained on another model?", shown, (long long)mod->out,
-		                (long long)mod->in, mod->rank, (long long)rows, (long long)cols, m->name);
+		return hth_fail(err, HTH_ERR_SHAPE,
+				"adapter: \"%s\": shape (%lld,%lld) of rank %d, expected (%lld,%lld) as in "
+				"%s; was the adapter trained on another model?",
+				shown, (long long)mod->out, (long long)mod->in, mod->rank, (long long)rows,
+				(long long)cols, m->name);
 	if (!isfinite(mod->scale))
 		return hth_fail(err, HTH_ERR_VALUE, "adapter: \"%s\": scale %g, expected a finite number", shown,
-		                (double)mod->scale);
+				(double)mod->scale);
 	return HTH_OK;
 }
 
 static bool copy_param(struct hth_arena *arena, const char *module, const char *part, int64_t rows, int64_t cols,
-                       const float *from, struct hth_param *out)
+		       const float *from, struct hth_param *out)
 {
 	char name[128];
 	int n = snprintf(name, sizeof(name), "%s.%s.weight", module, part);
 	float *value = hth_arena_calloc(arena, (size_t)(rows * cols), sizeof(*value)); /* (rows, cols) */
 
-	*out = (struct hth_param){ .name = hth_arena_strndup(arena, name, (size_t)n), .rows = rows, .cols = cols,
-		                   .value = value };
+	*out = (struct hth_param){
+		.name = hth_arena_strndup(arena, name, (size_t)n), .rows = rows, .cols = cols, .value = value};
 	if (value == NULL || out->name == NULL)
 		return false;
 	memcpy(value, from, (size_t)(rows * cols) * sizeof(*value));
@@ -95,7 +99,7 @@ static bool copy_param(struct hth_arena *arena, const char *module, const char *
 }
 
 enum hth_status hth_model_loras(const struct hth_model *m, const struct hth_adapter *a, struct hth_arena *arena,
-                                struct hth_lora ***out, struct hth_err *err)
+				struct hth_lora ***out, struct hth_err *err)
 {
 	size_t n = (size_t)m->config.n_layers * HTH_LINEAR_COUNT;
 	struct hth_lora **list = hth_arena_calloc(arena, n, sizeof(struct hth_lora *)); /* (L*7) */
@@ -116,7 +120,8 @@ enum hth_status hth_model_loras(const struct hth_model *m, const struct hth_adap
 		*slot = hth_arena_calloc(arena, 1, sizeof(**slot));
 		if (*slot == NULL || !copy_param(arena, mod->name, "lora_A", mod->rank, mod->in, mod->a, &(*slot)->a) ||
 		    !copy_param(arena, mod->name, "lora_B", mod->out, mod->rank, mod->b, &(*slot)->b))
-			return hth_fail_memory(err, "adapter", (size_t)(mod->rank * (mod->in + mod->out)) * sizeof(float));
+			return hth_fail_memory(err, "adapter",
+					       (size_t)(mod->rank * (mod->in + mod->out)) * sizeof(float));
 		(*slot)->scale = mod->scale;
 		(*slot)->place = (uint32_t)(layer * 16 + k);
 	}

@@ -35,9 +35,10 @@ static enum hth_status unknown_family(const struct hth_model *m, const char *arc
 	size_t at = 0;
 
 	for (int i = 0; i < FAMILY_COUNT && at < sizeof(known); i++)
-		at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i > 0 ? ", " : "", families[i]->gguf_arch);
-	return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: architecture \"%s\" is not supported, expected one of: %s", m->path,
-	                arch, known);
+		at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i > 0 ? ", " : "",
+				       families[i]->gguf_arch);
+	return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: architecture \"%s\" is not supported, expected one of: %s",
+			m->path, arch, known);
 }
 
 static bool is_string(const struct hth_gguf *g, const char *key, const char *text)
@@ -54,17 +55,21 @@ static enum hth_status check_is_model(const struct hth_model *m, struct hth_err 
 	int64_t parts;
 
 	if (is_string(g, "general.type", "adapter"))
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: this file is a LoRA adapter, expected a model; "
-		                "name its base as the model and this file with --adapter", m->path);
+		return hth_fail(err, HTH_ERR_UNAVAILABLE,
+				"%s: this file is a LoRA adapter, expected a model; "
+				"name its base as the model and this file with --adapter",
+				m->path);
 	enum hth_status st = hth_gguf_int(g, "split.count", 0, INT64_MAX, 1, &parts, err);
 	if (st != HTH_OK)
 		return st;
 	if (parts > 1)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: this file is one of %lld parts of a model, expected a whole "
-		                "one; join the parts first (llama-gguf-split --merge)", m->path, (long long)parts);
+		return hth_fail(err, HTH_ERR_UNAVAILABLE,
+				"%s: this file is one of %lld parts of a model, expected a whole "
+				"one; join the parts first (llama-gguf-split --merge)",
+				m->path, (long long)parts);
 	if (g->n_tensors == 0)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-		                "%s: this file has no weights (a vocabulary only), expected a model", m->path);
+				"%s: this file has no weights (a vocabulary only), expected a model", m->path);
 	return HTH_OK;
 }
 
@@ -77,7 +82,8 @@ static enum hth_status find_family(struct hth_model *m, struct hth_err *err)
 	if (st != HTH_OK)
 		return st;
 	if (arch.data == NULL)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: no key \"general.architecture\", expected in every model", m->path);
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: no key \"general.architecture\", expected in every model",
+				m->path);
 	hth_quote(shown, sizeof(shown), arch.data, arch.bytes);
 	m->family = hth_family_find(shown);
 	return m->family != NULL ? HTH_OK : unknown_family(m, shown, err);
@@ -107,8 +113,9 @@ static enum hth_status open_tokenizer(struct hth_model *m, struct hth_err *err)
 	if (st != HTH_OK)
 		return st;
 	if (hth_tokenizer_size(m->tokenizer) != m->config.n_vocab)
-		return hth_fail(err, HTH_ERR_SHAPE, "%s: the tokenizer has %d tokens, expected %lld (the model's vocabulary)",
-		                m->path, hth_tokenizer_size(m->tokenizer), (long long)m->config.n_vocab);
+		return hth_fail(err, HTH_ERR_SHAPE,
+				"%s: the tokenizer has %d tokens, expected %lld (the model's vocabulary)", m->path,
+				hth_tokenizer_size(m->tokenizer), (long long)m->config.n_vocab);
 	return HTH_OK;
 }
 
@@ -116,7 +123,7 @@ static enum hth_status open_tokenizer(struct hth_model *m, struct hth_err *err)
 static enum hth_status open_template(struct hth_model *m, struct hth_err *err)
 {
 	struct hth_gguf_str source;
-	struct hth_err why = { 0 };
+	struct hth_err why = {0};
 	enum hth_status st = hth_gguf_string(m->gguf, "tokenizer.chat_template", &source, err);
 
 	if (st != HTH_OK || source.data == NULL)
@@ -143,8 +150,8 @@ static enum hth_status open_parts(struct hth_model *m, struct hth_err *err)
 	m->file_bytes = m->gguf->map.bytes;
 	/* Vectors grow at most 8 times on the way to f32 and a layer's struct is no larger than 16 times its entries
 	 * in the file, so that no file can make this arena large by its numbers alone. */
-	hth_arena_init(&m->arena, m->gguf->map.bytes < SIZE_MAX / 32 ? ((size_t)1 << 20) + m->gguf->map.bytes * 16
-	                                                              : SIZE_MAX);
+	hth_arena_init(&m->arena,
+		       m->gguf->map.bytes < SIZE_MAX / 32 ? ((size_t)1 << 20) + m->gguf->map.bytes * 16 : SIZE_MAX);
 	if ((st = check_is_model(m, err)) != HTH_OK || (st = find_family(m, err)) != HTH_OK ||
 	    (st = set_name(m, err)) != HTH_OK)
 		return st;
@@ -209,9 +216,9 @@ static void prepare_weight(void *ctx, struct hth_weight *w)
 }
 
 enum hth_status hth_model_prepare(struct hth_model *m, const struct hth_backend *b, struct hth_device *dev, bool both,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
-	struct prepare_ctx p = { .m = m, .both = both, .st = HTH_OK, .err = err };
+	struct prepare_ctx p = {.m = m, .both = both, .st = HTH_OK, .err = err};
 
 	m->backend = b;
 	m->device = dev;
@@ -272,16 +279,19 @@ void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth
 enum hth_status hth_model_chat(const struct hth_model *m, struct hth_chat *out, struct hth_err *err)
 {
 	if (m->template_source == NULL)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: this model has no chat template; use raw prompts, or a model "
-		                "tuned for chat", m->path);
+		return hth_fail(err, HTH_ERR_UNAVAILABLE,
+				"%s: this model has no chat template; use raw prompts, or a model "
+				"tuned for chat",
+				m->path);
 	if (m->tmpl == NULL) {
 		struct hth_template *t = NULL;
-		enum hth_status st = hth_template_parse(m->template_source, strlen(m->template_source), "chat template", &t,
-		                                        err);
+		enum hth_status st =
+			hth_template_parse(m->template_source, strlen(m->template_source), "chat template", &t, err);
 		hth_template_free(t);
-		return st != HTH_OK ? hth_err_prefix(err, "%s", m->path)
-		                    : hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: its chat template holds a NUL byte", m->path);
+		return st != HTH_OK
+			       ? hth_err_prefix(err, "%s", m->path)
+			       : hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: its chat template holds a NUL byte", m->path);
 	}
-	*out = (struct hth_chat){ .tmpl = m->tmpl, .tok = m->tokenizer, .now = (int64_t)time(NULL) };
+	*out = (struct hth_chat){.tmpl = m->tmpl, .tok = m->tokenizer, .now = (int64_t)time(NULL)};
 	return HTH_OK;
 }

@@ -6,14 +6,20 @@
 
 /* Vectors of a layer, in file order. */
 enum hth_vector_kind {
-	HTH_ATTN_NORM, HTH_ATTN_POST_NORM, HTH_FFN_NORM, HTH_FFN_POST_NORM, HTH_Q_NORM, HTH_K_NORM, HTH_VECTOR_COUNT
+	HTH_ATTN_NORM,
+	HTH_ATTN_POST_NORM,
+	HTH_FFN_NORM,
+	HTH_FFN_POST_NORM,
+	HTH_Q_NORM,
+	HTH_K_NORM,
+	HTH_VECTOR_COUNT
 };
 struct hth_weight *hth_layer_vector(struct hth_layer *layer, enum hth_vector_kind k);
 
 /* "blk.3.attn_q" / "model.layers.3.self_attn.q_proj", without ".weight" or ".bias". */
 void hth_linear_names(enum hth_linear_kind k, int64_t layer, char gguf[64], char hf[80]);
 void hth_vector_names(const struct hth_model_config *c, enum hth_vector_kind k, int64_t layer, char gguf[64],
-                      char hf[80]);
+		      char hf[80]);
 /* Splits "model.layers.3.self_attn.q_proj"; false for any other text and for layers outside 0..n_layers-1. */
 bool hth_module_parse(const char *module, int64_t n_layers, int64_t *layer, enum hth_linear_kind *k);
 

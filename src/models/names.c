@@ -8,10 +8,10 @@
 static const struct {
 	const char *gguf, *hf;
 } linear_names[HTH_LINEAR_COUNT] = {
-	[HTH_Q] = { "attn_q", "self_attn.q_proj" },     [HTH_K] = { "attn_k", "self_attn.k_proj" },
-	[HTH_V] = { "attn_v", "self_attn.v_proj" },     [HTH_O] = { "attn_output", "self_attn.o_proj" },
-	[HTH_GATE] = { "ffn_gate", "mlp.gate_proj" },   [HTH_UP] = { "ffn_up", "mlp.up_proj" },
-	[HTH_DOWN] = { "ffn_down", "mlp.down_proj" },
+	[HTH_Q] = {"attn_q", "self_attn.q_proj"},   [HTH_K] = {"attn_k", "self_attn.k_proj"},
+	[HTH_V] = {"attn_v", "self_attn.v_proj"},   [HTH_O] = {"attn_output", "self_attn.o_proj"},
+	[HTH_GATE] = {"ffn_gate", "mlp.gate_proj"}, [HTH_UP] = {"ffn_up", "mlp.up_proj"},
+	[HTH_DOWN] = {"ffn_down", "mlp.down_proj"},
 };
 
 const char *hth_linear_module(enum hth_linear_kind k)
@@ -28,17 +28,17 @@ void hth_linear_names(enum hth_linear_kind k, int64_t layer, char gguf[64], char
 /* Hugging Face calls the norm before the feed-forward block by its place behind attention, unless the family has
  * norms after the blocks too; then that name is taken. */
 void hth_vector_names(const struct hth_model_config *c, enum hth_vector_kind k, int64_t layer, char gguf[64],
-                      char hf[80])
+		      char hf[80])
 {
 	static const char *const gguf_names[HTH_VECTOR_COUNT] = {
-		[HTH_ATTN_NORM] = "attn_norm",           [HTH_ATTN_POST_NORM] = "post_attention_norm",
-		[HTH_FFN_NORM] = "ffn_norm",             [HTH_FFN_POST_NORM] = "post_ffw_norm",
-		[HTH_Q_NORM] = "attn_q_norm",            [HTH_K_NORM] = "attn_k_norm",
+		[HTH_ATTN_NORM] = "attn_norm", [HTH_ATTN_POST_NORM] = "post_attention_norm",
+		[HTH_FFN_NORM] = "ffn_norm",   [HTH_FFN_POST_NORM] = "post_ffw_norm",
+		[HTH_Q_NORM] = "attn_q_norm",  [HTH_K_NORM] = "attn_k_norm",
 	};
 	static const char *const hf_names[HTH_VECTOR_COUNT] = {
-		[HTH_ATTN_NORM] = "input_layernorm",     [HTH_ATTN_POST_NORM] = "post_attention_layernorm",
+		[HTH_ATTN_NORM] = "input_layernorm",         [HTH_ATTN_POST_NORM] = "post_attention_layernorm",
 		[HTH_FFN_NORM] = "post_attention_layernorm", [HTH_FFN_POST_NORM] = "post_feedforward_layernorm",
-		[HTH_Q_NORM] = "self_attn.q_norm",       [HTH_K_NORM] = "self_attn.k_norm",
+		[HTH_Q_NORM] = "self_attn.q_norm",           [HTH_K_NORM] = "self_attn.k_norm",
 	};
 	const char *name = k == HTH_FFN_NORM && c->norm_after ? "pre_feedforward_layernorm" : hf_names[k];
 
@@ -88,7 +88,7 @@ static const char *parse_layer(const char *text, int64_t n_layers, int64_t *laye
 
 /* Both naming schemes are prefix, layer number, dot, name of the linear. */
 static bool parse_name(const char *name, const char *prefix, bool gguf, int64_t n_layers, int64_t *layer,
-                       enum hth_linear_kind *k)
+		       enum hth_linear_kind *k)
 {
 	size_t n = strlen(prefix);
 

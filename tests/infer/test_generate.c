@@ -22,15 +22,16 @@ static bool hear(void *ctx, const char *text, size_t bytes)
 static struct hth_generate_config hot(uint64_t seed, int64_t max_tokens)
 {
 	return (struct hth_generate_config){
-		.sampler = { .temperature = 1.5f, .top_p = 1, .repetition_penalty = 1, .seed = seed }, .max_tokens = max_tokens };
+		.sampler = {.temperature = 1.5f, .top_p = 1, .repetition_penalty = 1, .seed = seed},
+		.max_tokens = max_tokens};
 }
 
 /* One answer to a fixed prompt of three tokens in a session of `capacity`. */
 static void answer(struct golden *g, const struct hth_generate_config *cfg, int64_t capacity, struct heard *h,
-                   struct hth_generated *out)
+		   struct hth_generated *out)
 {
-	const struct hth_session_config scfg = { .capacity = capacity, .adapter = -1 };
-	const int32_t prompt[3] = { 72, 105, 33 };
+	const struct hth_session_config scfg = {.capacity = capacity, .adapter = -1};
+	const int32_t prompt[3] = {72, 105, 33};
 	struct hth_session *s;
 	struct hth_err err;
 
@@ -67,7 +68,7 @@ static void stream_is_the_whole_text_in_valid_pieces(void **state)
 	for (uint64_t seed = 0; seed < 20; seed++) {
 		struct hth_generate_config cfg = hot(seed, 40);
 		struct hth_generated out;
-		struct heard h = { 0 };
+		struct heard h = {0};
 		answer(*state, &cfg, 0, &h, &out);
 		assert_string_equal(hth_buf_str(&h.text), hth_buf_str(&out.text));
 		assert_int_equal(out.n_prompt, 3);
@@ -81,7 +82,7 @@ static void text_is_the_decoded_ids(void **state)
 	struct golden *g = *state;
 	struct hth_generate_config cfg = hot(3, 40);
 	struct hth_generated out;
-	struct heard h = { 0 };
+	struct heard h = {0};
 	struct hth_buf text;
 	struct hth_err err;
 
@@ -97,7 +98,7 @@ static void same_seed_gives_the_same_answer(void **state)
 {
 	struct hth_generate_config cfg = hot(11, 30), other = hot(12, 30);
 	struct hth_generated a, b, c;
-	struct heard ha = { 0 }, hb = { 0 }, hc = { 0 };
+	struct heard ha = {0}, hb = {0}, hc = {0};
 
 	answer(*state, &cfg, 0, &ha, &a);
 	answer(*state, &cfg, 0, &hb, &b);
@@ -115,7 +116,7 @@ static void stop_string_ends_the_text_where_it_first_begins(void **state)
 {
 	struct hth_generate_config cfg = hot(2, 30);
 	struct hth_generated whole;
-	struct heard h = { 0 };
+	struct heard h = {0};
 	char stop[8];
 
 	cfg.ignore_end = true;
@@ -125,10 +126,10 @@ static void stop_string_ends_the_text_where_it_first_begins(void **state)
 		size_t n = 1 + at % 6;
 		memcpy(stop, whole.text.data + at, n);
 		stop[n] = '\0';
-		const char *stops[2] = { "this is not in it", stop };
+		const char *stops[2] = {"this is not in it", stop};
 		struct hth_generate_config with = cfg;
 		struct hth_generated out;
-		struct heard hs = { 0 };
+		struct heard hs = {0};
 		with.stop = stops;
 		with.n_stop = 2;
 		if (!hth_utf8_valid(stop, n))
@@ -148,7 +149,7 @@ static void beginning_of_a_stop_string_is_shown_when_it_does_not_complete(void *
 {
 	struct hth_generate_config cfg = hot(2, 30);
 	struct hth_generated whole, out;
-	struct heard h = { 0 }, hs = { 0 };
+	struct heard h = {0}, hs = {0};
 	char stop[64];
 
 	cfg.ignore_end = true;
@@ -158,7 +159,7 @@ static void beginning_of_a_stop_string_is_shown_when_it_does_not_complete(void *
 	while (n > 0 && !hth_utf8_valid(whole.text.data + whole.text.bytes - n, n))
 		n--;
 	snprintf(stop, sizeof(stop), "%sNEVER", whole.text.data + whole.text.bytes - n);
-	const char *stops[1] = { stop };
+	const char *stops[1] = {stop};
 	cfg.stop = stops;
 	cfg.n_stop = 1;
 	answer(*state, &cfg, 0, &hs, &out);
@@ -172,9 +173,9 @@ static void beginning_of_a_stop_string_is_shown_when_it_does_not_complete(void *
 static void empty_stop_string_stops_nothing(void **state)
 {
 	struct hth_generate_config cfg = hot(2, 10);
-	const char *stops[1] = { "" };
+	const char *stops[1] = {""};
 	struct hth_generated out;
-	struct heard h = { 0 };
+	struct heard h = {0};
 
 	cfg.stop = stops;
 	cfg.n_stop = 1;
@@ -193,7 +194,7 @@ static void end_of_turn_stops_and_is_not_shown(void **state)
 	for (uint64_t seed = 0; seed < 60 && found < 2; seed++) {
 		struct hth_generate_config cfg = hot(seed, 100);
 		struct hth_generated out, shown, on;
-		struct heard h = { 0 }, hs = { 0 }, ho = { 0 };
+		struct heard h = {0}, hs = {0}, ho = {0};
 		answer(g, &cfg, 0, &h, &out);
 		int32_t last = out.ids[out.n_ids - 1];
 		if (out.finish != HTH_FINISH_STOP) {
@@ -224,7 +225,7 @@ static void full_context_ends_the_answer(void **state)
 {
 	struct hth_generate_config cfg = hot(5, 0);
 	struct hth_generated out;
-	struct heard h = { 0 };
+	struct heard h = {0};
 
 	cfg.ignore_end = true;
 	answer(*state, &cfg, 16, &h, &out);
@@ -241,7 +242,7 @@ static void listener_can_stop_an_answer(void **state)
 {
 	struct hth_generate_config cfg = hot(2, 50);
 	struct hth_generated out;
-	struct heard h = { .quit_after = 3 };
+	struct heard h = {.quit_after = 3};
 
 	cfg.ignore_end = true;
 	answer(*state, &cfg, 0, &h, &out);
@@ -254,16 +255,18 @@ static void listener_can_stop_an_answer(void **state)
 static void bad_requests_are_refused_and_leave_nothing(void **state)
 {
 	struct golden *g = *state;
-	const struct hth_session_config scfg = { .capacity = 4, .adapter = -1 };
-	const int32_t prompt[5] = { 1, 2, 3, 4, 5 };
+	const struct hth_session_config scfg = {.capacity = 4, .adapter = -1};
+	const int32_t prompt[5] = {1, 2, 3, 4, 5};
 	struct hth_generate_config cfg = hot(0, 1);
 	struct hth_generated out;
 	struct hth_session *s;
 	struct hth_err err;
 
 	assert_ok(hth_session_new(g->m, &scfg, &s, &err));
-	assert_fails(hth_generate(s, g->m, prompt, 5, &cfg, NULL, NULL, &out, &err), HTH_ERR_LIMIT, "a prompt of 5 tokens");
-	assert_fails(hth_generate(s, g->m, prompt, 0, &cfg, NULL, NULL, &out, &err), HTH_ERR_USAGE, "a prompt of 0 tokens");
+	assert_fails(hth_generate(s, g->m, prompt, 5, &cfg, NULL, NULL, &out, &err), HTH_ERR_LIMIT,
+		     "a prompt of 5 tokens");
+	assert_fails(hth_generate(s, g->m, prompt, 0, &cfg, NULL, NULL, &out, &err), HTH_ERR_USAGE,
+		     "a prompt of 0 tokens");
 	cfg.sampler.top_p = 7;
 	assert_fails(hth_generate(s, g->m, prompt, 2, &cfg, NULL, NULL, &out, &err), HTH_ERR_USAGE, "top_p 7");
 	assert_null(out.ids);

@@ -9,7 +9,7 @@
 /* The golden rows as a data set in memory. */
 static void golden_dataset(const struct golden *g, struct hth_arena *arena, struct hth_dataset *d)
 {
-	*d = (struct hth_dataset){ .n = (size_t)golden_count(g, "begin") - 1 };
+	*d = (struct hth_dataset){.n = (size_t)golden_count(g, "begin") - 1};
 	d->items = hth_arena_calloc(arena, d->n, sizeof(*d->items));
 	for (size_t i = 0; i < d->n; i++) {
 		struct hth_example *e = &d->items[i].tokens;
@@ -37,8 +37,8 @@ static void check_mean(struct golden *g, const char *name, const struct hth_perp
 
 static void cuts_of(struct golden *g, const struct hth_lora_set *set, int32_t adapter, const char *name)
 {
-	const int64_t budgets[] = { 0, 1, 12 };
-	struct hth_perplexity first = { 0 }, p;
+	const int64_t budgets[] = {0, 1, 12};
+	struct hth_perplexity first = {0}, p;
 	struct hth_dataset d;
 	struct hth_arena arena;
 	struct hth_err err;
@@ -46,8 +46,8 @@ static void cuts_of(struct golden *g, const struct hth_lora_set *set, int32_t ad
 	hth_arena_init(&arena, 1 << 20);
 	golden_dataset(g, &arena, &d);
 	for (int i = 0; i < 6; i++) {
-		struct hth_perplexity_config cfg = { .loras = set, .adapter = adapter, .token_budget = budgets[i % 3],
-			                             .share_prefix = i >= 3 };
+		struct hth_perplexity_config cfg = {
+			.loras = set, .adapter = adapter, .token_budget = budgets[i % 3], .share_prefix = i >= 3};
 		assert_ok(hth_perplexity(g->m, &d, &cfg, &p, &err));
 		check_mean(g, name, &p);
 		assert_int_equal(p.n_targets, d.n_targets);
@@ -59,7 +59,7 @@ static void cuts_of(struct golden *g, const struct hth_lora_set *set, int32_t ad
 		for (int k = 0; k < 4; k++) {
 			assert_int_equal(p.example_targets[k], d.items[k].tokens.n_targets);
 			assert_true(fabs(p.example_nll[k] - first.example_nll[k]) <=
-			            CUT_TOLERANCE * fabs(first.example_nll[k]));
+				    CUT_TOLERANCE * fabs(first.example_nll[k]));
 		}
 		hth_perplexity_clear(&p);
 	}
@@ -75,7 +75,7 @@ static void perplexity_equals_golden_loss_for_every_cut(void **state)
 	(void)state;
 	for (int i = 0; (b = hth_backend_at(i)) != NULL; i++)
 		for (int k = 0; b->host_memory && k < GOLDEN_COUNT; k++) {
-			struct hth_lora **loras, **const *list = (struct hth_lora **const *)&loras;
+			struct hth_lora **loras, **const *list = (struct hth_lora * *const *)&loras;
 			struct hth_lora_set set;
 			struct hth_arena arena;
 			struct golden g;
@@ -102,7 +102,7 @@ static bool stop_at_once(void *ctx, size_t done, size_t total)
 
 static void listener_adapter_and_empty_targets_are_checked(void **state)
 {
-	struct hth_perplexity_config cfg = { .adapter = -1, .on_progress = stop_at_once };
+	struct hth_perplexity_config cfg = {.adapter = -1, .on_progress = stop_at_once};
 	struct hth_perplexity p;
 	struct hth_dataset d;
 	struct hth_arena arena;
@@ -115,7 +115,7 @@ static void listener_adapter_and_empty_targets_are_checked(void **state)
 	golden_dataset(&g, &arena, &d);
 	assert_fails(hth_perplexity(g.m, &d, &cfg, &p, &err), HTH_ERR_INTERRUPTED, "stopped");
 	assert_null(p.example_nll);
-	cfg = (struct hth_perplexity_config){ .adapter = 0 };
+	cfg = (struct hth_perplexity_config){.adapter = 0};
 	assert_fails(hth_perplexity(g.m, &d, &cfg, &p, &err), HTH_ERR_USAGE, "adapter 0");
 	for (size_t i = 0; i < d.n; i++) {
 		memset(d.items[i].tokens.target, 0, d.items[i].tokens.n);

@@ -6,14 +6,14 @@
 #include <math.h>
 
 #define V 8
-static const float logits[V] = { 0.0f, 2.0f, 1.0f, 3.0f, -1.0f, 2.5f, -2.0f, 0.5f };
+static const float logits[V] = {0.0f, 2.0f, 1.0f, 3.0f, -1.0f, 2.5f, -2.0f, 0.5f};
 /* Counts of 20,000 draws: five standard deviations are below 0.018. */
 #define DRAWS 20000
 #define DRAW_TOLERANCE 0.018
 
 static struct hth_sampler_config plain(float temperature)
 {
-	return (struct hth_sampler_config){ .temperature = temperature, .top_p = 1, .repetition_penalty = 1, .seed = 7 };
+	return (struct hth_sampler_config){.temperature = temperature, .top_p = 1, .repetition_penalty = 1, .seed = 7};
 }
 
 static int32_t pick(struct hth_sampler *s, const float *z, const int32_t *history, int64_t n, uint64_t position)
@@ -60,7 +60,7 @@ static void assert_shares(const double got[V], const double want[V])
 static void temperature_zero_takes_the_largest_and_the_lowest_id_of_equals(void **state)
 {
 	struct hth_sampler_config cfg = plain(0);
-	const float equal[V] = { 0, 1, 5, 5, 5, 1, 1, 1 };
+	const float equal[V] = {0, 1, 5, 5, 5, 1, 1, 1};
 
 	(void)state;
 	assert_int_equal(pick_once(&cfg, logits, NULL, 0), 3);
@@ -72,7 +72,7 @@ static void temperature_one_draws_by_softmax(void **state)
 	struct hth_sampler_config cfg = plain(1);
 	double got[V];
 	/* exp(z) / 45.5273 */
-	const double want[V] = { 0.02196, 0.16230, 0.05971, 0.44118, 0.00808, 0.26759, 0.00297, 0.03621 };
+	const double want[V] = {0.02196, 0.16230, 0.05971, 0.44118, 0.00808, 0.26759, 0.00297, 0.03621};
 
 	(void)state;
 	shares(&cfg, logits, got);
@@ -84,7 +84,7 @@ static void low_temperature_sharpens(void **state)
 	struct hth_sampler_config cfg = plain(0.1f);
 	double got[V];
 	/* exp(-5) against 1: 0.00669 of token 5 */
-	const double want[V] = { 0, 0.00005, 0, 0.99326, 0, 0.00669, 0, 0 };
+	const double want[V] = {0, 0.00005, 0, 0.99326, 0, 0.00669, 0, 0};
 
 	(void)state;
 	shares(&cfg, logits, got);
@@ -97,8 +97,8 @@ static void top_k_keeps_the_k_largest(void **state)
 	struct hth_sampler_config cfg = plain(1);
 	double got[V];
 	/* 3 and 2.5: 1 / (1 + exp(-0.5)) */
-	const double two[V] = { 0, 0, 0, 0.62246, 0, 0.37754, 0, 0 };
-	const double one[V] = { 0, 0, 0, 1, 0, 0, 0, 0 };
+	const double two[V] = {0, 0, 0, 0.62246, 0, 0.37754, 0, 0};
+	const double one[V] = {0, 0, 0, 1, 0, 0, 0, 0};
 
 	(void)state;
 	cfg.top_k = 2;
@@ -116,8 +116,8 @@ static void top_p_keeps_the_smallest_set_that_reaches_p(void **state)
 	struct hth_sampler_config cfg = plain(1);
 	double got[V];
 	/* Shares of 3, 5 and 1 are 0.44, 0.27, 0.16: 0.5 needs two of them, 0.75 three. */
-	const double two[V] = { 0, 0, 0, 0.62246, 0, 0.37754, 0, 0 };
-	const double three[V] = { 0, 0.18632, 0, 0.50648, 0, 0.30720, 0, 0 };
+	const double two[V] = {0, 0, 0, 0.62246, 0, 0.37754, 0, 0};
+	const double three[V] = {0, 0.18632, 0, 0.50648, 0, 0.30720, 0, 0};
 
 	(void)state;
 	cfg.top_p = 0.5f;
@@ -135,7 +135,7 @@ static void top_p_counts_what_top_k_left(void **state)
 	struct hth_sampler_config cfg = plain(1);
 	double got[V];
 	/* Of all eight the best has 0.44 and p = 0.6 would need two; of the two that top-k leaves it has 0.62. */
-	const double one[V] = { 0, 0, 0, 1, 0, 0, 0, 0 };
+	const double one[V] = {0, 0, 0, 1, 0, 0, 0, 0};
 
 	(void)state;
 	cfg.top_k = 2;
@@ -148,7 +148,7 @@ static void min_p_drops_what_is_far_below_the_best(void **state)
 {
 	struct hth_sampler_config cfg = plain(1);
 	double got[V];
-	const double two[V] = { 0, 0, 0, 0.62246, 0, 0.37754, 0, 0 };
+	const double two[V] = {0, 0, 0, 0.62246, 0, 0.37754, 0, 0};
 
 	(void)state;
 	cfg.min_p = 0.5f; /* exp(-0.5) = 0.61 stays, exp(-1) = 0.37 goes */
@@ -159,9 +159,9 @@ static void min_p_drops_what_is_far_below_the_best(void **state)
 static void penalty_divides_positive_and_multiplies_negative_logits_once(void **state)
 {
 	struct hth_sampler_config cfg = plain(0);
-	const int32_t history[] = { 3, 3, 3, 5, -1, 1000 };
-	const float negative[V] = { -1.0f, -1.5f, -9, -9, -9, -9, -9, -9 };
-	const int32_t zero[] = { 0 };
+	const int32_t history[] = {3, 3, 3, 5, -1, 1000};
+	const float negative[V] = {-1.0f, -1.5f, -9, -9, -9, -9, -9, -9};
+	const int32_t zero[] = {0};
 
 	(void)state;
 	cfg.repetition_penalty = 1.4f; /* 3 -> 2.14, 2.5 -> 1.79: token 1 with 2.0 lies between */
@@ -174,7 +174,7 @@ static void penalty_divides_positive_and_multiplies_negative_logits_once(void **
 static void penalty_window_forgets_older_tokens(void **state)
 {
 	struct hth_sampler_config cfg = plain(0);
-	const int32_t history[] = { 3, 0, 0 };
+	const int32_t history[] = {3, 0, 0};
 
 	(void)state;
 	cfg.repetition_penalty = 2;
@@ -232,14 +232,15 @@ static void settings_out_of_range_are_refused(void **state)
 		struct hth_sampler_config cfg;
 		const char *part;
 	} bad[] = {
-		{ { .temperature = -1, .top_p = 1, .repetition_penalty = 1 }, "temperature -1" },
-		{ { .temperature = NAN, .top_p = 1, .repetition_penalty = 1 }, "temperature" },
-		{ { .temperature = 1, .top_p = 0, .repetition_penalty = 1 }, "top_p 0" },
-		{ { .temperature = 1, .top_p = 1.5f, .repetition_penalty = 1 }, "top_p 1.5" },
-		{ { .temperature = 1, .top_p = 1, .min_p = 2, .repetition_penalty = 1 }, "min_p 2" },
-		{ { .temperature = 1, .top_p = 1, .top_k = -1, .repetition_penalty = 1 }, "top_k -1" },
-		{ { .temperature = 1, .top_p = 1, .repetition_penalty = 0 }, "repetition_penalty 0" },
-		{ { .temperature = 1, .top_p = 1, .repetition_penalty = 1, .repetition_window = -2 }, "repetition_window -2" },
+		{{.temperature = -1, .top_p = 1, .repetition_penalty = 1}, "temperature -1"},
+		{{.temperature = NAN, .top_p = 1, .repetition_penalty = 1}, "temperature"},
+		{{.temperature = 1, .top_p = 0, .repetition_penalty = 1}, "top_p 0"},
+		{{.temperature = 1, .top_p = 1.5f, .repetition_penalty = 1}, "top_p 1.5"},
+		{{.temperature = 1, .top_p = 1, .min_p = 2, .repetition_penalty = 1}, "min_p 2"},
+		{{.temperature = 1, .top_p = 1, .top_k = -1, .repetition_penalty = 1}, "top_k -1"},
+		{{.temperature = 1, .top_p = 1, .repetition_penalty = 0}, "repetition_penalty 0"},
+		{{.temperature = 1, .top_p = 1, .repetition_penalty = 1, .repetition_window = -2},
+		 "repetition_window -2"},
 	};
 	struct hth_sampler *s;
 	struct hth_err err;

@@ -28,7 +28,7 @@ static void first_row(const struct golden *g, int32_t ids[11])
 
 static struct hth_session *session(struct golden *g, int64_t capacity, int64_t chunk)
 {
-	struct hth_session_config cfg = { .capacity = capacity, .prompt_chunk = chunk, .adapter = -1 };
+	struct hth_session_config cfg = {.capacity = capacity, .prompt_chunk = chunk, .adapter = -1};
 	struct hth_session *s;
 	struct hth_err err;
 
@@ -72,7 +72,8 @@ static void token_by_token_equals_transformers(void **state)
 static void chunks_of(struct golden *g)
 {
 	int64_t v = g->m->config.n_vocab;
-	float *want = golden_floats(g, "logits", golden_count(g, "ids") * v), *whole = hth_calloc((size_t)v, sizeof(*whole));
+	float *want = golden_floats(g, "logits", golden_count(g, "ids") * v),
+	      *whole = hth_calloc((size_t)v, sizeof(*whole));
 	struct hth_err err;
 	const float *logits;
 	int32_t ids[11];
@@ -138,8 +139,8 @@ static void adapter_of(struct golden *g)
 	int64_t v = g->m->config.n_vocab;
 	float *want = golden_floats(g, "lora.logits", (golden_count(g, "begin") - 1) * v);
 	float *base = golden_floats(g, "logits", golden_count(g, "ids") * v);
-	struct hth_session_config cfg = { .adapter = 0 };
-	struct hth_lora **loras, **const *list = (struct hth_lora **const *)&loras;
+	struct hth_session_config cfg = {.adapter = 0};
+	struct hth_lora **loras, **const *list = (struct hth_lora * *const *)&loras;
 	struct hth_lora_set set;
 	struct hth_arena arena;
 	struct hth_session *s;
@@ -178,11 +179,11 @@ static void limits_of(struct golden *g)
 	struct hth_session *s = session(g, 8, 0);
 	const float *logits;
 	struct hth_err err;
-	int32_t ids[11], bad[2] = { 1, 264 };
+	int32_t ids[11], bad[2] = {1, 264};
 
 	first_row(g, ids);
 	assert_fails(hth_session_prompt(s, ids, 11, &logits, &err), HTH_ERR_LIMIT,
-	             "a prompt of 11 tokens, expected at most 8");
+		     "a prompt of 11 tokens, expected at most 8");
 	assert_fails(hth_session_prompt(s, ids, 0, &logits, &err), HTH_ERR_USAGE, "an empty prompt");
 	assert_int_not_equal(hth_session_prompt(s, bad, 2, &logits, &err), HTH_OK);
 	bad[1] = -1;
@@ -226,7 +227,7 @@ static void decoded_token_allocates_nothing(void **state)
 
 static void failing_of(struct golden *g)
 {
-	struct hth_session_config cfg = { .adapter = -1 };
+	struct hth_session_config cfg = {.adapter = -1};
 	struct hth_session *s;
 	struct hth_err err;
 	uint64_t n;
@@ -252,7 +253,7 @@ static void every_failed_allocation_is_an_error_without_a_leak(void **state)
 
 static void wrong_config_is_refused(void **state)
 {
-	struct hth_session_config cfg = { .adapter = 0 };
+	struct hth_session_config cfg = {.adapter = 0};
 	struct hth_session *s;
 	struct hth_model *m;
 	struct hth_err err;
@@ -261,13 +262,13 @@ static void wrong_config_is_refused(void **state)
 	(void)state;
 	golden_open(&g, "tied", hth_backend_at(0), false);
 	assert_fails(hth_session_new(g.m, &cfg, &s, &err), HTH_ERR_USAGE, "adapter 0, expected -1..-1");
-	cfg = (struct hth_session_config){ .adapter = -1, .capacity = -5 };
+	cfg = (struct hth_session_config){.adapter = -1, .capacity = -5};
 	assert_fails(hth_session_new(g.m, &cfg, &s, &err), HTH_ERR_USAGE, "context of -5 tokens");
-	cfg = (struct hth_session_config){ .adapter = -1, .prompt_chunk = -5 };
+	cfg = (struct hth_session_config){.adapter = -1, .prompt_chunk = -5};
 	assert_fails(hth_session_new(g.m, &cfg, &s, &err), HTH_ERR_USAGE, "prompt chunk of -5");
 	golden_close(&g);
 	assert_ok(hth_model_open("tests/golden/llama/tied.gguf", &m, &err));
-	cfg = (struct hth_session_config){ .adapter = -1 };
+	cfg = (struct hth_session_config){.adapter = -1};
 	assert_fails(hth_session_new(m, &cfg, &s, &err), HTH_ERR_USAGE, "not on a device");
 	hth_model_close(m);
 }

@@ -30,9 +30,10 @@ static int64_t ints(const json_t *array, int32_t *out, int64_t cap)
 
 static void check_row(struct hth_session *s, const struct hth_model *m, const json_t *row)
 {
-	const struct hth_generate_config cfg = { .sampler = { .top_p = 1, .repetition_penalty = 1 }, .max_tokens = 48 };
+	const struct hth_generate_config cfg = {.sampler = {.top_p = 1, .repetition_penalty = 1}, .max_tokens = 48};
 	int32_t prompt[256], want[48];
-	int64_t n = ints(json_object_get(row, "ids"), prompt, 256), n_want = ints(json_object_get(row, "greedy"), want, 48);
+	int64_t n = ints(json_object_get(row, "ids"), prompt, 256),
+		n_want = ints(json_object_get(row, "greedy"), want, 48);
 	struct hth_generated out;
 	struct hth_err err;
 
@@ -43,8 +44,8 @@ static void check_row(struct hth_session *s, const struct hth_model *m, const js
 		double gap = json_real_value(json_array_get(json_object_get(row, "gap"), (size_t)i));
 		if (gap >= NEAR_TIE)
 			fail_msg("\"%s\": token %lld is %d, expected %d (the two best logits are %g apart)",
-			         json_string_value(json_object_get(row, "prompt")), (long long)i,
-			         i < out.n_ids ? out.ids[i] : -1, want[i], gap);
+				 json_string_value(json_object_get(row, "prompt")), (long long)i,
+				 i < out.n_ids ? out.ids[i] : -1, want[i], gap);
 		break;
 	}
 	assert_int_equal(out.n_ids, n_want);
@@ -56,8 +57,8 @@ static void greedy_answers_equal_transformers(void **state)
 {
 	const char *path = model_path();
 	const struct hth_backend *b = hth_backend_at(0);
-	const struct hth_session_config scfg = { .capacity = 512, .adapter = -1 };
-	struct hth_device_config dcfg = { .compute = HTH_COMPUTE_F32 };
+	const struct hth_session_config scfg = {.capacity = 512, .adapter = -1};
+	struct hth_device_config dcfg = {.compute = HTH_COMPUTE_F32};
 	struct hth_session *s;
 	struct hth_device *dev;
 	struct hth_model *m;
@@ -88,6 +89,6 @@ static void greedy_answers_equal_transformers(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(greedy_answers_equal_transformers) };
+	const struct CMUnitTest tests[] = {cmocka_unit_test(greedy_answers_equal_transformers)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

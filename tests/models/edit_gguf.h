@@ -57,7 +57,8 @@ static inline void edit_write_fill(struct hth_gguf_writer *w, int64_t n, float v
 		assert_ok(hth_gguf_write_data(w, &v, sizeof(v), &err));
 }
 
-static inline void edit_tensors(struct hth_gguf_writer *w, const struct hth_gguf *g, const struct edit *edits, bool data)
+static inline void edit_tensors(struct hth_gguf_writer *w, const struct hth_gguf *g, const struct edit *edits,
+				bool data)
 {
 	struct hth_err err;
 
@@ -65,7 +66,7 @@ static inline void edit_tensors(struct hth_gguf_writer *w, const struct hth_gguf
 		const struct hth_gguf_tensor *t = &g->tensors[i];
 		const struct edit *e = edit_of(edits, t->name, true);
 		char name[64];
-		int64_t ne[4] = { t->ne[0], t->ne[1], t->ne[2], t->ne[3] };
+		int64_t ne[4] = {t->ne[0], t->ne[1], t->ne[2], t->ne[3]};
 		if (e != NULL && e->kind == EDIT_DROP_TENSOR)
 			continue;
 		if (e != NULL && e->kind == EDIT_SHAPE) {
@@ -75,7 +76,7 @@ static inline void edit_tensors(struct hth_gguf_writer *w, const struct hth_gguf
 		snprintf(name, sizeof(name), "%.*s", (int)t->name.bytes, t->name.data);
 		if (!data)
 			assert_ok(hth_gguf_add_tensor(w, name, e != NULL && ne[1] > 1 ? 2 : t->n_dims, ne,
-			                              e != NULL ? HTH_QUANT_F32 : t->quant, &err));
+						      e != NULL ? HTH_QUANT_F32 : t->quant, &err));
 		else if (e == NULL)
 			assert_ok(hth_gguf_write_data(w, t->data, (size_t)t->bytes, &err));
 		else
@@ -84,9 +85,10 @@ static inline void edit_tensors(struct hth_gguf_writer *w, const struct hth_gguf
 	for (; edits->kind != EDIT_END; edits++) {
 		if (edits->kind != EDIT_ADD_TENSOR)
 			continue;
-		int64_t ne[2] = { edits->cols, edits->rows };
+		int64_t ne[2] = {edits->cols, edits->rows};
 		if (!data)
-			assert_ok(hth_gguf_add_tensor(w, edits->name, edits->rows > 1 ? 2 : 1, ne, HTH_QUANT_F32, &err));
+			assert_ok(
+				hth_gguf_add_tensor(w, edits->name, edits->rows > 1 ? 2 : 1, ne, HTH_QUANT_F32, &err));
 		else
 			edit_write_fill(w, ne[0] * ne[1], edits->real);
 	}

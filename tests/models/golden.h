@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-static const char *const golden_names[] = { "tied", "untied" };
+static const char *const golden_names[] = {"tied", "untied"};
 enum { GOLDEN_COUNT = 2 };
 
 struct golden {
@@ -25,11 +25,11 @@ struct golden {
 /* Sums of goldens are compared in f32 whatever a device would choose. */
 static inline void golden_open(struct golden *g, const char *name, const struct hth_backend *b, bool both)
 {
-	struct hth_device_config cfg = { .compute = HTH_COMPUTE_F32 };
+	struct hth_device_config cfg = {.compute = HTH_COMPUTE_F32};
 	struct hth_err err;
 	char path[256];
 
-	*g = (struct golden){ .name = name, .backend = b };
+	*g = (struct golden){.name = name, .backend = b};
 	snprintf(path, sizeof(path), "tests/golden/llama/%s.gguf", name);
 	assert_ok(hth_model_open(path, &g->m, &err));
 	snprintf(path, sizeof(path), "tests/golden/llama/%s.safetensors", name);
@@ -90,35 +90,40 @@ enum golden_outs { GOLDEN_ALL_ROWS, GOLDEN_LAST_ROWS, GOLDEN_TARGETS };
 
 /* Adds one segment of tokens from..to of a row and the outs in it. `first` is the batch row of token `from`; for the
  * target at `from` the predicting row is prev (-1: none). */
-static inline void golden_segment(const struct golden *g, struct hth_batch *b, int32_t sequence, int32_t from, int32_t to,
-                                  int32_t end, int32_t base, int32_t parent, int32_t prev, int32_t adapter,
-                                  enum golden_outs outs)
+static inline void golden_segment(const struct golden *g, struct hth_batch *b, int32_t sequence, int32_t from,
+				  int32_t to, int32_t end, int32_t base, int32_t parent, int32_t prev, int32_t adapter,
+				  enum golden_outs outs)
 {
 	int32_t start = b->n_tokens;
 
-	b->segments[b->n_segments++] = (struct hth_segment){ .start = start, .len = to - from, .parent = parent, .state = -1,
-		                                             .adapter = adapter, .example = sequence, .causal = true };
+	b->segments[b->n_segments++] = (struct hth_segment){.start = start,
+							    .len = to - from,
+							    .parent = parent,
+							    .state = -1,
+							    .adapter = adapter,
+							    .example = sequence,
+							    .causal = true};
 	for (int32_t t = from; t < to; t++) {
 		int32_t row = b->n_tokens++, before = t > from ? row - 1 : prev;
 		b->ids[row] = golden_int(g, "ids", t);
 		b->positions[row] = t - base;
 		if (outs == GOLDEN_ALL_ROWS || (outs == GOLDEN_LAST_ROWS && t == end - 1))
-			b->outs[b->n_outs++] = (struct hth_out){ .row = row, .target = -1, .sequence = sequence };
+			b->outs[b->n_outs++] = (struct hth_out){.row = row, .target = -1, .sequence = sequence};
 		if (outs == GOLDEN_TARGETS && before >= 0 && golden_int(g, "target", t) != 0)
-			b->outs[b->n_outs++] = (struct hth_out){ .row = before, .target = b->ids[row], .weight = 1,
-				                                 .sequence = sequence };
+			b->outs[b->n_outs++] = (struct hth_out){
+				.row = before, .target = b->ids[row], .weight = 1, .sequence = sequence};
 	}
 }
 
 /* The rows of the golden file as one batch; `share`: the common beginning (5 tokens) of rows 0 and 1 once. Weights are
  * 1 / targets. All in arena. */
 static inline void golden_batch(const struct golden *g, struct hth_arena *arena, enum golden_outs outs, int32_t adapter,
-                                bool share, struct hth_batch *b)
+				bool share, struct hth_batch *b)
 {
 	int32_t n_rows = golden_count(g, "begin") - 1, n = golden_count(g, "ids"), shared = 5;
 	struct hth_err err;
 
-	*b = (struct hth_batch){ 0 };
+	*b = (struct hth_batch){0};
 	b->ids = hth_arena_calloc(arena, (size_t)n, sizeof(*b->ids));
 	b->positions = hth_arena_calloc(arena, (size_t)n, sizeof(*b->positions));
 	b->segments = hth_arena_calloc(arena, (size_t)n_rows + 1, sizeof(*b->segments));
@@ -134,8 +139,8 @@ static inline void golden_batch(const struct golden *g, struct hth_arena *arena,
 		else /* targets inside the shared part count for row 1 too */
 			for (int32_t t = 1; outs == GOLDEN_TARGETS && t < shared; t++)
 				if (golden_int(g, "target", begin + t) != 0)
-					b->outs[b->n_outs++] = (struct hth_out){ .row = t - 1, .target = b->ids[t], .weight = 1,
-						                                 .sequence = 1 };
+					b->outs[b->n_outs++] = (struct hth_out){
+						.row = t - 1, .target = b->ids[t], .weight = 1, .sequence = 1};
 		golden_segment(g, b, i, begin + shared, end, end, begin, 0, shared - 1, adapter, outs);
 	}
 	for (int32_t o = 0; o < b->n_outs; o++)
@@ -144,7 +149,8 @@ static inline void golden_batch(const struct golden *g, struct hth_arena *arena,
 }
 
 /* The adapter's LoRAs; grads: with gradients of zero. All in arena. */
-static inline struct hth_lora **golden_loras(const struct golden *g, const char *which, struct hth_arena *arena, bool grads)
+static inline struct hth_lora **golden_loras(const struct golden *g, const char *which, struct hth_arena *arena,
+					     bool grads)
 {
 	struct hth_adapter_names names;
 	struct hth_adapter adapter;
@@ -158,7 +164,7 @@ static inline struct hth_lora **golden_loras(const struct golden *g, const char 
 	assert_ok(hth_model_loras(g->m, &adapter, arena, &loras, &err));
 	for (int64_t i = 0; grads && i < g->m->config.n_layers * HTH_LINEAR_COUNT; i++) {
 		assert_non_null(loras[i]);
-		struct hth_param *p[2] = { &loras[i]->a, &loras[i]->b };
+		struct hth_param *p[2] = {&loras[i]->a, &loras[i]->b};
 		for (int k = 0; k < 2; k++)
 			p[k]->grad = hth_arena_calloc(arena, (size_t)(p[k]->rows * p[k]->cols), sizeof(float));
 	}
@@ -168,17 +174,17 @@ static inline struct hth_lora **golden_loras(const struct golden *g, const char 
 
 /* Plans, runs, with `train` also backwards; the result's values (n of them) are copied to out. */
 static inline void golden_run(const struct golden *g, const struct hth_lora_set *set, const struct hth_batch *b,
-                              enum hth_forward what, bool train, float *out, int64_t n)
+			      enum hth_forward what, bool train, float *out, int64_t n)
 {
-	struct hth_exec_config cfg = { .mode = HTH_EXEC_PLAN, .backend = g->backend, .device = g->dev,
-		                       .machine = g->machine };
+	struct hth_exec_config cfg = {
+		.mode = HTH_EXEC_PLAN, .backend = g->backend, .device = g->dev, .machine = g->machine};
 	struct hth_tensor y = HTH_NO_TENSOR;
 	struct hth_exec *x;
 	struct hth_err err;
 
 	for (int pass = 0; pass < 2; pass++) {
 		assert_ok(hth_exec_new(&cfg, &x, &err));
-		hth_exec_begin(x, train, (struct hth_dropout){ 0 });
+		hth_exec_begin(x, train, (struct hth_dropout){0});
 		y = hth_decoder_forward(x, g->m, set, b, what);
 		if (train)
 			hth_exec_backward(x);
@@ -208,13 +214,14 @@ static inline double golden_error(const float *got, const float *want, int64_t n
 	return most / largest;
 }
 
-static inline void golden_check(const char *what, const struct golden *g, const float *got, const float *want, int64_t n,
-                                double tolerance)
+static inline void golden_check(const char *what, const struct golden *g, const float *got, const float *want,
+				int64_t n, double tolerance)
 {
 	double e = golden_error(got, want, n);
 
 	if (!(e <= tolerance))
-		fail_msg("%s %s on %s: relative error %g, expected at most %g", g->name, what, g->backend->name, e, tolerance);
+		fail_msg("%s %s on %s: relative error %g, expected at most %g", g->name, what, g->backend->name, e,
+			 tolerance);
 }
 
 #endif

@@ -37,7 +37,7 @@ static void check_logits(struct golden *g, bool share)
 	golden_run(g, &set, &b, HTH_FORWARD_LOGITS, false, got, (int64_t)b.wanted.n * g->m->config.n_vocab);
 	if (share) /* row 1's beginning is not there a second time */
 		memmove(want + 11 * g->m->config.n_vocab, want + 16 * g->m->config.n_vocab,
-		        (size_t)((22 - 16) * g->m->config.n_vocab) * sizeof(*want));
+			(size_t)((22 - 16) * g->m->config.n_vocab) * sizeof(*want));
 	golden_check("logits", g, got, want, (int64_t)b.wanted.n * g->m->config.n_vocab, TOLERANCE);
 	hth_lora_set_clear(&set);
 	hth_arena_clear(&arena);
@@ -72,7 +72,7 @@ static void adapter_logits_of(struct golden *g)
 {
 	int64_t n = (golden_count(g, "begin") - 1) * g->m->config.n_vocab;
 	float *want = golden_floats(g, "lora.logits", n), *got = hth_calloc((size_t)n, sizeof(*got));
-	struct hth_lora **loras, **const *list = (struct hth_lora **const *)&loras;
+	struct hth_lora **loras, **const *list = (struct hth_lora * *const *)&loras;
 	struct hth_lora_set set;
 	struct hth_arena arena;
 	struct hth_batch b;
@@ -90,7 +90,7 @@ static void adapter_logits_of(struct golden *g)
 	hth_free(want);
 	want = golden_floats(g, "logits", golden_count(g, "ids") * g->m->config.n_vocab);
 	golden_check("logits of the last row, adapter off", g, got + n - g->m->config.n_vocab,
-	             want + 21 * g->m->config.n_vocab, g->m->config.n_vocab, TOLERANCE);
+		     want + 21 * g->m->config.n_vocab, g->m->config.n_vocab, TOLERANCE);
 	hth_lora_set_clear(&set);
 	hth_arena_clear(&arena);
 	hth_free(want);
@@ -126,7 +126,7 @@ static void check_grad(struct golden *g, const char *prefix, const char *name, c
 static void check_adapter_training(struct golden *g, bool share)
 {
 	int64_t n_linears = g->m->config.n_layers * HTH_LINEAR_COUNT;
-	struct hth_lora **loras, **const *list = (struct hth_lora **const *)&loras;
+	struct hth_lora **loras, **const *list = (struct hth_lora * *const *)&loras;
 	struct hth_lora_set set;
 	struct hth_arena arena;
 	struct hth_batch b;
@@ -170,7 +170,7 @@ static void train_weight(void *ctx, struct hth_weight *w)
 	struct full *f = ctx;
 	struct hth_param *p = hth_arena_calloc(f->arena, 1, sizeof(*p));
 
-	*p = (struct hth_param){ .name = w->name, .rows = w->rows, .cols = w->cols };
+	*p = (struct hth_param){.name = w->name, .rows = w->rows, .cols = w->cols};
 	p->value = hth_arena_calloc(f->arena, (size_t)(w->rows * w->cols), sizeof(*p->value));
 	p->grad = hth_arena_calloc(f->arena, (size_t)(w->rows * w->cols), sizeof(*p->grad));
 	for (int64_t n = 0; n < w->rows; n++)
@@ -205,7 +205,7 @@ static void full_training_on(const struct hth_backend *backend, const char *name
 	snprintf(path, sizeof(path), "tests/golden/llama/%s.gguf", name);
 	assert_ok(hth_model_open(path, &g.m, &err));
 	hth_arena_init(&arena, 1 << 24);
-	struct full f = { .g = &g, .arena = &arena };
+	struct full f = {.g = &g, .arena = &arena};
 	hth_model_each_weight(g.m, train_weight, &f);
 	assert_ok(hth_model_prepare(g.m, backend, g.dev, true, &err));
 	golden_batch(&g, &arena, GOLDEN_TARGETS, -1, true, &b);
