@@ -2,6 +2,7 @@
  * backend of this build. TOLERANCE: f32 outputs of a dozen terms of size 1 to 10. */
 #include "backend/backend.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "golden/ops.h"
 #include "support.h"
 
@@ -305,6 +306,28 @@ static void a_state_refuses_tokens_past_its_capacity(void **unused)
 	on_each(full_state);
 }
 
+/* Row 0 under the adapter, row 1 under one of twice its scale, row 2 under none. */
+static void linear_of_three_runs(struct hth_linear_args *a, struct hth_lora **loras)
+{
+	static const struct hth_adapter_run runs[] = {
+		{.start = 0, .len = 1, .adapter = 0}, {.start = 1, .len = 1, .adapter = 1}, {.start = 2, .len = 1, .adapter = -1}};
+	struct hth_rowset rows = {.n = 3, .n_runs = 3, .runs = runs};
+	struct hth_lora twice = *loras[0];
+	struct hth_lora *both[] = {loras[0], &twice};
+	struct hth_linear m = *a->member[0];
+	double want[15];
+
+	twice.scale *= 2.0f;
+	m.lora = both;
+	m.n_adapters = 2;
+	for (int i = 0; i < 15; i++)
+		want[i] = golden_linear_base[i] + (i < 5 ? 1 : i < 10 ? 2 : 0) * (golden_linear[i] - golden_linear_base[i]);
+	a->rows = &rows;
+	a->member[0] = &m;
+	call(HTH_OP_linear, a);
+	check(a->y[0].ctx, want, 15);
+}
+
 static void linear(void)
 {
 	static const struct hth_adapter_run with[] = {{.len = 3, .adapter = 0}}, without[] = {{.len = 3, .adapter = -1}};
@@ -330,6 +353,7 @@ static void linear(void)
 		rows.runs = without;
 		call(HTH_OP_linear, &a);
 		check(y, golden_linear_base, 15);
+		linear_of_three_runs(&a, loras);
 	}
 	backend->unprepare(device, &ww);
 }
@@ -338,6 +362,58 @@ static void linear_equals_pytorch_with_and_without_adapter(void **unused)
 {
 	(void)unused;
 	on_each(linear);
+}
+
+/* A is the identity, so xa is drop(x): each element 0 or x / (1 - p), as args.h says by which number. */
+static void dropout(void)
+{
+	enum { ROWS = 50, WIDTH = 8 };
+	static const struct hth_adapter_run runs[] = {{.len = ROWS, .adapter = 0}};
+	static float x[ROWS * WIDTH], y[ROWS], xa[ROWS * WIDTH], av[WIDTH * WIDTH], w[WIDTH], b[WIDTH];
+	int32_t positions[ROWS], examples[ROWS];
+	int kept = 0;
+
+	for (int i = 0; i < ROWS * WIDTH; i++)
+		x[i] = 3.0f;
+	for (int i = 0; i < WIDTH * WIDTH; i++)
+		av[i] = i % WIDTH == i / WIDTH ? 1.0f : 0.0f;
+	for (int i = 0; i < ROWS; i++) {
+		positions[i] = 100 + i % 10;
+		examples[i] = 7 + i / 10;
+	}
+	struct hth_weight ww = weight(w, 1, WIDTH);
+	struct hth_lora lora = {.a = {.rows = WIDTH, .cols = WIDTH, .value = av}, .b = {.rows = 1, .cols = WIDTH, .value = b},
+	                        .scale = 1.0f, .dropout = 0.25f, .place = 18};
+	struct hth_lora *loras[] = {&lora};
+	struct hth_linear m = {.w = &ww, .lora = loras, .n_adapters = 1};
+	struct hth_rowset rows = {.n = ROWS, .positions = positions, .examples = examples, .n_runs = 1, .runs = runs};
+	struct hth_linear_args a = {.rows = &rows, .n = 1, .member = {&m}, .drop = {.on = true, .seed = 5, .step = 3},
+	                            .x = tensor(x, ROWS, WIDTH), .y = {tensor(y, ROWS, 1)},
+	                            .xa = {tensor(xa, ROWS, WIDTH)}};
+	struct hth_rng_key key = hth_rng_key(5, HTH_RNG_DROPOUT, 18, 3);
+	struct hth_err err;
+	assert_ok(backend->prepare(device, &ww, true, &err));
+	if (call(HTH_OP_linear, &a)) {
+		for (int i = 0; i < ROWS * WIDTH; i++) {
+			int t = i / WIDTH, c = i % WIDTH;
+			bool keep = hth_rng_uniform(key, (uint64_t)examples[t] << 32 | (uint64_t)positions[t], (uint64_t)c) >=
+			            0.25f;
+			assert_true(fabsf(xa[i] - (keep ? 4.0f : 0.0f)) < 1e-5f);
+			kept += keep;
+		}
+		assert_true(kept > 270 && kept < 330); /* 300 of 400, deviation 8.7 */
+		a.drop.on = false;
+		call(HTH_OP_linear, &a);
+		for (int i = 0; i < ROWS * WIDTH; i++)
+			assert_true(fabsf(xa[i] - 3.0f) < 1e-5f);
+	}
+	backend->unprepare(device, &ww);
+}
+
+static void dropout_is_keyed_by_example_position_and_place(void **unused)
+{
+	(void)unused;
+	on_each(dropout);
 }
 
 static void head(void)
@@ -450,6 +526,7 @@ int main(void)
 		cmocka_unit_test(attention_over_a_state_equals_attention_over_one_batch),
 		cmocka_unit_test(a_state_refuses_tokens_past_its_capacity),
 		cmocka_unit_test(linear_equals_pytorch_with_and_without_adapter),
+		cmocka_unit_test(dropout_is_keyed_by_example_position_and_place),
 		cmocka_unit_test(head_equals_pytorch_for_every_target),
 		cmocka_unit_test(adamw_equals_pytorch_over_three_steps),
 		cmocka_unit_test(backends_are_found_by_name),

@@ -1,9 +1,9 @@
 /* A small graph of ops under test: leaves, parameters, and a function that connects them. Runs it planned and for
  * real on any backend, compares gradients with finite differences on ref, and other backends with ref.
  *
- * Finite differences are of order four, (8 (L(h) - L(-h)) - (L(2h) - L(-2h))) / 12h, with h = 1/64: the rule's own error
- * is near h^4/30 of the fifth derivative (2e-9), and f32 outputs of size 1 leave 6e-8 / h = 4e-6 of noise. The loss is
- * summed in double. */
+ * Finite differences are of order four, (8 (L(h) - L(-h)) - (L(2h) - L(-2h))) / 12h, with h = 1/64: the rule's own
+ * error is near h^4/30 of the fifth derivative (2e-9), and f32 outputs of size 1 leave 6e-8 / h = 4e-6 of noise. The
+ * loss is summed in double. */
 #ifndef HTH_TESTS_OPS_GRAPH_H
 #define HTH_TESTS_OPS_GRAPH_H
 
@@ -199,8 +199,8 @@ static inline float graph_seed(int64_t i)
 	return (float)((i * 37 + 11) % 19 - 9) / 8.0f;
 }
 
-static inline struct hth_tensor graph_pass(struct hth_exec *x, const struct graph *g, bool train, struct hth_tensor *leaf,
-                                           struct hth_totals *forward)
+static inline struct hth_tensor graph_pass(struct hth_exec *x, const struct graph *g, bool train,
+                                           struct hth_tensor *leaf, struct hth_totals *forward)
 {
 	hth_exec_begin(x, train, g->drop);
 	if (g->outer)

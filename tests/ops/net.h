@@ -63,8 +63,8 @@ static inline void net_init(struct net *net, struct graph *g, const struct net_c
 	}
 }
 
-static inline struct hth_tensor net_attention(struct hth_exec *x, const struct net *net, const struct hth_batch *b, int l,
-                                              struct hth_tensor h)
+static inline struct hth_tensor net_attention(struct hth_exec *x, const struct net *net, const struct hth_batch *b,
+                                              int l, struct hth_tensor h)
 {
 	static const float freq[] = {1.0f, 0.2f};
 	const struct hth_linear *qkv[] = {&net->linear[l][NET_Q], &net->linear[l][NET_KEY], &net->linear[l][NET_VALUE]};

@@ -160,6 +160,27 @@ static void failing_allocations_are_reported(void **state)
 	graph_clear(&g);
 }
 
+static void nothing_is_held_after_a_pass(void **state)
+{
+	(void)state;
+	for (int train = 0; train < 2; train++) {
+		struct hth_tensor leaf[MAX_LEAVES];
+		struct graph_bench t;
+		struct hth_err err;
+		struct graph g;
+		struct net net;
+		open_net(&g, &net);
+		graph_open(&t, &g, ref());
+		hth_drop(t.x, graph_pass(t.x, &g, train == 1, leaf, NULL));
+		assert_ok(hth_exec_end(t.x, &err));
+		assert_int_equal(t.x->space.n, 1);
+		assert_int_equal(t.x->space.holes[0].offset, 0);
+		assert_true(t.x->space.holes[0].bytes == t.planned_bytes);
+		graph_close(&t, &g);
+		graph_clear(&g);
+	}
+}
+
 /* A bare execution of 1 MiB on ref. */
 static struct hth_exec *bare(struct hth_device **dev)
 {
@@ -295,7 +316,7 @@ static void ops_name_shapes_that_do_not_fit(void **state)
 	struct hth_dropout off = {0};
 	struct hth_attention_shape as = {.n_head = 3, .n_kv = 2, .head = 2, .scale = 1.0f};
 	struct hth_norm n = {.kind = HTH_NORM_RMS};
-	struct hth_tensor y[2];
+	struct hth_tensor y[HTH_MAX_GROUP + 1];
 	struct hth_err err;
 	struct graph g;
 
@@ -456,6 +477,7 @@ int main(void)
 		cmocka_unit_test(plan_and_run_agree_on_every_number),
 		cmocka_unit_test(a_run_in_less_than_the_plan_is_refused_with_both_numbers),
 		cmocka_unit_test(a_step_allocates_nothing),
+		cmocka_unit_test(nothing_is_held_after_a_pass),
 		cmocka_unit_test(failing_allocations_are_reported),
 		cmocka_unit_test(an_input_with_one_holder_is_written_over),
 		cmocka_unit_test(memory_of_dropped_values_is_used_again),

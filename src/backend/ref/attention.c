@@ -176,7 +176,8 @@ struct sums {
 	double *dq, *dk, *dv, *dsinks;
 };
 
-static void attend_backward(const struct hth_attention_backward_args *a, int64_t row, int64_t h, const struct sums *sums)
+static void attend_backward(const struct hth_attention_backward_args *a, int64_t row, int64_t h,
+                            const struct sums *sums)
 {
 	const struct hth_attention_shape *s = &a->shape;
 	const struct hth_batch *b = a->batch;
