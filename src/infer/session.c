@@ -159,6 +159,12 @@ static enum hth_status append(struct hth_session *s, const int32_t *ids, int64_t
 		st = hth_pass_reserve(&s->pass, &b, HTH_FORWARD_LOGITS, err);
 	if (st == HTH_OK)
 		st = hth_pass_run(&s->pass, &b, HTH_FORWARD_LOGITS, logits, err);
+	if (st == HTH_ERR_LIMIT) {
+		/* A backend whose scratch is not largest at the far end. What a pass writes it may write again. */
+		st = hth_pass_reserve(&s->pass, &b, HTH_FORWARD_LOGITS, err);
+		if (st == HTH_OK)
+			st = hth_pass_run(&s->pass, &b, HTH_FORWARD_LOGITS, logits, err);
+	}
 	if (st != HTH_OK)
 		return st;
 	for (int64_t i = 0; i < n; i++)

@@ -220,6 +220,8 @@ enum hth_status hth_model_prepare(struct hth_model *m, const struct hth_backend 
 {
 	struct prepare_ctx p = {.m = m, .both = both, .st = HTH_OK, .err = err};
 
+	if (m->backend != NULL)
+		return hth_fail(err, HTH_ERR_USAGE, "%s: the model is on a device already", m->path);
 	m->backend = b;
 	m->device = dev;
 	hth_model_each_weight(m, prepare_weight, &p);

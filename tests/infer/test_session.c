@@ -266,6 +266,7 @@ static void wrong_config_is_refused(void **state)
 	assert_fails(hth_session_new(g.m, &cfg, &s, &err), HTH_ERR_USAGE, "context of -5 tokens");
 	cfg = (struct hth_session_config){.adapter = -1, .prompt_chunk = -5};
 	assert_fails(hth_session_new(g.m, &cfg, &s, &err), HTH_ERR_USAGE, "prompt chunk of -5");
+	assert_fails(hth_model_prepare(g.m, g.backend, g.dev, false, &err), HTH_ERR_USAGE, "on a device already");
 	golden_close(&g);
 	assert_ok(hth_model_open("tests/golden/llama/tied.gguf", &m, &err));
 	cfg = (struct hth_session_config){.adapter = -1};

@@ -19,7 +19,7 @@ static void on_all(void (*fn)(struct golden *g), bool both)
 			golden_close(&g);
 		}
 	}
-	assert_int_not_equal(hth_backend_at(0), NULL);
+	assert_non_null(hth_backend_at(0));
 }
 
 static void check_logits(struct golden *g, bool share)
