@@ -251,6 +251,36 @@ static void every_failed_allocation_is_an_error_without_a_leak(void **state)
 	on_all(failing_of);
 }
 
+/* More threads than most machines of a test run have: a session plans for the device, not for the machine. */
+static void thread_count_changes_no_bit(void **state)
+{
+	const struct hth_backend *b;
+	const float *one, *many;
+	struct hth_err err;
+	int32_t ids[11];
+
+	(void)state;
+	for (int i = 0; (b = hth_backend_at(i)) != NULL; i++)
+		for (int k = 0; b->host_memory && k < GOLDEN_COUNT; k++) {
+			struct golden g, h;
+			golden_open_threads(&g, golden_names[k], b, false, 1);
+			golden_open_threads(&h, golden_names[k], b, false, 11);
+			struct hth_session *s = session(&g, 0, 0), *t = session(&h, 0, 0);
+			size_t bytes = (size_t)g.m->config.n_vocab * sizeof(float);
+			first_row(&g, ids);
+			assert_ok(hth_session_prompt(s, ids, 10, &one, &err));
+			assert_ok(hth_session_prompt(t, ids, 10, &many, &err));
+			assert_memory_equal(one, many, bytes);
+			assert_ok(hth_session_step(s, ids[10], &one, &err));
+			assert_ok(hth_session_step(t, ids[10], &many, &err));
+			assert_memory_equal(one, many, bytes);
+			hth_session_free(s);
+			hth_session_free(t);
+			golden_close(&g);
+			golden_close(&h);
+		}
+}
+
 static void wrong_config_is_refused(void **state)
 {
 	struct hth_session_config cfg = {.adapter = 0};
@@ -284,6 +314,7 @@ int main(void)
 		cmocka_unit_test(tokens_beyond_capacity_or_vocabulary_are_refused),
 		cmocka_unit_test(decoded_token_allocates_nothing),
 		cmocka_unit_test(every_failed_allocation_is_an_error_without_a_leak),
+		cmocka_unit_test(thread_count_changes_no_bit),
 		cmocka_unit_test(wrong_config_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,11 +19,13 @@ struct golden {
 	struct hth_safetensors want;
 	const struct hth_backend *backend;
 	struct hth_device *dev;
+	struct hth_pool *pool;
 	struct hth_machine machine;
 };
 
-/* Sums of goldens are compared in f32 whatever a device would choose. */
-static inline void golden_open(struct golden *g, const char *name, const struct hth_backend *b, bool both)
+/* On a device of its own with `threads` threads, f32 whatever it would choose. */
+static inline void golden_open_threads(struct golden *g, const char *name, const struct hth_backend *b, bool both,
+				       int threads)
 {
 	struct hth_device_config cfg = {.compute = HTH_COMPUTE_F32};
 	struct hth_err err;
@@ -34,17 +36,26 @@ static inline void golden_open(struct golden *g, const char *name, const struct 
 	assert_ok(hth_model_open(path, &g->m, &err));
 	snprintf(path, sizeof(path), "tests/golden/llama/%s.safetensors", name);
 	assert_ok(hth_safetensors_open(&g->want, path, &err));
+	if (threads > 1)
+		assert_ok(hth_pool_new(threads, &g->pool, &err));
+	cfg.pool = g->pool;
 	assert_ok(b->open(&cfg, &g->dev, &err));
 	assert_ok(hth_model_prepare(g->m, b, g->dev, both, &err));
-	g->machine.threads = 1;
+	g->machine.threads = threads;
 	if (b->machine != NULL)
 		b->machine(g->dev, &g->machine);
+}
+
+static inline void golden_open(struct golden *g, const char *name, const struct hth_backend *b, bool both)
+{
+	golden_open_threads(g, name, b, both, 1);
 }
 
 static inline void golden_close(struct golden *g)
 {
 	hth_model_close(g->m);
 	g->backend->close(g->dev);
+	hth_pool_free(g->pool);
 	hth_safetensors_close(&g->want);
 }
 
