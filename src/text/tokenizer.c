@@ -236,7 +236,8 @@ static bool is_whole_word(const struct hth_aligned *a, size_t start, size_t end)
 	return end == a->bytes || !hth_unicode_is_word(hth_utf8_next(a->text + end, a->bytes - end, &used));
 }
 
-/* Widens a match over the white space that its token takes with it. */
+/* Widens a match over the white space that its token takes with it, to the left no further than `floor`. A match may
+ * begin inside the white space that the one before it took: both count, as in the reference. */
 static void take_spaces(const struct hth_added_token *x, const struct hth_aligned *a, size_t floor, size_t *start,
                         size_t *end)
 {
@@ -248,8 +249,8 @@ static void take_spaces(const struct hth_added_token *x, const struct hth_aligne
 			break;
 		*start = i;
 	}
-	if (*start < floor)
-		*start = floor;
+	if (x->lstrip && *start < floor)
+		*start = floor < *end ? floor : *end - 1;
 	while (x->rstrip && *end < a->bytes && hth_unicode_is_space(hth_utf8_next(a->text + *end, a->bytes - *end, &used)))
 		*end += used;
 }

@@ -30,7 +30,7 @@ struct hth_token {
 
 /* Open-addressing index of tokens by text, or by raw. */
 struct hth_token_index {
-	uint32_t *slots; /* (mask + 1) id + 1; 0: empty; arena */
+	uint64_t *slots; /* (mask + 1) half of the hash, then id + 1; 0: empty; arena */
 	uint32_t mask;
 	bool raw;
 };

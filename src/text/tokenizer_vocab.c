@@ -27,18 +27,29 @@ static enum hth_status init_index(struct hth_token_index *x, struct hth_arena *a
 	return HTH_OK;
 }
 
-/* The slot that holds the text, or the empty one where it would go. */
-static uint32_t *find_slot(const struct hth_vocab *v, const struct hth_token_index *x, const char *s, size_t bytes)
+/* The slot that holds the text, or the empty one where it would go. Half of a text's hash chooses the slot, the other
+ * half stands in it, so that other texts are passed over without a look at them. */
+static uint64_t *find_slot(const struct hth_vocab *v, const struct hth_token_index *x, const char *s, size_t bytes,
+                           uint32_t *tag)
 {
-	uint32_t i = (uint32_t)hth_hash64(s, bytes, 0) & x->mask;
+	uint64_t hash = hth_hash64(s, bytes, 0);
+	uint32_t i = (uint32_t)hash & x->mask;
 
+	*tag = (uint32_t)(hash >> 32);
 	for (; x->slots[i] != 0; i = (i + 1) & x->mask) {
 		size_t n;
-		const char *text = text_of(&v->tokens[x->slots[i] - 1], x->raw, &n);
+		if ((uint32_t)(x->slots[i] >> 32) != *tag)
+			continue;
+		const char *text = text_of(&v->tokens[(uint32_t)x->slots[i] - 1], x->raw, &n);
 		if (n == bytes && memcmp(text, s, bytes) == 0)
 			break;
 	}
 	return &x->slots[i];
+}
+
+static uint64_t slot_value(uint32_t tag, size_t id)
+{
+	return (uint64_t)tag << 32 | (uint32_t)(id + 1);
 }
 
 enum hth_status hth_vocab_init(struct hth_vocab *v, struct hth_arena *a, size_t n, struct hth_err *err)
@@ -69,17 +80,18 @@ enum hth_status hth_vocab_set(struct hth_vocab *v, struct hth_arena *a, size_t i
 		                hth_quote(found, sizeof(found), t->text, t->bytes),
 		                hth_quote(here, sizeof(here), text, bytes));
 	}
-	uint32_t *slot = bytes == 0 ? NULL : find_slot(v, &v->by_text, text, bytes);
+	uint32_t tag = 0;
+	uint64_t *slot = bytes == 0 ? NULL : find_slot(v, &v->by_text, text, bytes, &tag);
 	if (slot != NULL && *slot != 0)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: token \"%s\" has two ids, %u and %zu", where,
-		                hth_quote(found, sizeof(found), text, bytes), *slot - 1, id);
+		                hth_quote(found, sizeof(found), text, bytes), (uint32_t)*slot - 1, id);
 	char *copy = hth_arena_strndup(a, text, bytes);
 	if (copy == NULL)
 		return hth_fail_memory(err, "a vocabulary", bytes);
 	t->text = t->raw = copy;
 	t->bytes = t->raw_bytes = (uint32_t)bytes;
 	if (slot != NULL)
-		*slot = (uint32_t)id + 1;
+		*slot = slot_value(tag, id);
 	return HTH_OK;
 }
 
@@ -87,7 +99,8 @@ enum hth_status hth_vocab_respell(struct hth_vocab *v, struct hth_arena *a, size
                                   struct hth_err *err)
 {
 	struct hth_token *t = &v->tokens[id];
-	uint32_t *slot = find_slot(v, &v->by_text, text, bytes);
+	uint32_t tag;
+	uint64_t *slot = find_slot(v, &v->by_text, text, bytes, &tag);
 
 	if (*slot != 0)
 		return HTH_OK;
@@ -97,13 +110,14 @@ enum hth_status hth_vocab_respell(struct hth_vocab *v, struct hth_arena *a, size
 	/* The old text's slot stays, and no text matches it any more. The index has room: it is at most half full. */
 	t->text = t->raw = copy;
 	t->bytes = t->raw_bytes = (uint32_t)bytes;
-	*slot = (uint32_t)id + 1;
+	*slot = slot_value(tag, id);
 	return HTH_OK;
 }
 
 int32_t hth_vocab_find(const struct hth_vocab *v, const struct hth_token_index *x, const char *s, size_t bytes)
 {
-	return bytes == 0 ? -1 : (int32_t)*find_slot(v, x, s, bytes) - 1;
+	uint32_t tag;
+	return bytes == 0 || x->slots == NULL ? -1 : (int32_t)(uint32_t)*find_slot(v, x, s, bytes, &tag) - 1;
 }
 
 /* Whether every character of a token is a stand-in for a byte, so that its raw text is what a word looks like. */
@@ -124,9 +138,10 @@ enum hth_status hth_vocab_index_raw(struct hth_vocab *v, struct hth_arena *a, st
 		const struct hth_token *t = &v->tokens[id];
 		if (t->text == NULL || t->raw_bytes == 0 || (t->flags & HTH_TOKEN_MODEL) == 0 || !all_stand_ins(t))
 			continue;
-		uint32_t *slot = find_slot(v, &v->by_raw, t->raw, t->raw_bytes);
+		uint32_t tag;
+		uint64_t *slot = find_slot(v, &v->by_raw, t->raw, t->raw_bytes, &tag);
 		if (*slot == 0)
-			*slot = (uint32_t)id + 1;
+			*slot = slot_value(tag, id);
 	}
 	return st;
 }
