@@ -17,6 +17,17 @@ struct hth_chat {
 	const json_t *extra;                 /* more template arguments (enable_thinking, ...), or NULL; borrowed */
 };
 
+/* The whole conversation as text, through the template: what `messages` become before tokenizing. tools may be NULL. */
+HTH_MUST enum hth_status hth_chat_render(const struct hth_chat *c, const json_t *messages, const json_t *tools,
+                                         bool add_generation_prompt, struct hth_rendered *out, struct hth_err *err);
+
+/* One row as transformers' render_jinja_template takes it: messages, tools, documents, add_generation_prompt,
+ * continue_final_message, kwargs (further arguments, bos_token and eos_token among them; without them the tokenizer's,
+ * which may be NULL). The aliases that transformers gives to reasoning fields are added. */
+HTH_MUST enum hth_status hth_chat_render_row(const struct hth_template *t, const struct hth_tokenizer *tok,
+                                             const json_t *row, int64_t now, struct hth_rendered *out,
+                                             struct hth_err *err);
+
 /* The prompt that serving would send: messages rendered with add_generation_prompt, tokenized with specials parsed
  * and none added (exactly one BOS where the template or the tokenizer wants one). Appends to out. */
 HTH_MUST enum hth_status hth_chat_prompt(const struct hth_chat *c, const json_t *messages, const json_t *tools,

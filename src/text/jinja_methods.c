@@ -18,6 +18,7 @@ static bool give_bool(bool b, struct hth_jval *out)
 
 bool hth_jarg_str(struct hth_jx *x, struct hth_jval v, const char *what, struct hth_jstr **out)
 {
+	*out = NULL;
 	if (v.kind == HTH_JV_UNDEF)
 		return hth_jv_fail_undef(x, v);
 	if (v.kind != HTH_JV_STR)
@@ -85,6 +86,8 @@ static bool window(struct hth_jx *x, struct hth_jstr *s, const struct hth_jval *
                    bool *ok)
 {
 	int64_t start, end;
+	*from = *to = 0;
+	*ok = false;
 	if (!hth_jstr_flat(x, s))
 		return false;
 	int64_t n = (int64_t)hth_jstr_chars(x, s);
