@@ -1,0 +1,380 @@
+/* Softmax attention over spans, forward; definition in backend/ref/attention.c.
+ *
+ * A task has up to 192 query rows: the query heads that share one kv head, for some tokens of one segment. It walks the
+ * segment's spans in blocks of 128 keys with an online softmax: for each block of mr rows, scores s = q k^T, the
+ * running maximum and sum, then o = o * exp(old - new maximum) + p v. Keys of the batch are packed once a task; a state's
+ * are read as they lie (state.h). Memory is linear in T: a fixed buffer for each thread. */
+#include "backend/cpu/attention_int.h"
+#include "backend/cpu/state.h"
+
+#include <math.h>
+#include <string.h>
+
+double cpu_attn_pairs(const struct hth_batch *b, const struct hth_attention_shape *s)
+{
+	double pairs = 0;
+
+	for (int32_t i = 0; i < b->n_spans; i++) {
+		double q = b->spans[i].q_len, k = b->spans[i].k_len;
+		if (s->window > 0 && k > (double)s->window)
+			k = (double)s->window;
+		pairs += b->spans[i].causal && k == q ? q * (q + 1) / 2 : q * k;
+	}
+	return pairs;
+}
+
+int64_t cpu_attn_tasks(const struct hth_batch *b, int64_t n_kv, int64_t block)
+{
+	int64_t n = 0;
+
+	for (int32_t i = 0; i < b->n_segments; i++)
+		n += cpu_ceil(b->segments[i].len, block);
+	return n * n_kv;
+}
+
+struct cpu_attn_task cpu_attn_task(const struct hth_batch *b, int64_t n_kv, int64_t block, int64_t task)
+{
+	int64_t at = task / n_kv;
+	int32_t i = 0;
+
+	while (at >= cpu_ceil(b->segments[i].len, block))
+		at -= cpu_ceil(b->segments[i++].len, block);
+	const struct hth_segment *g = &b->segments[i];
+	return (struct cpu_attn_task){i, g->start + at * block, cpu_min(block, g->len - at * block), task % n_kv};
+}
+
+/* The key's place in its sequence: a state's rows are 0, 1, 2, ... */
+static int64_t key_position(const struct hth_batch *b, const struct hth_span *span, int64_t key)
+{
+	return span->state >= 0 ? key : b->positions[key];
+}
+
+void cpu_attn_visible(const struct hth_batch *b, const struct hth_attention_shape *s, const struct hth_span *span,
+                      int64_t row, int64_t first, int64_t n, int64_t *lo, int64_t *hi)
+{
+	int64_t from = span->k_start, to = (int64_t)span->k_start + span->k_len;
+
+	if (span->causal)
+		to = cpu_min(to, row + 1);
+	*lo = from > first ? from - first : 0;
+	*hi = cpu_min(n, to - first);
+	while (s->window > 0 && *lo < *hi && b->positions[row] - key_position(b, span, first + *lo) >= s->window)
+		++*lo;
+	if (*hi < *lo)
+		*hi = *lo;
+}
+
+void cpu_attn_seeing(const struct hth_batch *b, const struct hth_attention_shape *s, const struct hth_span *span,
+                     int64_t key, int64_t first, int64_t n, int64_t *lo, int64_t *hi)
+{
+	*lo = *hi = 0;
+	if (key < span->k_start || key >= (int64_t)span->k_start + span->k_len)
+		return;
+	if (span->causal && key > first)
+		*lo = cpu_min(key - first, n);
+	*hi = n;
+	while (s->window > 0 && *hi > *lo && b->positions[first + *hi - 1] - b->positions[key] >= s->window)
+		--*hi;
+}
+
+void cpu_attn_straight(const struct hth_kernels *k, const float *x, int64_t ld, int64_t n, int64_t head, int64_t depth,
+                       float *panels)
+{
+	for (int64_t t = 0; t < n; t++)
+		for (int64_t c = 0; c < head; c += k->nr) {
+			float *to = panels + c * depth + t * k->nr;
+			int64_t have = cpu_min(k->nr, head - c);
+			memcpy(to, x + t * ld + c, (size_t)have * sizeof *to);
+			memset(to + have, 0, (size_t)(k->nr - have) * sizeof *to);
+		}
+}
+
+struct attention {
+	const struct cpu_device *dev;
+	const struct hth_kernels *k;
+	const struct hth_attention_args *a;
+	struct cpu_tile tile;
+	int64_t group, block; /* query heads a kv head; tokens a task */
+	uint64_t thread_elems;
+	float *works;
+};
+
+/* One thread's buffers; rows are g * n + i for query head g of the group and token i. */
+struct work {
+	float *q;        // (rows,D) scaled, then packed by row blocks in qa
+	float *qa;       // (rows,D)
+	float *keys;     // (KEYS,D) panels
+	float *values;   // (KEYS,width) panels
+	float *s;        // (mr,KEYS)
+	float *p;        // (KEYS,mr)
+	float *o;        // (rows,D)
+	float *top, *sum; // (rows)
+};
+
+static void cut(struct attention *t, struct cpu_tile tile)
+{
+	const struct hth_attention_shape *s = &t->a->shape;
+
+	t->tile = tile;
+	t->group = s->n_head / s->n_kv;
+	t->block = t->group < CPU_ATTN_ROWS ? CPU_ATTN_ROWS / t->group : 1;
+}
+
+static struct work carve(const struct attention *t, struct cpu_scratch *s)
+{
+	int64_t head = t->a->shape.head, rows = t->group * t->block, mr = t->tile.mr;
+	struct work w;
+
+	w.q = cpu_take(s, rows * head);
+	w.qa = cpu_take(s, cpu_ceil(rows, mr) * mr * head);
+	w.keys = cpu_take(s, CPU_ATTN_KEYS * head);
+	w.values = cpu_take(s, CPU_ATTN_KEYS * cpu_attn_width(t->tile, head));
+	w.s = cpu_take(s, mr * CPU_ATTN_KEYS);
+	w.p = cpu_take(s, mr * CPU_ATTN_KEYS);
+	w.o = cpu_take(s, rows * head);
+	w.top = cpu_take(s, rows);
+	w.sum = cpu_take(s, rows);
+	return w;
+}
+
+static void layout(struct attention *t, struct cpu_scratch *s, int threads)
+{
+	struct cpu_scratch one = {0};
+
+	carve(t, &one);
+	t->thread_elems = one.bytes / sizeof(float);
+	t->works = cpu_take(s, (int64_t)t->thread_elems * threads);
+}
+
+void cpu_attention_cost(const struct hth_machine *m, const void *args, struct hth_cost *out)
+{
+	struct attention t = {.a = args};
+	struct cpu_scratch s = {0};
+
+	out->flops = 4 * cpu_attn_pairs(t.a->batch, &t.a->shape) * (double)t.a->q.cols;
+	out->bytes_moved = cpu_bytes(t.a->q) + cpu_bytes(t.a->k) + cpu_bytes(t.a->v) + cpu_bytes(t.a->y);
+	for (int32_t i = 0; i < t.a->batch->n_spans; i++)
+		if (t.a->batch->spans[i].state >= 0)
+			out->bytes_moved += 8.0 * t.a->batch->spans[i].k_len * (double)t.a->k.cols;
+	cut(&t, cpu_tile_of_machine(m));
+	layout(&t, &s, m->threads);
+	out->scratch_bytes = s.bytes;
+}
+
+/* --- the past --------------------------------------------------------------------------------------------------- */
+
+static enum hth_status check_state(const struct hth_attention_args *a, const struct hth_segment *g, struct hth_err *err)
+{
+	const struct cpu_state *state = (const struct cpu_state *)a->batch->states[g->state];
+
+	if (state == NULL || state->shape.n_kv != a->shape.n_kv || state->shape.head != a->shape.head || a->layer < 0 ||
+	    a->layer >= state->shape.n_layers)
+		return hth_fail(err, HTH_ERR_SHAPE, "attention: layer %d of %lld heads of %lld is not in the state", a->layer,
+		                (long long)a->shape.n_kv, (long long)a->shape.head);
+	if (g->past < 0 || g->past + (int64_t)g->len > state->shape.capacity)
+		return hth_fail(err, HTH_ERR_LIMIT, "attention: %lld tokens, the state's capacity is %lld",
+		                (long long)g->past + g->len, (long long)state->shape.capacity);
+	return HTH_OK;
+}
+
+/* Task: one segment and kv head: its keys and values go to rows past .. past+len-1. */
+static void append_task(void *ctx, int64_t task, int thread)
+{
+	const struct attention *t = ctx;
+	const struct hth_attention_args *a = t->a;
+	int64_t kv = task % a->shape.n_kv, head = a->shape.head, nr = t->tile.nr;
+	const struct hth_segment *g = &a->batch->segments[task / a->shape.n_kv];
+
+	(void)thread;
+	if (g->state < 0)
+		return;
+	const struct cpu_state *state = (const struct cpu_state *)a->batch->states[g->state];
+	float *keys = cpu_state_keys(state, a->layer, kv), *values = cpu_state_values(state, a->layer, kv);
+	for (int64_t i = 0; i < g->len; i++) {
+		const float *k = cpu_row(a->k, g->start + i) + kv * head, *v = cpu_row(a->v, g->start + i) + kv * head;
+		int64_t at = g->past + i;
+		for (int64_t d = 0; d < head; d++)
+			keys[at / nr * nr * head + d * nr + at % nr] = k[d];
+		for (int64_t d = 0; d < head; d += nr)
+			memcpy(values + d * state->capacity + at * nr, v + d, (size_t)cpu_min(nr, head - d) * sizeof *v);
+	}
+}
+
+/* --- attention of one task -------------------------------------------------------------------------------------- */
+
+/* Panels of a block of keys: keys (D,nr) each nr keys; values (depth,nr) each nr columns. */
+struct block {
+	const float *keys, *values;
+	int64_t first, n, depth;
+};
+
+static const float *sinks_of(const struct hth_attention_shape *s)
+{
+	return cpu_vector(s->sinks); /* (H) */
+}
+
+static void begin(const struct attention *t, const struct cpu_attn_task *task, const struct work *w)
+{
+	const struct hth_attention_shape *s = &t->a->shape;
+	int64_t head = s->head, rows = t->group * task->n;
+	const float *sinks = sinks_of(s);
+
+	for (int64_t r = 0; r < rows; r++) {
+		int64_t h = task->kv_head * t->group + r / task->n;
+		t->k->scale(s->scale, cpu_row(t->a->q, task->first + r % task->n) + h * head, w->q + r * head, head);
+		w->top[r] = sinks != NULL ? sinks[h] : -INFINITY;
+		w->sum[r] = sinks != NULL ? 1 : 0;
+	}
+	for (int64_t r = 0; r < rows; r += t->tile.mr)
+		t->k->pack_a(w->q + r * head, head, cpu_min(t->tile.mr, rows - r), head, w->qa + r * head);
+	memset(w->o, 0, (size_t)(rows * head) * sizeof *w->o);
+}
+
+/* Row r's scores s (lo .. hi-1 visible) become exp(s - top), zero in from .. to-1 elsewhere; top, sum and o follow. */
+static void softmax_row(const struct attention *t, int64_t r, float *s, int64_t from, int64_t to, int64_t lo, int64_t hi,
+                        const struct work *w)
+{
+	const struct hth_kernels *k = t->k;
+	int64_t head = t->a->shape.head;
+
+	if (lo >= hi) {
+		memset(s + from, 0, (size_t)(to - from) * sizeof *s);
+		return;
+	}
+	if (t->a->shape.soft_cap > 0)
+		k->softcap(t->a->shape.soft_cap, s + lo, hi - lo);
+	float top = k->max(s + lo, hi - lo);
+	top = w->top[r] > top ? w->top[r] : top;
+	float factor = expf(w->top[r] - top);
+	memset(s + from, 0, (size_t)(lo - from) * sizeof *s);
+	w->sum[r] = w->sum[r] * factor + k->exp_sum(s + lo, top, s + lo, hi - lo);
+	memset(s + hi, 0, (size_t)(to - hi) * sizeof *s);
+	w->top[r] = top;
+	if (factor != 1)
+		k->scale(factor, w->o + r * head, w->o + r * head, head);
+}
+
+/* One block of keys for rows r .. r+m-1 (a row block). */
+static void attend_rows(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
+                        const struct block *b, int64_t r, int64_t m, const struct work *w)
+{
+	const struct hth_attention_shape *s = &t->a->shape;
+	int64_t head = s->head, nr = t->tile.nr, from = b->n, to = 0;
+	int64_t lo[HTH_KERNEL_MAX_MR], hi[HTH_KERNEL_MAX_MR];
+
+	for (int64_t i = 0; i < m; i++) {
+		cpu_attn_visible(t->a->batch, s, span, task->first + (r + i) % task->n, b->first, b->n, &lo[i], &hi[i]);
+		if (lo[i] < hi[i]) {
+			from = cpu_min(from, lo[i]);
+			to = hi[i] > to ? hi[i] : to;
+		}
+	}
+	if (from >= to)
+		return;
+	from = from / nr * nr;
+	for (int64_t j = from; j < to; j += nr)
+		t->k->tile(m, cpu_min(nr, to - j), head, w->qa + r * head, b->keys + j * head, w->s + j, CPU_ATTN_KEYS,
+		           false);
+	for (int64_t i = 0; i < m; i++)
+		softmax_row(t, r + i, w->s + i * CPU_ATTN_KEYS, from, to, lo[i], hi[i], w);
+	t->k->pack_a(w->s + from, CPU_ATTN_KEYS, m, to - from, w->p);
+	for (int64_t c = 0; c < head; c += nr)
+		t->k->tile(m, cpu_min(nr, head - c), to - from, w->p, b->values + c * b->depth + from * nr,
+		           w->o + r * head + c, head, true);
+}
+
+static void attend_block(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
+                         const struct block *b, const struct work *w)
+{
+	int64_t rows = t->group * task->n, mr = t->tile.mr;
+
+	for (int64_t r = 0; r < rows; r += mr)
+		attend_rows(t, task, span, b, r, cpu_min(mr, rows - r), w);
+}
+
+/* False when no query of the task sees any of keys first .. first+n-1: before the window or after the last query. */
+static bool is_any_visible(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
+                           int64_t first, int64_t n)
+{
+	const int32_t *positions = t->a->batch->positions;
+
+	if (span->causal && first > task->first + task->n - 1)
+		return false;
+	return t->a->shape.window == 0 ||
+	       positions[task->first] - key_position(t->a->batch, span, first + n - 1) < t->a->shape.window;
+}
+
+static void attend_span(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
+                        const struct work *w)
+{
+	const struct hth_attention_args *a = t->a;
+	int64_t head = a->shape.head, nr = t->tile.nr, end = (int64_t)span->k_start + span->k_len, from = span->k_start;
+	const struct cpu_state *state = NULL;
+
+	if (span->state >= 0) {
+		state = (const struct cpu_state *)a->batch->states[span->state];
+		from = from / CPU_ATTN_KEYS * CPU_ATTN_KEYS; /* panels begin at multiples of nr */
+	}
+	for (int64_t first = from; first < end; first += CPU_ATTN_KEYS) {
+		struct block b = {.first = first, .n = cpu_min(CPU_ATTN_KEYS, end - first), .depth = CPU_ATTN_KEYS};
+		if (!is_any_visible(t, task, span, first, b.n))
+			continue;
+		if (state != NULL) {
+			b.keys = cpu_state_keys(state, a->layer, task->kv_head) + first * head;
+			b.values = cpu_state_values(state, a->layer, task->kv_head) + first * nr;
+			b.depth = state->capacity;
+		} else {
+			const float *k = cpu_row(a->k, first) + task->kv_head * head;
+			for (int64_t j = 0; j < b.n; j += nr)
+				t->k->pack_b(k + j * a->k.cols, a->k.cols, cpu_min(nr, b.n - j), head, w->keys + j * head);
+			cpu_attn_straight(t->k, cpu_row(a->v, first) + task->kv_head * head, a->v.cols, b.n, head,
+			                  CPU_ATTN_KEYS, w->values);
+			b.keys = w->keys;
+			b.values = w->values;
+		}
+		attend_block(t, task, span, &b, w);
+	}
+}
+
+static void attend_task(void *ctx, int64_t number, int thread)
+{
+	const struct attention *t = ctx;
+	const struct hth_attention_args *a = t->a;
+	const struct hth_batch *b = a->batch;
+	struct cpu_scratch s = {.base = (uint8_t *)(t->works + (uint64_t)thread * t->thread_elems)};
+	struct work w = carve(t, &s);
+	struct cpu_attn_task task = cpu_attn_task(b, a->shape.n_kv, t->block, number);
+	int64_t head = a->shape.head;
+
+	begin(t, &task, &w);
+	for (int32_t i = b->span_begin[task.segment]; i < b->span_begin[task.segment + 1]; i++)
+		attend_span(t, &task, &b->spans[i], &w);
+	for (int64_t r = 0; r < t->group * task.n; r++) {
+		int64_t h = task.kv_head * t->group + r / task.n, row = task.first + r % task.n;
+		t->k->scale(1 / w.sum[r], w.o + r * head, cpu_row(a->y, row) + h * head, head);
+		if (hth_tensor_is(a->lse))
+			cpu_row(a->lse, row)[h] = w.top[r] + logf(w.sum[r]);
+	}
+}
+
+enum hth_status cpu_attention(struct hth_device *dev, const void *args, void *scratch, struct hth_err *err)
+{
+	const struct cpu_device *d = cpu_device(dev);
+	struct attention t = {.dev = d, .k = &d->kernels.k, .a = args};
+	const struct hth_batch *b = t.a->batch;
+	struct cpu_scratch s = {.base = scratch};
+	bool append = false;
+
+	cut(&t, cpu_tile_of_device(d));
+	layout(&t, &s, hth_pool_threads(d->pool));
+	for (int32_t i = 0; i < b->n_segments; i++) {
+		enum hth_status rc = b->segments[i].state >= 0 ? check_state(t.a, &b->segments[i], err) : HTH_OK;
+		if (rc != HTH_OK)
+			return rc;
+		append = append || b->segments[i].state >= 0;
+	}
+	if (append)
+		hth_pool_run(d->pool, append_task, &t, b->n_segments * t.a->shape.n_kv);
+	hth_pool_run(d->pool, attend_task, &t, cpu_attn_tasks(b, t.a->shape.n_kv, t.block));
+	return HTH_OK;
+}
