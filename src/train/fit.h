@@ -36,6 +36,10 @@ struct hth_fit {
  * and what would fit, when none does; *out then holds the smallest that was tried. */
 HTH_MUST enum hth_status hth_fit_find(const struct hth_fit_args *a, struct hth_fit *out, struct hth_err *err);
 
+/* Reads cfg->data through the model's tokenizer and template (both zeroed before): a validation part from its file, or
+ * split off by cfg->val_fraction. Rows that were cut, dropped or repeated are told by warnings. */
+HTH_MUST enum hth_status hth_train_data_read(const struct hth_train_config *cfg, const struct hth_model *m, int64_t now,
+                                             struct hth_dataset *train, struct hth_dataset *valid, struct hth_err *err);
 uint64_t hth_dataset_bytes(const struct hth_dataset *d);
 
 #endif

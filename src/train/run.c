@@ -86,43 +86,6 @@ static enum hth_status open_folder(struct hth_run *r, struct hth_err *err)
 	return status;
 }
 
-static void tell_issues(const struct hth_dataset *d)
-{
-	if (d->n_dropped > 0)
-		hth_warn("%s: %zu of %zu rows are longer than max_seq_length and were left out, the first one: %s", d->path,
-		         d->n_dropped, d->n_rows, d->issues[0].text);
-	if (d->n_cut > 0)
-		hth_warn("%s: %zu of %zu rows were cut to max_seq_length", d->path, d->n_cut, d->n_rows);
-	if (d->n_duplicates > 0)
-		hth_warn("%s: %zu of %zu rows repeat an earlier one", d->path, d->n_duplicates, d->n_rows);
-}
-
-static enum hth_status read_data(struct hth_run *r, struct hth_err *err)
-{
-	struct hth_chat chat = {.tmpl = r->model->tmpl, .tok = r->model->tokenizer, .now = r->at.now};
-	struct hth_data_config data_cfg = r->cfg->data_cfg;
-	struct hth_data_paths paths;
-	enum hth_status status = hth_data_find(r->cfg->data, &paths, err);
-
-	if (status != HTH_OK)
-		return status;
-	if (data_cfg.max_tokens <= 0 || data_cfg.max_tokens > r->model->config.context)
-		data_cfg.max_tokens = r->model->config.context;
-	status = hth_dataset_read(paths.train, &chat, &data_cfg, false, &r->train, err);
-	if (status == HTH_OK)
-		tell_issues(&r->train);
-	if (status == HTH_OK && paths.valid != NULL) {
-		status = hth_dataset_read(paths.valid, &chat, &data_cfg, false, &r->valid, err);
-		if (status == HTH_OK)
-			tell_issues(&r->valid);
-	} else if (status == HTH_OK) {
-		status = hth_dataset_split(&r->train, r->cfg->val_fraction, r->cfg->seed, &r->valid, err);
-	}
-	r->n_eval = hth_train_eval_items(r->cfg, &r->valid);
-	hth_data_paths_clear(&paths);
-	return status;
-}
-
 /* The budget of a resumed run is the one that its cut was made with; where memory has shrunk, another with a warning. */
 static enum hth_status fit(struct hth_run *r, struct hth_err *err)
 {
@@ -247,7 +210,8 @@ enum hth_status hth_run_open(struct hth_run *r, struct hth_err *err)
 	r->machine = (struct hth_machine){.threads = r->cfg->threads > 0 ? r->cfg->threads : hth_machine_threads()};
 	status = hth_model_open(r->cfg->model, &r->model, err);
 	if (status == HTH_OK)
-		status = read_data(r, err);
+		status = hth_train_data_read(r->cfg, r->model, r->at.now, &r->train, &r->valid, err);
+	r->n_eval = hth_train_eval_items(r->cfg, &r->valid);
 	if (status == HTH_OK)
 		status = fit(r, err);
 	if (status != HTH_OK)

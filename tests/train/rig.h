@@ -2,6 +2,7 @@
 #ifndef HTH_TESTS_TRAIN_RIG_H
 #define HTH_TESTS_TRAIN_RIG_H
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "formats/safetensors.h"
 #include "support.h"
@@ -27,6 +28,23 @@ struct rig {
 	uint32_t order[GOLDEN_STEPS * GOLDEN_PER_STEP];
 	float losses[GOLDEN_STEPS];
 };
+
+/* A folder of the test's own; in memory where the system has such, since tests of damage write a lot. */
+static inline char *rig_scratch(void)
+{
+	static char dir[64];
+
+	snprintf(dir, sizeof dir, "%s/hearth-test-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	assert_non_null(mkdtemp(dir));
+	return dir;
+}
+
+static inline void rig_remove(const char *dir)
+{
+	struct hth_err err;
+
+	assert_ok(hth_remove_tree(dir, &err));
+}
 
 static inline char *rig_path(const char *name, const char *tail)
 {
