@@ -5,6 +5,7 @@
 PRETOK("gpt-2", gpt2, false, false, false)
 PRETOK("gpt2", gpt2, false, false, false)
 PRETOK("phi-2", gpt2, false, false, false)
+PRETOK("mpt", gpt2, true, false, false)
 PRETOK("olmo", gpt2, true, false, false)
 PRETOK("smollm", digits_gpt2, false, false, false)
 PRETOK("starcoder", digits_gpt2, false, false, false)

@@ -251,6 +251,18 @@ static enum hth_status read_scores(struct loader *l, float **out)
 	return HTH_OK;
 }
 
+/* What the SentencePiece kinds have in common: spaces as word signs, bytes for characters without a token. */
+static void set_spm(struct hth_tokenizer *t, bool prefix)
+{
+	t->kind = HTH_MODEL_BPE_CHARS;
+	t->byte_fallback = t->fuse_unk = true;
+	if (prefix)
+		add_norm(t, HTH_NORM_PREPEND, HTH_WORD_SIGN, "");
+	add_norm(t, HTH_NORM_REPLACE, " ", HTH_WORD_SIGN);
+	t->decoder.byte_fallback = true;
+	t->decoder.strip_start = prefix;
+}
+
 /* Gemma's GGUF writes user-defined runs of spaces as spaces, its model as word signs, as it writes all tokens; that
  * spelling is what merges refer to. The text that the added token matches is already kept as the file has it. */
 static enum hth_status respell_spaces(struct loader *l)
@@ -274,7 +286,8 @@ static enum hth_status respell_spaces(struct loader *l)
 	return st;
 }
 
-static enum hth_status load_spm(struct loader *l)
+/* merges: the file lists them, otherwise scores imply them. */
+static enum hth_status load_spm(struct loader *l, bool merges)
 {
 	static const struct hth_replace spaces = {HTH_WORD_SIGN, " "};
 	struct hth_tokenizer *t = l->t;
@@ -283,17 +296,18 @@ static enum hth_status load_spm(struct loader *l)
 	bool prefix = true;
 	enum hth_status st;
 
-	if ((st = hth_gguf_bool(l->g, KEY "add_space_prefix", true, &prefix, l->err)) != HTH_OK ||
+	if ((st = hth_gguf_bool(l->g, KEY "add_space_prefix", !merges, &prefix, l->err)) != HTH_OK ||
 	    (st = hth_gguf_string(l->g, "general.architecture", &arch, l->err)) != HTH_OK ||
-	    (st = read_id(l, "unknown_token_id", &t->unk)) != HTH_OK || (st = read_scores(l, &scores)) != HTH_OK)
+	    (st = read_id(l, "unknown_token_id", &t->unk)) != HTH_OK)
 		return st;
-	t->kind = HTH_MODEL_BPE_CHARS;
-	t->byte_fallback = t->fuse_unk = true;
-	if (prefix)
-		add_norm(t, HTH_NORM_PREPEND, HTH_WORD_SIGN, "");
-	add_norm(t, HTH_NORM_REPLACE, " ", HTH_WORD_SIGN);
-	t->decoder.byte_fallback = true;
-	t->decoder.strip_start = prefix;
+	set_spm(t, prefix);
+	if (merges) {
+		if ((st = read_merges(l)) != HTH_OK || (st = read_affixes(l, true)) != HTH_OK)
+			return st;
+		return hth_tokenizer_finish(t, &spaces, 1, "", l->err);
+	}
+	if ((st = read_scores(l, &scores)) != HTH_OK)
+		return st;
 	bool gemma = arch.bytes >= 5 && memcmp(arch.data, "gemma", 5) == 0;
 	if ((st = respell_spaces(l)) != HTH_OK || (st = hth_spm_merges(t, scores, gemma, l->err)) != HTH_OK ||
 	    (st = read_affixes(l, true)) != HTH_OK)
@@ -315,14 +329,14 @@ enum hth_status hth_tokenizer_from_gguf(const struct hth_gguf *g, struct hth_tok
 		return hth_fail(err, HTH_ERR_NOTFOUND, "%s: absent; this file holds no tokenizer", at_key(&l, "model"));
 	if ((st = hth_tokenizer_new(&l.t, err)) != HTH_OK)
 		return st;
-	bool bytes = hth_gguf_str_equal(model, "gpt2"), spm = hth_gguf_str_equal(model, "llama");
-	if (!bytes && !spm) {
-		st = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"%s\" is not supported, only \"gpt2\" and \"llama\" are",
+	bool bytes = hth_gguf_str_equal(model, "gpt2"), gemma4 = hth_gguf_str_equal(model, "gemma4");
+	if (!bytes && !gemma4 && !hth_gguf_str_equal(model, "llama")) {
+		st = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"%s\" is not supported, only gpt2, llama and gemma4 are",
 		              at_key(&l, "model"), hth_quote(quoted, sizeof(quoted), model.data, model.bytes));
 		goto done;
 	}
 	if ((st = read_tokens(&l)) == HTH_OK && (st = read_added(&l)) == HTH_OK)
-		st = bytes ? load_bytes(&l) : load_spm(&l);
+		st = bytes ? load_bytes(&l) : load_spm(&l, gemma4);
 done:
 	if (st != HTH_OK)
 		hth_tokenizer_free(l.t);
