@@ -39,12 +39,12 @@ enum hth_status hth_adapter_start(struct hth_adapter *a, size_t n, size_t file_b
 }
 
 enum hth_status hth_adapter_add(struct hth_adapter *a, size_t cap, const char *name, size_t name_bytes, int64_t rank,
-                                int64_t in, int64_t out, struct hth_lora_module **m, struct hth_err *err)
+				int64_t in, int64_t out, struct hth_lora_module **m, struct hth_err *err)
 {
 	size_t a_elems, b_elems;
 	if (rank < 1 || rank > MAX_RANK || in < 1 || out < 1)
 		return hth_fail(err, HTH_ERR_SHAPE, "rank %lld, input %lld, output %lld make no LoRA", (long long)rank,
-		                (long long)in, (long long)out);
+				(long long)in, (long long)out);
 	if (a->n_modules == cap || !hth_mul_size((size_t)rank, (size_t)in, &a_elems) ||
 	    !hth_mul_size((size_t)rank, (size_t)out, &b_elems))
 		return hth_fail(err, HTH_ERR_LIMIT, "too many or too large modules");
@@ -85,8 +85,8 @@ int64_t hth_adapter_layer(const char *module, const char **after)
 /* The order in which a decoder layer uses its projections; other names follow, by bytes. */
 static int place_in_layer(const char *rest)
 {
-	static const char *const order[] = { "q_proj", "k_proj",    "v_proj",  "qkv_proj",     "o_proj",
-		                             "gate_proj", "up_proj", "gate_up_proj", "down_proj" };
+	static const char *const order[] = {"q_proj",    "k_proj",  "v_proj",       "qkv_proj", "o_proj",
+					    "gate_proj", "up_proj", "gate_up_proj", "down_proj"};
 	const char *dot = strrchr(rest, '.');
 	const char *last = dot != NULL ? dot + 1 : rest;
 	int n = (int)(sizeof(order) / sizeof(order[0]));
@@ -124,13 +124,13 @@ enum hth_status hth_adapter_check(const struct hth_adapter *a, struct hth_err *e
 		const struct hth_lora_module *m = &a->modules[i];
 		if (!isfinite(m->scale))
 			return hth_fail(err, HTH_ERR_VALUE, "module \"%.128s\": scale %g is not finite", m->name,
-			                (double)m->scale);
+					(double)m->scale);
 		if (!all_finite(m->a, (size_t)m->rank * (size_t)m->in) ||
 		    !all_finite(m->b, (size_t)m->rank * (size_t)m->out))
 			return hth_fail(err, HTH_ERR_VALUE,
-			                "module \"%.128s\": a weight is NaN or infinite; training went wrong before "
-			                "this adapter was made",
-			                m->name);
+					"module \"%.128s\": a weight is NaN or infinite; training went wrong before "
+					"this adapter was made",
+					m->name);
 	}
 	return HTH_OK;
 }
@@ -151,7 +151,7 @@ enum hth_status hth_adapter_finish(struct hth_adapter *a, struct hth_err *err)
 static enum hth_status read_dir(const char *path, struct hth_adapter *out, struct hth_err *err)
 {
 	enum hth_status st = HTH_OK;
-	struct hth_safetensors s = { 0 };
+	struct hth_safetensors s = {0};
 	json_t *config = NULL;
 	char *peft = hth_path_join(path, HTH_PEFT_WEIGHTS), *mlx = hth_path_join(path, HTH_MLX_WEIGHTS);
 	char *config_path = hth_path_join(path, HTH_ADAPTER_CONFIG);
@@ -162,10 +162,10 @@ static enum hth_status read_dir(const char *path, struct hth_adapter *out, struc
 	bool is_peft = hth_path_kind(peft) == HTH_PATH_FILE;
 	if (!is_peft && hth_path_kind(mlx) != HTH_PATH_FILE) {
 		st = hth_fail(err, HTH_ERR_NOTFOUND, "%s: holds neither %s (PEFT) nor %s (MLX)%s", path,
-		              HTH_PEFT_WEIGHTS, HTH_MLX_WEIGHTS,
-		              hth_path_kind(config_path) == HTH_PATH_FILE
-		                      ? "; a .bin of an old PEFT must be saved again as safetensors"
-		                      : "");
+			      HTH_PEFT_WEIGHTS, HTH_MLX_WEIGHTS,
+			      hth_path_kind(config_path) == HTH_PATH_FILE
+				      ? "; a .bin of an old PEFT must be saved again as safetensors"
+				      : "");
 		goto done;
 	}
 	st = hth_json_read(config_path, HTH_ADAPTER_MAX_CONFIG_BYTES, HTH_JSON_STRICT, &config, err);
@@ -190,7 +190,7 @@ done:
 }
 
 enum hth_status hth_adapter_read(const char *path, const struct hth_adapter_names *names, struct hth_adapter *out,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	enum hth_status st;
 	memset(out, 0, sizeof(*out));
@@ -200,7 +200,8 @@ enum hth_status hth_adapter_read(const char *path, const struct hth_adapter_name
 		break;
 	case HTH_PATH_FILE:
 		if (names == NULL)
-			st = hth_fail(err, HTH_ERR_USAGE, "%s: a GGUF adapter can only be read for a known model", path);
+			st = hth_fail(err, HTH_ERR_USAGE, "%s: a GGUF adapter can only be read for a known model",
+				      path);
 		else
 			st = hth_adapter_read_gguf(path, names, out, err);
 		break;

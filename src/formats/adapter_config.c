@@ -73,9 +73,7 @@ static void append_once(json_t *array, const char *text, bool *ok)
 {
 	size_t i;
 	json_t *v;
-	json_array_foreach(array, i, v)
-		if (strcmp(json_string_value(v), text) == 0)
-			return;
+	json_array_foreach(array, i, v) if (strcmp(json_string_value(v), text) == 0) return;
 	append(array, json_string(text), ok);
 }
 
@@ -148,7 +146,7 @@ static void set_mlx(json_t *c, const struct hth_adapter *a, float scale, bool *o
 }
 
 enum hth_status hth_adapter_config(const struct hth_adapter *a, bool plain_peft, float mlx_scale, json_t **out,
-                                   struct hth_err *err)
+				   struct hth_err *err)
 {
 	bool ok = true;
 	json_t *c = json_object();

@@ -12,10 +12,10 @@
 #define A_SUFFIX ".weight.lora_a"
 #define B_SUFFIX ".weight.lora_b"
 
-/* Hugging Face's rotary layers pair element i with i + D/2, GGUF's Llama family 2i with 2i + 1: row h*D + half*(D/2) + i
- * of Hugging Face is row h*D + 2*i + half of the file. src, dst: (n_rows, row_elems). */
+/* Hugging Face's rotary layers pair element i with i + D/2, GGUF's Llama family 2i with 2i + 1: row h*D + half*(D/2) +
+ * i of Hugging Face is row h*D + 2*i + half of the file. src, dst: (n_rows, row_elems). */
 static void permute_rows(const float *src, float *dst, int64_t n_rows, int64_t row_elems, int64_t head_rows,
-                         bool to_file)
+			 bool to_file)
 {
 	for (int64_t row = 0; row < n_rows; row++) {
 		int64_t in_head = row % head_rows, half = in_head / (head_rows / 2), i = in_head % (head_rows / 2);
@@ -26,17 +26,17 @@ static void permute_rows(const float *src, float *dst, int64_t n_rows, int64_t r
 }
 
 static enum hth_status head_rows_of(const struct hth_adapter_names *names, const struct hth_lora_module *m,
-                                    int64_t *head_rows, struct hth_err *err)
+				    int64_t *head_rows, struct hth_err *err)
 {
 	*head_rows = names->permuted_head_rows != NULL ? names->permuted_head_rows(names->ctx, m->name) : 0;
 	if (*head_rows < 0 || *head_rows % 2 != 0 || (*head_rows > 0 && m->out % *head_rows != 0))
 		return hth_fail(err, HTH_ERR_SHAPE, "module \"%.128s\": %lld rows are no whole heads of %lld", m->name,
-		                (long long)m->out, (long long)*head_rows);
+				(long long)m->out, (long long)*head_rows);
 	return HTH_OK;
 }
 
-static enum hth_status check_keys(const struct hth_gguf *g, const struct hth_adapter_names *names, struct hth_adapter *out,
-                                  struct hth_err *err)
+static enum hth_status check_keys(const struct hth_gguf *g, const struct hth_adapter_names *names,
+				  struct hth_adapter *out, struct hth_err *err)
 {
 	char shown[64];
 	struct hth_gguf_str type, kind, arch, base;
@@ -54,11 +54,13 @@ static enum hth_status check_keys(const struct hth_gguf *g, const struct hth_ada
 	if (st != HTH_OK)
 		return st;
 	if (!hth_gguf_str_equal(type, "adapter") || !hth_gguf_str_equal(kind, "lora"))
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: is no LoRA adapter, expected general.type \"adapter\" and "
-		                "adapter.type \"lora\"", g->map.path);
+		return hth_fail(err, HTH_ERR_FORMAT,
+				"%s: is no LoRA adapter, expected general.type \"adapter\" and "
+				"adapter.type \"lora\"",
+				g->map.path);
 	if (!hth_gguf_str_equal(arch, names->gguf_arch))
 		return hth_fail(err, HTH_ERR_SHAPE, "%s: an adapter for \"%s\", the base is \"%s\"", g->map.path,
-		                hth_quote(shown, sizeof(shown), arch.data, arch.bytes), names->gguf_arch);
+				hth_quote(shown, sizeof(shown), arch.data, arch.bytes), names->gguf_arch);
 	if (hth_gguf_find(g, "adapter.alora.invocation_tokens") != NULL)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: activated LoRA is not supported", g->map.path);
 	out->base_model = hth_arena_strndup(&out->arena, base.bytes > 0 ? base.data : "", base.bytes);
@@ -67,30 +69,32 @@ static enum hth_status check_keys(const struct hth_gguf *g, const struct hth_ada
 
 /* Finds the module and B of a lora_a tensor. */
 static enum hth_status resolve(const struct hth_gguf *g, const struct hth_gguf_tensor *a,
-                               const struct hth_adapter_names *names, char module[128],
-                               const struct hth_gguf_tensor **b, struct hth_err *err)
+			       const struct hth_adapter_names *names, char module[128],
+			       const struct hth_gguf_tensor **b, struct hth_err *err)
 {
-	char base[64] = { 0 }, b_name[96];
+	char base[64] = {0}, b_name[96];
 	size_t bytes = a->name.bytes - strlen(A_SUFFIX); /* tensor names have at most 63 bytes */
 	memcpy(base, a->name.data, bytes);
 	if (strcmp(base, "token_embd") == 0)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "LoRA on embeddings is not supported");
 	if (!names->from_gguf(names->ctx, base, module))
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "the base (\"%s\") has no such linear layer", names->gguf_arch);
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "the base (\"%s\") has no such linear layer",
+				names->gguf_arch);
 	snprintf(b_name, sizeof(b_name), "%s%s", base, B_SUFFIX);
 	*b = hth_gguf_tensor(g, b_name);
 	if (*b == NULL)
 		return hth_fail(err, HTH_ERR_FORMAT, "its lora_b is missing");
 	if (a->n_dims > 2 || (*b)->n_dims > 2 || a->ne[1] != (*b)->ne[0])
-		return hth_fail(err, HTH_ERR_SHAPE, "(%lld, %lld), its lora_b (%lld, %lld); expected (in, r) and (r, out)",
-		                (long long)a->ne[0], (long long)a->ne[1], (long long)(*b)->ne[0], (long long)(*b)->ne[1]);
+		return hth_fail(
+			err, HTH_ERR_SHAPE, "(%lld, %lld), its lora_b (%lld, %lld); expected (in, r) and (r, out)",
+			(long long)a->ne[0], (long long)a->ne[1], (long long)(*b)->ne[0], (long long)(*b)->ne[1]);
 	return HTH_OK;
 }
 
 static enum hth_status read_pair(const struct hth_gguf *g, const struct hth_gguf_tensor *a,
-                                 const struct hth_adapter_names *names, struct hth_adapter *out, struct hth_err *err)
+				 const struct hth_adapter_names *names, struct hth_adapter *out, struct hth_err *err)
 {
-	char module[128] = { 0 };
+	char module[128] = {0};
 	const struct hth_gguf_tensor *b = NULL;
 	struct hth_lora_module *m;
 	int64_t head_rows;
@@ -124,7 +128,7 @@ static bool has_suffix(struct hth_gguf_str s, const char *suffix)
 }
 
 static enum hth_status read_tensors(const struct hth_gguf *g, const struct hth_adapter_names *names,
-                                    struct hth_adapter *out, struct hth_err *err)
+				    struct hth_adapter *out, struct hth_err *err)
 {
 	char shown[96];
 	size_t n_b = 0;
@@ -139,20 +143,20 @@ static enum hth_status read_tensors(const struct hth_gguf *g, const struct hth_a
 			st = hth_fail(err, HTH_ERR_UNAVAILABLE, "expected only NAME%s and NAME%s", A_SUFFIX, B_SUFFIX);
 		if (st != HTH_OK) {
 			(void)hth_err_prefix(err, "%s: tensor \"%s\"", g->map.path,
-			                     hth_quote(shown, sizeof(shown), t->name.data, t->name.bytes));
+					     hth_quote(shown, sizeof(shown), t->name.data, t->name.bytes));
 			return st;
 		}
 	}
 	if (n_b != out->n_modules)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: %zu lora_a and %zu lora_b do not pair", g->map.path,
-		                out->n_modules, n_b);
+				out->n_modules, n_b);
 	return HTH_OK;
 }
 
 enum hth_status hth_adapter_read_gguf(const char *path, const struct hth_adapter_names *names, struct hth_adapter *out,
-                                      struct hth_err *err)
+				      struct hth_err *err)
 {
-	struct hth_gguf g = { 0 };
+	struct hth_gguf g = {0};
 	enum hth_status st = hth_gguf_open(&g, path, err);
 	if (st == HTH_OK)
 		st = hth_adapter_start(out, g.n_tensors, g.map.bytes, err);
@@ -183,7 +187,7 @@ static float common_alpha(const struct hth_adapter *a)
 }
 
 static enum hth_status put_keys(struct hth_gguf_writer *w, const struct hth_adapter *a, const char *arch, float alpha,
-                                struct hth_err *err)
+				struct hth_err *err)
 {
 	enum hth_status st = hth_gguf_put_string(w, "general.type", "adapter", 7, err);
 	if (st == HTH_OK)
@@ -191,7 +195,8 @@ static enum hth_status put_keys(struct hth_gguf_writer *w, const struct hth_adap
 	if (st == HTH_OK && a->base_model != NULL && a->base_model[0] != '\0') {
 		st = hth_gguf_put_int(w, "general.base_model.count", HTH_GGUF_U32, 1, err);
 		if (st == HTH_OK)
-			st = hth_gguf_put_string(w, "general.base_model.0.name", a->base_model, strlen(a->base_model), err);
+			st = hth_gguf_put_string(w, "general.base_model.0.name", a->base_model, strlen(a->base_model),
+						 err);
 	}
 	if (st == HTH_OK)
 		st = hth_gguf_put_string(w, "adapter.type", "lora", 4, err);
@@ -201,13 +206,13 @@ static enum hth_status put_keys(struct hth_gguf_writer *w, const struct hth_adap
 }
 
 static enum hth_status announce(struct hth_gguf_writer *w, const struct hth_lora_module *m,
-                                const struct hth_adapter_names *names, struct hth_err *err)
+				const struct hth_adapter_names *names, struct hth_err *err)
 {
 	char base[128], name[160];
 	if (!names->to_gguf(names->ctx, m->name, base))
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "module \"%.128s\" has no name in GGUF files of \"%s\"", m->name,
-		                names->gguf_arch);
-	const int64_t a_ne[2] = { m->in, m->rank }, b_ne[2] = { m->rank, m->out };
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "module \"%.128s\" has no name in GGUF files of \"%s\"",
+				m->name, names->gguf_arch);
+	const int64_t a_ne[2] = {m->in, m->rank}, b_ne[2] = {m->rank, m->out};
 	snprintf(name, sizeof(name), "%.127s%s", base, A_SUFFIX);
 	enum hth_status st = hth_gguf_add_tensor(w, name, 2, a_ne, HTH_QUANT_F32, err);
 	if (st != HTH_OK)
@@ -217,7 +222,7 @@ static enum hth_status announce(struct hth_gguf_writer *w, const struct hth_lora
 }
 
 static enum hth_status write_pair(struct hth_gguf_writer *w, const struct hth_lora_module *m, float alpha,
-                                  const struct hth_adapter_names *names, struct hth_err *err)
+				  const struct hth_adapter_names *names, struct hth_err *err)
 {
 	int64_t head_rows;
 	size_t n = (size_t)(m->out * m->rank);
@@ -242,7 +247,7 @@ static enum hth_status write_pair(struct hth_gguf_writer *w, const struct hth_lo
 }
 
 enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapter *a,
-                                       const struct hth_adapter_names *names, struct hth_err *err)
+				       const struct hth_adapter_names *names, struct hth_err *err)
 {
 	struct hth_gguf_writer *w = NULL;
 	enum hth_status st = hth_adapter_check(a, err);

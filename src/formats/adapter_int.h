@@ -15,8 +15,8 @@
 
 /* One module more in a->modules, whose array has room for `cap`; a and b are allocated, not filled, scale is 1. */
 HTH_MUST enum hth_status hth_adapter_add(struct hth_adapter *a, size_t cap, const char *name, size_t name_bytes,
-                                         int64_t rank, int64_t in, int64_t out, struct hth_lora_module **m,
-                                         struct hth_err *err);
+					 int64_t rank, int64_t in, int64_t out, struct hth_lora_module **m,
+					 struct hth_err *err);
 /* Room for n modules in an arena that may grow to what a file of file_bytes can justify. */
 HTH_MUST enum hth_status hth_adapter_start(struct hth_adapter *a, size_t n, size_t file_bytes, struct hth_err *err);
 /* Sorts, refuses duplicates, checks. */
@@ -31,19 +31,19 @@ int64_t hth_adapter_layer(const char *module, const char **after);
 /* PEFT's rank_pattern and alpha_pattern: regular expressions, the first that matches wins. */
 struct hth_adapter_patterns;
 HTH_MUST enum hth_status hth_adapter_patterns_new(const json_t *config, const char *key, const char *where,
-                                                  struct hth_adapter_patterns **out, struct hth_err *err);
+						  struct hth_adapter_patterns **out, struct hth_err *err);
 HTH_MUST enum hth_status hth_adapter_patterns_get(const struct hth_adapter_patterns *p, const char *module, double def,
-                                                  double *out, struct hth_err *err);
+						  double *out, struct hth_err *err);
 void hth_adapter_patterns_free(struct hth_adapter_patterns *p);
 
-HTH_MUST enum hth_status hth_adapter_read_peft(const struct hth_safetensors *s, const json_t *config,
-                                               const char *where, struct hth_adapter *out, struct hth_err *err);
-HTH_MUST enum hth_status hth_adapter_read_mlx(const struct hth_safetensors *s, const json_t *config,
-                                              const char *where, struct hth_adapter *out, struct hth_err *err);
+HTH_MUST enum hth_status hth_adapter_read_peft(const struct hth_safetensors *s, const json_t *config, const char *where,
+					       struct hth_adapter *out, struct hth_err *err);
+HTH_MUST enum hth_status hth_adapter_read_mlx(const struct hth_safetensors *s, const json_t *config, const char *where,
+					      struct hth_adapter *out, struct hth_err *err);
 HTH_MUST enum hth_status hth_adapter_read_gguf(const char *path, const struct hth_adapter_names *names,
-                                               struct hth_adapter *out, struct hth_err *err);
+					       struct hth_adapter *out, struct hth_err *err);
 /* adapter_config.json for a. */
-HTH_MUST enum hth_status hth_adapter_config(const struct hth_adapter *a, bool plain_peft, float mlx_scale,
-                                            json_t **out, struct hth_err *err);
+HTH_MUST enum hth_status hth_adapter_config(const struct hth_adapter *a, bool plain_peft, float mlx_scale, json_t **out,
+					    struct hth_err *err);
 
 #endif

@@ -21,7 +21,7 @@ struct mlx_rules {
 };
 
 static enum hth_status read_rules(const json_t *config, const char *where, struct mlx_rules *r, struct hth_adapter *out,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	const char *type = "lora", *base = "";
 	const json_t *lora = json_object_get(config, "lora_parameters");
@@ -30,11 +30,11 @@ static enum hth_status read_rules(const json_t *config, const char *where, struc
 		return st;
 	if (strcmp(type, "lora") != 0)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-		                "%s: \"fine_tune_type\": \"%.64s\" cannot be read as LoRA; fuse it with mlx_lm.fuse", where,
-		                type);
+				"%s: \"fine_tune_type\": \"%.64s\" cannot be read as LoRA; fuse it with mlx_lm.fuse",
+				where, type);
 	if (!json_is_object(lora) || !json_is_number(json_object_get(lora, "scale")))
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"lora_parameters\": expected an object with rank and scale",
-		                where);
+				where);
 	st = hth_json_int(lora, "rank", 1, 65536, 8, &r->rank, where, err);
 	if (st == HTH_OK)
 		st = hth_json_real(lora, "scale", -1e9, 1e9, 0, &r->scale, where, err);
@@ -69,24 +69,25 @@ static enum hth_status refuse(const struct hth_st_tensor *t, struct hth_err *err
 {
 	const char *what = has_suffix(t->name, ".m") ? "DoRA" : "a fully trained module or an unknown part";
 	return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%.128s\": %s; expected NAME.lora_a or NAME.lora_b", t->name,
-	                what);
+			what);
 }
 
 /* MLX's embedding LoRA has the shapes of a linear one but is applied as a lookup. */
 static bool is_embedding(const char *name, size_t bytes)
 {
-	static const char *const tables[] = { "embed_tokens", "wte", "tok_embeddings", "word_embeddings", "embed_in",
-		                              "embedding" };
+	static const char *const tables[] = {"embed_tokens",    "wte",      "tok_embeddings",
+					     "word_embeddings", "embed_in", "embedding"};
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		size_t k = strlen(tables[i]);
-		if (bytes >= k && memcmp(name + bytes - k, tables[i], k) == 0 && (bytes == k || name[bytes - k - 1] == '.'))
+		if (bytes >= k && memcmp(name + bytes - k, tables[i], k) == 0 &&
+		    (bytes == k || name[bytes - k - 1] == '.'))
 			return true;
 	}
 	return false;
 }
 
 static enum hth_status read_pair(const struct hth_safetensors *s, const struct hth_st_tensor *a,
-                                 const struct mlx_rules *r, struct hth_adapter *out, struct hth_err *err)
+				 const struct mlx_rules *r, struct hth_adapter *out, struct hth_err *err)
 {
 	struct hth_lora_module *m;
 	size_t bytes = strlen(a->name);
@@ -99,16 +100,19 @@ static enum hth_status read_pair(const struct hth_safetensors *s, const struct h
 	bytes -= strlen(".lora_a");
 	const char *name = a->name;
 	if (is_embedding(name, bytes))
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%.128s\": LoRA on embeddings is not supported", a->name);
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%.128s\": LoRA on embeddings is not supported",
+				a->name);
 	if (b == NULL)
 		return hth_fail(err, HTH_ERR_FORMAT, "tensor \"%.128s\": its lora_b is missing", a->name);
 	if (a->n_dims == 3)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%.128s\": LoRA on expert groups is not supported", a->name);
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%.128s\": LoRA on expert groups is not supported",
+				a->name);
 	if (a->n_dims != 2 || b->n_dims != 2 || a->dim[1] != b->dim[0])
-		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected lora_a (in, r) and lora_b (r, out)", a->name);
+		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected lora_a (in, r) and lora_b (r, out)",
+				a->name);
 	if (a->dim[1] != r->rank)
 		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": rank %lld, the config says %lld", a->name,
-		                (long long)a->dim[1], (long long)r->rank);
+				(long long)a->dim[1], (long long)r->rank);
 	if (strncmp(name, VLM_PREFIX, strlen(VLM_PREFIX)) == 0 && bytes > strlen(VLM_PREFIX)) {
 		name += strlen(VLM_PREFIX);
 		bytes -= strlen(VLM_PREFIX);
@@ -124,9 +128,9 @@ static enum hth_status read_pair(const struct hth_safetensors *s, const struct h
 }
 
 enum hth_status hth_adapter_read_mlx(const struct hth_safetensors *s, const json_t *config, const char *where,
-                                     struct hth_adapter *out, struct hth_err *err)
+				     struct hth_adapter *out, struct hth_err *err)
 {
-	struct mlx_rules r = { 0 };
+	struct mlx_rules r = {0};
 	size_t n_b = 0;
 	enum hth_status st = hth_adapter_start(out, s->n_tensors, s->map.bytes, err);
 	if (st == HTH_OK)

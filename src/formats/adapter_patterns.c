@@ -63,7 +63,7 @@ static bool plain_match(const struct pattern *p, const char *module, size_t byte
 static enum hth_status compile(struct pattern *p, pcre2_general_context *memory, struct hth_err *err)
 {
 	char regex[MAX_KEY_BYTES + 16];
-	PCRE2_UCHAR text[128] = { 0 };
+	PCRE2_UCHAR text[128] = {0};
 	int code = 0;
 	PCRE2_SIZE at = 0;
 	snprintf(regex, sizeof(regex), "(.*\\.)?(%s)$", p->key);
@@ -72,8 +72,8 @@ static enum hth_status compile(struct pattern *p, pcre2_general_context *memory,
 		return hth_fail_memory(err, "a pattern", p->key_bytes);
 	(void)pcre2_set_parens_nest_limit(limits, 32);
 	p->code = pcre2_compile((PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED,
-	                        PCRE2_ANCHORED | PCRE2_DOLLAR_ENDONLY | PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &code, &at,
-	                        limits);
+				PCRE2_ANCHORED | PCRE2_DOLLAR_ENDONLY | PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &code, &at,
+				limits);
 	pcre2_compile_context_free(limits);
 	if (p->code != NULL)
 		return HTH_OK;
@@ -84,7 +84,7 @@ static enum hth_status compile(struct pattern *p, pcre2_general_context *memory,
 }
 
 static enum hth_status add(struct hth_adapter_patterns *p, const char *key, const json_t *value,
-                           pcre2_general_context *memory, size_t *n_regexes, struct hth_err *err)
+			   pcre2_general_context *memory, size_t *n_regexes, struct hth_err *err)
 {
 	size_t bytes = strlen(key);
 	if (!json_is_number(value) || !(json_number_value(value) >= 0 && json_number_value(value) <= 1e9))
@@ -106,7 +106,7 @@ static enum hth_status add(struct hth_adapter_patterns *p, const char *key, cons
 }
 
 enum hth_status hth_adapter_patterns_new(const json_t *config, const char *key, const char *where,
-                                         struct hth_adapter_patterns **out, struct hth_err *err)
+					 struct hth_adapter_patterns **out, struct hth_err *err)
 {
 	const char *name;
 	json_t *value, *object = json_object_get(config, key);
@@ -149,7 +149,7 @@ done:
 }
 
 enum hth_status hth_adapter_patterns_get(const struct hth_adapter_patterns *p, const char *module, double def,
-                                         double *out, struct hth_err *err)
+					 double *out, struct hth_err *err)
 {
 	size_t bytes = strlen(module);
 	*out = def;
@@ -160,7 +160,7 @@ enum hth_status hth_adapter_patterns_get(const struct hth_adapter_patterns *p, c
 			int rc = pcre2_match(one->code, (PCRE2_SPTR)module, bytes, 0, 0, p->match, p->limits);
 			if (rc < 0 && rc != PCRE2_ERROR_NOMATCH)
 				return hth_fail(err, HTH_ERR_LIMIT, "pattern \"%.128s\" takes too long on \"%.128s\"",
-				                one->key, module);
+						one->key, module);
 			found = rc >= 0;
 		}
 		if (found) {

@@ -26,7 +26,7 @@ static bool is_empty(const json_t *v)
  * that their adapters mean nothing beside the base that the user has. */
 static enum hth_status check_init(const json_t *init, const char *where, struct hth_err *err)
 {
-	static const char *const harmless[] = { "gaussian", "eva", "orthogonal" };
+	static const char *const harmless[] = {"gaussian", "eva", "orthogonal"};
 	const char *name = json_string_value(init);
 	if (name == NULL)
 		return HTH_OK;
@@ -34,9 +34,9 @@ static enum hth_status check_init(const json_t *init, const char *where, struct 
 		if (strcmp(name, harmless[i]) == 0)
 			return HTH_OK;
 	return hth_fail(err, HTH_ERR_UNAVAILABLE,
-	                "%s: \"init_lora_weights\": \"%.64s\" changes the base model's weights; convert the adapter to "
-	                "plain LoRA with PEFT first",
-	                where, name);
+			"%s: \"init_lora_weights\": \"%.64s\" changes the base model's weights; convert the adapter to "
+			"plain LoRA with PEFT first",
+			where, name);
 }
 
 static enum hth_status check_supported(const json_t *config, const char *where, struct hth_err *err)
@@ -44,19 +44,19 @@ static enum hth_status check_supported(const json_t *config, const char *where, 
 	static const struct {
 		const char *key, *what;
 	} refused[] = {
-		{ "use_dora", "DoRA" },
-		{ "modules_to_save", "fully trained modules" },
-		{ "lora_bias", "a bias in lora_B" },
-		{ "layer_replication", "replicated layers" },
-		{ "target_parameters", "LoRA on expert parameters" },
-		{ "trainable_token_indices", "trained tokens" },
-		{ "alora_invocation_tokens", "activated LoRA" },
-		{ "use_qalora", "QA-LoRA" },
-		{ "use_bdlora", "block-diagonal LoRA" },
-		{ "arrow_config", "Arrow routing" },
-		{ "velora_config", "VeLoRA" },
-		{ "monteclora_config", "MonteCLoRA" },
-		{ "kasa_config", "KaSA" },
+		{"use_dora", "DoRA"},
+		{"modules_to_save", "fully trained modules"},
+		{"lora_bias", "a bias in lora_B"},
+		{"layer_replication", "replicated layers"},
+		{"target_parameters", "LoRA on expert parameters"},
+		{"trainable_token_indices", "trained tokens"},
+		{"alora_invocation_tokens", "activated LoRA"},
+		{"use_qalora", "QA-LoRA"},
+		{"use_bdlora", "block-diagonal LoRA"},
+		{"arrow_config", "Arrow routing"},
+		{"velora_config", "VeLoRA"},
+		{"monteclora_config", "MonteCLoRA"},
+		{"kasa_config", "KaSA"},
 	};
 	const char *type, *bias;
 	enum hth_status st = hth_json_str(config, "peft_type", "LORA", &type, where, err);
@@ -65,21 +65,21 @@ static enum hth_status check_supported(const json_t *config, const char *where, 
 	if (st != HTH_OK)
 		return st;
 	if (strcmp(type, "LORA") != 0)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"peft_type\": found \"%.64s\", expected \"LORA\"", where,
-		                type);
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"peft_type\": found \"%.64s\", expected \"LORA\"",
+				where, type);
 	if (strcmp(bias, "none") != 0)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"bias\": trained biases (\"%.64s\") are not supported",
-		                where, bias);
+				where, bias);
 	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
 		if (!is_empty(json_object_get(config, refused[i].key)))
 			return hth_fail(err, HTH_ERR_UNAVAILABLE,
-			                "%s: \"%s\": %s cannot be read as LoRA on linear layers; merge it with PEFT",
-			                where, refused[i].key, refused[i].what);
+					"%s: \"%s\": %s cannot be read as LoRA on linear layers; merge it with PEFT",
+					where, refused[i].key, refused[i].what);
 	return check_init(json_object_get(config, "init_lora_weights"), where, err);
 }
 
 static enum hth_status read_rules(const json_t *config, const char *where, struct rules *r, struct hth_adapter *out,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	const char *base = "";
 	enum hth_status st = check_supported(config, where, err);
@@ -114,11 +114,9 @@ static enum part split_name(const char *tensor, const char **name, size_t *bytes
 		const char *suffix;
 		enum part part;
 	} ends[] = {
-		{ ".lora_A.weight", PART_A },
-		{ ".lora_B.weight", PART_B },
-		{ ".lora_A.default.weight", PART_A },
-		{ ".lora_B.default.weight", PART_B },
-		{ ".base_layer.weight", PART_BASE },
+		{".lora_A.weight", PART_A},         {".lora_B.weight", PART_B},
+		{".lora_A.default.weight", PART_A}, {".lora_B.default.weight", PART_B},
+		{".base_layer.weight", PART_BASE},
 	};
 	size_t prefix = strlen(HTH_PEFT_PREFIX), n = strlen(tensor);
 	if (strncmp(tensor, HTH_PEFT_PREFIX, prefix) != 0)
@@ -156,11 +154,12 @@ static bool is_frozen_copy(const struct hth_safetensors *s, const struct hth_st_
 static enum hth_status refuse(const struct hth_st_tensor *t, struct hth_err *err)
 {
 	const char *what = strstr(t->name, "lora_magnitude_vector") != NULL ? "DoRA"
-	                   : strstr(t->name, "lora_embedding_") != NULL     ? "LoRA on embeddings"
-	                   : strstr(t->name, "lora_B.bias") != NULL         ? "a bias in lora_B"
-	                                                                    : "a fully trained module or an unknown part";
-	return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%.128s\": %s; expected %sNAME.lora_A.weight or .lora_B.weight",
-	                t->name, what, HTH_PEFT_PREFIX);
+			   : strstr(t->name, "lora_embedding_") != NULL     ? "LoRA on embeddings"
+			   : strstr(t->name, "lora_B.bias") != NULL         ? "a bias in lora_B"
+								    : "a fully trained module or an unknown part";
+	return hth_fail(err, HTH_ERR_UNAVAILABLE,
+			"tensor \"%.128s\": %s; expected %sNAME.lora_A.weight or .lora_B.weight", t->name, what,
+			HTH_PEFT_PREFIX);
 }
 
 static enum hth_status set_scale(struct hth_lora_module *m, const struct rules *r, struct hth_err *err)
@@ -172,15 +171,15 @@ static enum hth_status set_scale(struct hth_lora_module *m, const struct rules *
 	if (st != HTH_OK)
 		return st;
 	if (rank != (double)m->rank)
-		return hth_fail(err, HTH_ERR_SHAPE, "module \"%.128s\": weights of rank %d, the config says %g", m->name,
-		                m->rank, rank);
+		return hth_fail(err, HTH_ERR_SHAPE, "module \"%.128s\": weights of rank %d, the config says %g",
+				m->name, m->rank, rank);
 	m->scale = (float)(r->rslora ? alpha / sqrt((double)m->rank) : alpha / (double)m->rank);
 	return HTH_OK;
 }
 
 /* One lora_A and its lora_B. */
 static enum hth_status read_pair(const struct hth_safetensors *s, const struct hth_st_tensor *a, const char *name,
-                                 size_t bytes, const struct rules *r, struct hth_adapter *out, struct hth_err *err)
+				 size_t bytes, const struct rules *r, struct hth_adapter *out, struct hth_err *err)
 {
 	struct hth_lora_module *m;
 	size_t n = strlen(a->name) + 1;
@@ -193,9 +192,9 @@ static enum hth_status read_pair(const struct hth_safetensors *s, const struct h
 	if (b == NULL)
 		return hth_fail(err, HTH_ERR_FORMAT, "tensor \"%.128s\": its lora_B is missing", a->name);
 	if (a->n_dims != 2 || b->n_dims != 2 || a->dim[0] != b->dim[1])
-		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected lora_A (r, in) and lora_B (out, r)", a->name);
-	enum hth_status st =
-	        hth_adapter_add(out, s->n_tensors, name, bytes, a->dim[0], a->dim[1], b->dim[0], &m, err);
+		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected lora_A (r, in) and lora_B (out, r)",
+				a->name);
+	enum hth_status st = hth_adapter_add(out, s->n_tensors, name, bytes, a->dim[0], a->dim[1], b->dim[0], &m, err);
 	if (st == HTH_OK)
 		st = hth_st_to_f32(a, m->a, err);
 	if (st == HTH_OK)
@@ -204,9 +203,9 @@ static enum hth_status read_pair(const struct hth_safetensors *s, const struct h
 }
 
 enum hth_status hth_adapter_read_peft(const struct hth_safetensors *s, const json_t *config, const char *where,
-                                      struct hth_adapter *out, struct hth_err *err)
+				      struct hth_adapter *out, struct hth_err *err)
 {
-	struct rules r = { 0 };
+	struct rules r = {0};
 	size_t n_b = 0;
 	const char *name;
 	size_t bytes;

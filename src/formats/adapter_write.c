@@ -27,7 +27,7 @@ static float common_scale(const struct hth_adapter *a)
 
 static enum hth_status write_peft(const struct hth_adapter *a, const char *path, struct hth_err *err)
 {
-	static const char *const meta[][2] = { { "format", "pt" } };
+	static const char *const meta[][2] = {{"format", "pt"}};
 	struct hth_arena names;
 	enum hth_status st = HTH_OK;
 	hth_arena_init(&names, SIZE_MAX);
@@ -44,18 +44,18 @@ static enum hth_status write_peft(const struct hth_adapter *a, const char *path,
 		}
 		snprintf(a_name, bytes, "%s%s.lora_A.weight", HTH_PEFT_PREFIX, m->name);
 		snprintf(b_name, bytes, "%s%s.lora_B.weight", HTH_PEFT_PREFIX, m->name);
-		t[2 * i] = (struct hth_st_tensor){ a_name,
-			                           HTH_ST_F32,
-			                           2,
-			                           { m->rank, m->in },
-			                           (const uint8_t *)m->a,
-			                           (uint64_t)m->rank * (uint64_t)m->in * sizeof(float) };
-		t[2 * i + 1] = (struct hth_st_tensor){ b_name,
-			                               HTH_ST_F32,
-			                               2,
-			                               { m->out, m->rank },
-			                               (const uint8_t *)m->b,
-			                               (uint64_t)m->rank * (uint64_t)m->out * sizeof(float) };
+		t[2 * i] = (struct hth_st_tensor){a_name,
+						  HTH_ST_F32,
+						  2,
+						  {m->rank, m->in},
+						  (const uint8_t *)m->a,
+						  (uint64_t)m->rank * (uint64_t)m->in * sizeof(float)};
+		t[2 * i + 1] = (struct hth_st_tensor){b_name,
+						      HTH_ST_F32,
+						      2,
+						      {m->out, m->rank},
+						      (const uint8_t *)m->b,
+						      (uint64_t)m->rank * (uint64_t)m->out * sizeof(float)};
 	}
 	if (st == HTH_OK)
 		st = hth_safetensors_write(path, t, 2 * a->n_modules, meta, 1, err);
@@ -65,7 +65,7 @@ static enum hth_status write_peft(const struct hth_adapter *a, const char *path,
 
 /* One module's two MLX tensors: transposed, padded with zeros to rank R, B scaled by m->scale / scale. */
 static enum hth_status mlx_pair(struct hth_arena *arena, const struct hth_lora_module *m, int rank, float scale,
-                                struct hth_st_tensor t[2], struct hth_err *err)
+				struct hth_st_tensor t[2], struct hth_err *err)
 {
 	size_t R = (size_t)rank, r = (size_t)m->rank, in = (size_t)m->in, out = (size_t)m->out;
 	size_t bytes = strlen(m->name) + 16;
@@ -83,14 +83,14 @@ static enum hth_status mlx_pair(struct hth_arena *arena, const struct hth_lora_m
 		for (size_t j = 0; j < out; j++)
 			b[k * out + j] = m->b[j * r + k] * fold;
 	}
-	t[0] = (struct hth_st_tensor){ a_name, HTH_ST_F32, 2, { m->in, rank }, (const uint8_t *)a, in * R * sizeof(*a) };
-	t[1] = (struct hth_st_tensor){ b_name, HTH_ST_F32, 2, { rank, m->out }, (const uint8_t *)b, out * R * sizeof(*b) };
+	t[0] = (struct hth_st_tensor){a_name, HTH_ST_F32, 2, {m->in, rank}, (const uint8_t *)a, in * R * sizeof(*a)};
+	t[1] = (struct hth_st_tensor){b_name, HTH_ST_F32, 2, {rank, m->out}, (const uint8_t *)b, out * R * sizeof(*b)};
 	return HTH_OK;
 }
 
 static enum hth_status write_mlx(const struct hth_adapter *a, const char *path, float scale, struct hth_err *err)
 {
-	static const char *const meta[][2] = { { "format", "mlx" } };
+	static const char *const meta[][2] = {{"format", "mlx"}};
 	struct hth_arena arena;
 	enum hth_status st = HTH_OK;
 	hth_arena_init(&arena, SIZE_MAX);
@@ -106,7 +106,7 @@ static enum hth_status write_mlx(const struct hth_adapter *a, const char *path, 
 }
 
 static enum hth_status write_config(const struct hth_adapter *a, bool plain_peft, float scale, const char *path,
-                                    struct hth_err *err)
+				    struct hth_err *err)
 {
 	json_t *config = NULL;
 	struct hth_buf text;
@@ -148,7 +148,8 @@ static enum hth_status write_files(const struct hth_adapter *a, bool plain_peft,
 static bool is_adapter_file(const char *name)
 {
 	return strcmp(name, HTH_PEFT_WEIGHTS) == 0 || strcmp(name, HTH_ADAPTER_CONFIG) == 0 ||
-	       strcmp(name, "README.md") == 0 || hth_path_has_suffix(name, HTH_MLX_WEIGHTS); /* and 0000100_adapters... */
+	       strcmp(name, "README.md") == 0 ||
+	       hth_path_has_suffix(name, HTH_MLX_WEIGHTS); /* and 0000100_adapters... */
 }
 
 /* Replacing a folder removes what is in it, so it must be nothing but an adapter. */
@@ -165,9 +166,9 @@ static enum hth_status check_target(const char *path, struct hth_err *err)
 	for (size_t i = 0; i < n && st == HTH_OK; i++)
 		if (!is_adapter_file(names[i]))
 			st = hth_fail(err, HTH_ERR_EXISTS,
-			              "%s: holds \"%.128s\", which belongs to no adapter and would be lost; choose "
-			              "another folder",
-			              path, names[i]);
+				      "%s: holds \"%.128s\", which belongs to no adapter and would be lost; choose "
+				      "another folder",
+				      path, names[i]);
 	hth_names_free(names, n);
 	return st;
 }
@@ -183,7 +184,8 @@ static enum hth_status name_folder(struct folder *f, const char *path, struct ht
 		return hth_fail_memory(err, "a path", n);
 	const char *base = hth_path_base(f->target);
 	if (base[0] == '\0' || strcmp(base, ".") == 0 || strcmp(base, "..") == 0)
-		return hth_fail(err, HTH_ERR_USAGE, "\"%s\": cannot be replaced by an adapter; name a folder in it", path);
+		return hth_fail(err, HTH_ERR_USAGE, "\"%s\": cannot be replaced by an adapter; name a folder in it",
+				path);
 	size_t dir = (size_t)(base - f->target), bytes = n + 64;
 	f->temp = hth_alloc(bytes);
 	f->old = hth_alloc(bytes);
@@ -211,9 +213,9 @@ static enum hth_status swap_in(const struct folder *f, struct hth_err *err)
 }
 
 enum hth_status hth_adapter_write_dir(const char *path, const struct hth_adapter *a, bool plain_peft,
-                                      struct hth_err *err)
+				      struct hth_err *err)
 {
-	struct folder f = { 0 };
+	struct folder f = {0};
 	enum hth_status st = hth_adapter_check(a, err);
 	if (st != HTH_OK) {
 		(void)hth_err_prefix(err, "%s", path);

@@ -16,6 +16,10 @@
  * name, number of dims, one dim, type, offset. They bound both counts by the size of the file. */
 enum { MIN_KV_BYTES = 8 + 1 + 4 + 1, MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8 };
 
+/* So a file of n bytes never makes tables of more than 64 n. */
+_Static_assert(sizeof(struct hth_gguf_kv) + sizeof(void *) <= 64 * MIN_KV_BYTES, "the table of keys");
+_Static_assert(sizeof(struct hth_gguf_tensor) + sizeof(void *) <= 64 * MIN_TENSOR_BYTES, "the table of tensors");
+
 struct counts {
 	uint32_t version;
 	uint64_t n_tensors, n_kv;
@@ -28,10 +32,10 @@ static const char *foreign_type_name(uint32_t type)
 		uint32_t id;
 		const char *name;
 	} names[] = {
-		{ 9, "Q8_1" },     { 15, "Q8_K" },   { 16, "IQ2_XXS" }, { 17, "IQ2_XS" }, { 18, "IQ3_XXS" },
-		{ 19, "IQ1_S" },   { 20, "IQ4_NL" }, { 21, "IQ3_S" },   { 22, "IQ2_S" },  { 23, "IQ4_XS" },
-		{ 24, "I8" },      { 25, "I16" },    { 26, "I32" },     { 27, "I64" },    { 28, "F64" },
-		{ 29, "IQ1_M" },   { 34, "TQ1_0" },  { 35, "TQ2_0" },   { 39, "MXFP4" },  { 40, "NVFP4" },
+		{9, "Q8_1"},   {15, "Q8_K"},   {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"},
+		{19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},   {22, "IQ2_S"},  {23, "IQ4_XS"},
+		{24, "I8"},    {25, "I16"},    {26, "I32"},     {27, "I64"},    {28, "F64"},
+		{29, "IQ1_M"}, {34, "TQ1_0"},  {35, "TQ2_0"},   {39, "MXFP4"},  {40, "NVFP4"},
 	};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (names[i].id == type)
@@ -42,7 +46,7 @@ static const char *foreign_type_name(uint32_t type)
 static enum hth_status cut(const struct hth_gguf_cursor *c, const char *inside, struct hth_err *err)
 {
 	return hth_fail(err, HTH_ERR_FORMAT, "the file ends at byte %zu inside %s; was it cut?",
-	                (size_t)(c->end - c->base), inside);
+			(size_t)(c->end - c->base), inside);
 }
 
 static enum hth_status read_head(struct hth_gguf_cursor *c, struct counts *n, struct hth_err *err)
@@ -52,26 +56,26 @@ static enum hth_status read_head(struct hth_gguf_cursor *c, struct counts *n, st
 	if (memcmp(c->at, "GGUF", 4) != 0) {
 		char shown[32];
 		return hth_fail(err, HTH_ERR_FORMAT, "not a GGUF file: it begins with \"%s\", expected \"GGUF\"",
-		                hth_quote(shown, sizeof(shown), (const char *)c->at, 4));
+				hth_quote(shown, sizeof(shown), (const char *)c->at, 4));
 	}
 	c->at += 4;
 	if (!hth_gguf_read_u32(c, &n->version))
 		return cut(c, "the version", err);
 	if (n->version != 0 && (n->version & 0xFFFFu) == 0)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-		                "a big-endian GGUF file, expected little-endian; convert it with gguf-py");
+				"a big-endian GGUF file, expected little-endian; convert it with gguf-py");
 	if (n->version != 2 && n->version != 3)
 		return hth_fail(err, HTH_ERR_FORMAT, "GGUF version %u, expected 2 or 3%s", n->version,
-		                n->version == 1 ? "; convert it with a newer llama.cpp" : "");
+				n->version == 1 ? "; convert it with a newer llama.cpp" : "");
 	if (!hth_gguf_read_u64(c, &n->n_tensors) || !hth_gguf_read_u64(c, &n->n_kv))
 		return cut(c, "the counts of tensors and keys", err);
 	size_t left = hth_gguf_left(c);
 	if (n->n_kv > left / MIN_KV_BYTES)
 		return hth_fail(err, HTH_ERR_FORMAT, "says %llu keys, the file's %zu bytes hold at most %zu",
-		                (unsigned long long)n->n_kv, left, left / MIN_KV_BYTES);
+				(unsigned long long)n->n_kv, left, left / MIN_KV_BYTES);
 	if (n->n_tensors > left / MIN_TENSOR_BYTES)
 		return hth_fail(err, HTH_ERR_FORMAT, "says %llu tensors, the file's %zu bytes hold at most %zu",
-		                (unsigned long long)n->n_tensors, left, left / MIN_TENSOR_BYTES);
+				(unsigned long long)n->n_tensors, left, left / MIN_TENSOR_BYTES);
 	return HTH_OK;
 }
 
@@ -116,8 +120,8 @@ static enum hth_status check_type(uint32_t type, enum hth_quant *quant, struct h
 		return HTH_OK;
 	const char *name = foreign_type_name(type);
 	return hth_fail(err, HTH_ERR_UNAVAILABLE,
-	                "ggml type id %u%s%s%s is not supported; use a file in bf16, f16, q8_0, q4_k_m or the like", type,
-	                name ? " (" : "", name ? name : "", name ? ")" : "");
+			"ggml type id %u%s%s%s is not supported; use a file in bf16, f16, q8_0, q4_k_m or the like",
+			type, name ? " (" : "", name ? name : "", name ? ")" : "");
 }
 
 /* Shape and type -> bytes, all multiplications checked: elements as int64, bytes as uint64. */
@@ -127,14 +131,14 @@ static enum hth_status tensor_bytes(struct hth_gguf_tensor *t, struct hth_err *e
 	for (int i = 0; i < t->n_dims; i++) {
 		if (t->ne[i] <= 0)
 			return hth_fail(err, HTH_ERR_FORMAT, "dimension %d is %lld, expected at least 1", i,
-			                (long long)t->ne[i]);
+					(long long)t->ne[i]);
 		if (!hth_mul_u64(elems, (uint64_t)t->ne[i], &elems) || elems > INT64_MAX)
 			return hth_fail(err, HTH_ERR_FORMAT, "the product of its dimensions does not fit 63 bits");
 	}
 	const struct hth_quant_format *f = hth_quant_format(t->quant);
 	if (t->ne[0] % f->block_elems != 0)
 		return hth_fail(err, HTH_ERR_FORMAT, "rows of %lld elements, expected a multiple of %u for %s",
-		                (long long)t->ne[0], f->block_elems, f->name);
+				(long long)t->ne[0], f->block_elems, f->name);
 	row = (uint64_t)t->ne[0] / f->block_elems;
 	if (!hth_mul_u64(row, f->block_bytes, &row) || !hth_mul_u64(row, elems / (uint64_t)t->ne[0], &bytes))
 		return hth_fail(err, HTH_ERR_FORMAT, "its size in bytes does not fit 64 bits");
@@ -143,7 +147,7 @@ static enum hth_status tensor_bytes(struct hth_gguf_tensor *t, struct hth_err *e
 }
 
 static enum hth_status read_tensor_body(struct hth_gguf_cursor *c, struct hth_gguf_tensor *t, uint64_t *offset,
-                                        struct hth_err *err)
+					struct hth_err *err)
 {
 	uint32_t n_dims, type;
 	uint64_t dim;
@@ -172,7 +176,7 @@ static enum hth_status prefix_tensor(const struct hth_gguf_tensor *t, enum hth_s
 }
 
 static enum hth_status read_tensor(struct hth_gguf_cursor *c, struct hth_gguf_tensor *t, uint64_t *offset,
-                                   struct hth_err *err)
+				   struct hth_err *err)
 {
 	enum hth_status st = hth_gguf_read_str(c, "a tensor's name", &t->name, err);
 	if (st == HTH_OK)
@@ -187,24 +191,24 @@ static enum hth_status read_alignment(const struct hth_gguf_kv *kv, uint64_t *al
 {
 	if (kv->type != HTH_GGUF_U32)
 		return hth_fail(err, HTH_ERR_FORMAT, "key \"%s\": found type %s, expected u32", HTH_GGUF_ALIGNMENT_KEY,
-		                hth_gguf_type_name(kv->type));
+				hth_gguf_type_name(kv->type));
 	*alignment = hth_gguf_le32(kv->data);
 	return hth_gguf_check_alignment(*alignment, err);
 }
 
 /* Where tensor t lies: aligned, inside the data section. */
 static enum hth_status place_tensor(const struct hth_gguf *g, struct hth_gguf_tensor *t, uint64_t data_start,
-                                    uint64_t offset, struct hth_err *err)
+				    uint64_t offset, struct hth_err *err)
 {
 	if (offset % g->alignment != 0)
 		return hth_fail(err, HTH_ERR_FORMAT, "offset %llu is no multiple of the alignment %llu",
-		                (unsigned long long)offset, (unsigned long long)g->alignment);
+				(unsigned long long)offset, (unsigned long long)g->alignment);
 	uint64_t data_bytes = g->map.bytes - data_start;
 	if (!hth_range_inside(offset, t->bytes, data_bytes))
-		return hth_fail(err, HTH_ERR_FORMAT,
-		                "its %llu bytes at offset %llu pass the end of the data (%llu bytes); was the file cut?",
-		                (unsigned long long)t->bytes, (unsigned long long)offset,
-		                (unsigned long long)data_bytes);
+		return hth_fail(
+			err, HTH_ERR_FORMAT,
+			"its %llu bytes at offset %llu pass the end of the data (%llu bytes); was the file cut?",
+			(unsigned long long)t->bytes, (unsigned long long)offset, (unsigned long long)data_bytes);
 	t->data = g->map.data + data_start + offset;
 	return HTH_OK;
 }
@@ -215,7 +219,7 @@ static enum hth_status walk(struct hth_gguf *g, const struct counts *n, struct h
 {
 	enum hth_status st;
 	for (uint64_t i = 0; i < n->n_kv; i++) {
-		struct hth_gguf_kv kv = { 0 };
+		struct hth_gguf_kv kv = {0};
 		st = read_kv(&c, &kv, err);
 		if (st == HTH_OK && hth_gguf_str_equal(kv.key, HTH_GGUF_ALIGNMENT_KEY))
 			st = read_alignment(&kv, &g->alignment, err);
@@ -226,7 +230,7 @@ static enum hth_status walk(struct hth_gguf *g, const struct counts *n, struct h
 	}
 	/* Where the data begins is known only after the list of tensors. */
 	struct hth_gguf_cursor list = c;
-	struct hth_gguf_tensor t = { 0 };
+	struct hth_gguf_tensor t = {0};
 	uint64_t offset, start = 0;
 	for (uint64_t i = 0; i < n->n_tensors; i++) {
 		st = read_tensor(&c, &t, &offset, err);
@@ -274,8 +278,8 @@ static enum hth_status check_overlap(struct hth_gguf *g, const struct hth_gguf_t
 		const struct hth_gguf_tensor *a = by_place[i - 1], *b = by_place[i];
 		if ((uint64_t)(b->data - a->data) < a->bytes)
 			return hth_fail(err, HTH_ERR_FORMAT, "tensors \"%s\" and \"%s\" overlap",
-			                hth_quote(one, sizeof(one), a->name.data, a->name.bytes),
-			                hth_quote(two, sizeof(two), b->name.data, b->name.bytes));
+					hth_quote(one, sizeof(one), a->name.data, a->name.bytes),
+					hth_quote(two, sizeof(two), b->name.data, b->name.bytes));
 	}
 	return HTH_OK;
 }
@@ -295,14 +299,14 @@ static enum hth_status index_names(struct hth_gguf *g, struct hth_gguf_index *in
 	qsort(index->tensors, g->n_tensors, sizeof(*index->tensors), order_name);
 	for (size_t i = 1; i < g->n_kv; i++)
 		if (order_kv(&index->kv[i - 1], &index->kv[i]) == 0)
-			return hth_fail(err, HTH_ERR_FORMAT, "key \"%s\" stands twice in the file",
-			                hth_quote(shown, sizeof(shown), index->kv[i]->key.data,
-			                          index->kv[i]->key.bytes));
+			return hth_fail(
+				err, HTH_ERR_FORMAT, "key \"%s\" stands twice in the file",
+				hth_quote(shown, sizeof(shown), index->kv[i]->key.data, index->kv[i]->key.bytes));
 	for (size_t i = 1; i < g->n_tensors; i++)
 		if (order_name(&index->tensors[i - 1], &index->tensors[i]) == 0)
 			return hth_fail(err, HTH_ERR_FORMAT, "tensor \"%s\" stands twice in the file",
-			                hth_quote(shown, sizeof(shown), index->tensors[i]->name.data,
-			                          index->tensors[i]->name.bytes));
+					hth_quote(shown, sizeof(shown), index->tensors[i]->name.data,
+						  index->tensors[i]->name.bytes));
 	return HTH_OK;
 }
 
@@ -319,7 +323,7 @@ static enum hth_status allocate(struct hth_gguf *g, const struct counts *n, stru
 	index->tensors = hth_calloc((size_t)n->n_tensors, sizeof(*index->tensors));
 	if (g->kv == NULL || g->tensors == NULL || index->kv == NULL || index->tensors == NULL)
 		return hth_fail_memory(err, "GGUF tables",
-		                       (size_t)n->n_kv * sizeof(*g->kv) + (size_t)n->n_tensors * sizeof(*g->tensors));
+				       (size_t)n->n_kv * sizeof(*g->kv) + (size_t)n->n_tensors * sizeof(*g->tensors));
 	g->n_kv = (size_t)n->n_kv;
 	g->n_tensors = (size_t)n->n_tensors;
 	return HTH_OK;
@@ -327,14 +331,14 @@ static enum hth_status allocate(struct hth_gguf *g, const struct counts *n, stru
 
 enum hth_status hth_gguf_open(struct hth_gguf *g, const char *path, struct hth_err *err)
 {
-	struct counts n = { 0 };
+	struct counts n = {0};
 	memset(g, 0, sizeof(*g));
 	enum hth_status st = hth_map_open(&g->map, path, err);
 	if (st != HTH_OK)
 		return st;
 	static const uint8_t nothing[1];
 	const uint8_t *base = g->map.bytes > 0 ? g->map.data : nothing;
-	struct hth_gguf_cursor c = { base, base, base + g->map.bytes };
+	struct hth_gguf_cursor c = {base, base, base + g->map.bytes};
 	g->alignment = HTH_GGUF_DEFAULT_ALIGNMENT;
 	st = read_head(&c, &n, err);
 	if (st == HTH_OK)
@@ -370,7 +374,7 @@ void hth_gguf_close(struct hth_gguf *g)
 const struct hth_gguf_kv *hth_gguf_find(const struct hth_gguf *g, const char *key)
 {
 	const struct hth_gguf_index *index = g->index;
-	struct hth_gguf_str want = { key, strlen(key) };
+	struct hth_gguf_str want = {key, strlen(key)};
 	size_t low = 0, high = g->n_kv;
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
@@ -388,7 +392,7 @@ const struct hth_gguf_kv *hth_gguf_find(const struct hth_gguf *g, const char *ke
 const struct hth_gguf_tensor *hth_gguf_tensor(const struct hth_gguf *g, const char *name)
 {
 	const struct hth_gguf_index *index = g->index;
-	struct hth_gguf_str want = { name, strlen(name) };
+	struct hth_gguf_str want = {name, strlen(name)};
 	size_t low = 0, high = g->n_tensors;
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;

@@ -38,13 +38,13 @@ const char *hth_gguf_type_name(uint32_t type); /* "u32"; "?" for ids that do not
 
 /* A length-prefixed string; fails when it passes the end. `what` names it in the message. */
 HTH_MUST enum hth_status hth_gguf_read_str(struct hth_gguf_cursor *c, const char *what, struct hth_gguf_str *out,
-                                           struct hth_err *err);
+					   struct hth_err *err);
 /* Checks and steps over n values of a type (not ARRAY). */
 HTH_MUST enum hth_status hth_gguf_skip_values(struct hth_gguf_cursor *c, uint32_t type, uint64_t n,
-                                              struct hth_err *err);
+					      struct hth_err *err);
 /* Keys and tensor names: not empty, at most max_bytes, UTF-8 without NUL. */
 HTH_MUST enum hth_status hth_gguf_check_name(struct hth_gguf_str s, size_t max_bytes, const char *what,
-                                             struct hth_err *err);
+					     struct hth_err *err);
 HTH_MUST enum hth_status hth_gguf_check_alignment(uint64_t alignment, struct hth_err *err);
 int hth_gguf_str_order(struct hth_gguf_str a, struct hth_gguf_str b);
 

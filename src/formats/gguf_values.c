@@ -38,28 +38,28 @@ bool hth_gguf_read_u64(struct hth_gguf_cursor *c, uint64_t *out)
 
 size_t hth_gguf_type_bytes(uint32_t type)
 {
-	static const uint8_t bytes[] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
+	static const uint8_t bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 	return type < sizeof(bytes) ? bytes[type] : 0;
 }
 
 const char *hth_gguf_type_name(uint32_t type)
 {
-	static const char *const names[] = { "u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
-		                             "bool", "string", "array", "u64", "i64", "f64" };
+	static const char *const names[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+					    "bool", "string", "array", "u64", "i64", "f64"};
 	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "?";
 }
 
 enum hth_status hth_gguf_read_str(struct hth_gguf_cursor *c, const char *what, struct hth_gguf_str *out,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	uint64_t bytes;
 	if (!hth_gguf_read_u64(c, &bytes))
 		return hth_fail(err, HTH_ERR_FORMAT, "the file ends at byte %zu inside the length of %s; was it cut?",
-		                (size_t)(c->end - c->base), what);
+				(size_t)(c->end - c->base), what);
 	if (bytes > hth_gguf_left(c))
 		return hth_fail(err, HTH_ERR_FORMAT,
-		                "%s at byte %zu says %llu bytes, only %zu are left in the file; was it cut?", what,
-		                (size_t)(c->at - c->base) - 8, (unsigned long long)bytes, hth_gguf_left(c));
+				"%s at byte %zu says %llu bytes, only %zu are left in the file; was it cut?", what,
+				(size_t)(c->at - c->base) - 8, (unsigned long long)bytes, hth_gguf_left(c));
 	out->data = (const char *)c->at;
 	out->bytes = (size_t)bytes;
 	c->at += bytes;
@@ -72,13 +72,13 @@ enum hth_status hth_gguf_skip_values(struct hth_gguf_cursor *c, uint32_t type, u
 	size_t least = type == HTH_GGUF_STRING ? 8 : size;
 	if (least == 0)
 		return hth_fail(err, HTH_ERR_FORMAT, "value type %u %s", type,
-		                type == HTH_GGUF_ARRAY ? "(array) inside an array is not supported"
-		                                       : "does not exist, expected 0..12");
+				type == HTH_GGUF_ARRAY ? "(array) inside an array is not supported"
+						       : "does not exist, expected 0..12");
 	if (n > hth_gguf_left(c) / least)
 		return hth_fail(err, HTH_ERR_FORMAT,
-		                "%llu values of type %s need at least %zu bytes each, only %zu bytes are left in the "
-		                "file; was it cut?",
-		                (unsigned long long)n, hth_gguf_type_name(type), least, hth_gguf_left(c));
+				"%llu values of type %s need at least %zu bytes each, only %zu bytes are left in the "
+				"file; was it cut?",
+				(unsigned long long)n, hth_gguf_type_name(type), least, hth_gguf_left(c));
 	if (type == HTH_GGUF_STRING) {
 		struct hth_gguf_str s;
 		for (uint64_t i = 0; i < n; i++) {
@@ -103,10 +103,10 @@ enum hth_status hth_gguf_check_name(struct hth_gguf_str s, size_t max_bytes, con
 		return hth_fail(err, HTH_ERR_FORMAT, "%s is empty", what);
 	if (s.bytes > max_bytes)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s \"%s\" has %zu bytes, expected at most %zu", what,
-		                hth_quote(shown, sizeof(shown), s.data, s.bytes), s.bytes, max_bytes);
+				hth_quote(shown, sizeof(shown), s.data, s.bytes), s.bytes, max_bytes);
 	if (memchr(s.data, 0, s.bytes) != NULL || !hth_utf8_valid(s.data, s.bytes))
 		return hth_fail(err, HTH_ERR_FORMAT, "%s \"%s\" is not UTF-8 text without NUL", what,
-		                hth_quote(shown, sizeof(shown), s.data, s.bytes));
+				hth_quote(shown, sizeof(shown), s.data, s.bytes));
 	return HTH_OK;
 }
 
@@ -114,7 +114,7 @@ enum hth_status hth_gguf_check_alignment(uint64_t alignment, struct hth_err *err
 {
 	if (alignment < 8 || alignment > HTH_GGUF_MAX_ALIGNMENT || (alignment & (alignment - 1)) != 0)
 		return hth_fail(err, HTH_ERR_FORMAT, "key \"%s\": found %llu, expected a power of two in 8..%u",
-		                HTH_GGUF_ALIGNMENT_KEY, (unsigned long long)alignment, HTH_GGUF_MAX_ALIGNMENT);
+				HTH_GGUF_ALIGNMENT_KEY, (unsigned long long)alignment, HTH_GGUF_MAX_ALIGNMENT);
 	return HTH_OK;
 }
 
@@ -187,17 +187,17 @@ static double real_at(enum hth_gguf_type type, const uint8_t *p)
 }
 
 static enum hth_status wrong_type(const struct hth_gguf *g, const struct hth_gguf_kv *kv, const char *expected,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	char shown[96];
 	const char *of = kv->type == HTH_GGUF_ARRAY ? hth_gguf_type_name(kv->elem_type) : "";
 	return hth_fail(err, HTH_ERR_FORMAT, "%s: key \"%s\": found type %s%s%s, expected %s", g->map.path,
-	                hth_quote(shown, sizeof(shown), kv->key.data, kv->key.bytes), hth_gguf_type_name(kv->type),
-	                of[0] != '\0' ? " of " : "", of, expected);
+			hth_quote(shown, sizeof(shown), kv->key.data, kv->key.bytes), hth_gguf_type_name(kv->type),
+			of[0] != '\0' ? " of " : "", of, expected);
 }
 
 enum hth_status hth_gguf_int(const struct hth_gguf *g, const char *key, int64_t min, int64_t max, int64_t def,
-                             int64_t *out, struct hth_err *err)
+			     int64_t *out, struct hth_err *err)
 {
 	const struct hth_gguf_kv *kv = hth_gguf_find(g, key);
 	*out = def;
@@ -208,13 +208,13 @@ enum hth_status hth_gguf_int(const struct hth_gguf *g, const char *key, int64_t 
 	int64_t value = int_at(kv->type, kv->data);
 	if (value < min || value > max)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: key \"%s\": found %lld, expected an integer in %lld..%lld",
-		                g->map.path, key, (long long)value, (long long)min, (long long)max);
+				g->map.path, key, (long long)value, (long long)min, (long long)max);
 	*out = value;
 	return HTH_OK;
 }
 
 enum hth_status hth_gguf_need_int(const struct hth_gguf *g, const char *key, int64_t min, int64_t max, int64_t *out,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	if (hth_gguf_find(g, key) == NULL)
 		return hth_fail(err, HTH_ERR_NOTFOUND, "%s: key \"%s\" is missing", g->map.path, key);
@@ -233,7 +233,7 @@ enum hth_status hth_gguf_real(const struct hth_gguf *g, const char *key, double 
 	/* No key of a model file has a use for NaN or infinity, and each would pass a `< min` test somewhere. */
 	if (!(value - value == 0.0))
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: key \"%s\": found %g, expected a finite number", g->map.path,
-		                key, value);
+				key, value);
 	*out = value;
 	return HTH_OK;
 }
@@ -251,10 +251,10 @@ enum hth_status hth_gguf_bool(const struct hth_gguf *g, const char *key, bool de
 }
 
 enum hth_status hth_gguf_string(const struct hth_gguf *g, const char *key, struct hth_gguf_str *out,
-                                struct hth_err *err)
+				struct hth_err *err)
 {
 	const struct hth_gguf_kv *kv = hth_gguf_find(g, key);
-	*out = (struct hth_gguf_str){ NULL, 0 };
+	*out = (struct hth_gguf_str){NULL, 0};
 	if (kv == NULL)
 		return HTH_OK;
 	if (kv->type != HTH_GGUF_STRING)
@@ -265,15 +265,15 @@ enum hth_status hth_gguf_string(const struct hth_gguf *g, const char *key, struc
 }
 
 enum hth_status hth_gguf_strings(const struct hth_gguf *g, const char *key, struct hth_gguf_strings *it,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	const struct hth_gguf_kv *kv = hth_gguf_find(g, key);
-	*it = (struct hth_gguf_strings){ 0 };
+	*it = (struct hth_gguf_strings){0};
 	if (kv == NULL)
 		return hth_fail(err, HTH_ERR_NOTFOUND, "%s: key \"%s\" is missing", g->map.path, key);
 	if (kv->type != HTH_GGUF_ARRAY || kv->elem_type != HTH_GGUF_STRING)
 		return wrong_type(g, kv, "array of string", err);
-	*it = (struct hth_gguf_strings){ .at = kv->data, .end = kv->data + kv->data_bytes, .left = kv->n };
+	*it = (struct hth_gguf_strings){.at = kv->data, .end = kv->data + kv->data_bytes, .left = kv->n};
 	return HTH_OK;
 }
 
@@ -282,7 +282,7 @@ bool hth_gguf_next(struct hth_gguf_strings *it, struct hth_gguf_str *out)
 	if (it->left == 0)
 		return false;
 	/* The reader walked these bytes at open; the check stays because an iterator is cheap to misuse. */
-	struct hth_gguf_cursor c = { it->at, it->at, it->end };
+	struct hth_gguf_cursor c = {it->at, it->at, it->end};
 	if (hth_gguf_read_str(&c, "a string", out, NULL) != HTH_OK)
 		return false;
 	it->at = c.at;

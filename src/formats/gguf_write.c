@@ -70,18 +70,18 @@ static void put_le(struct hth_buf *b, uint64_t value, size_t bytes)
 
 /* Remembers the name at `at` of the buffer, so that duplicates are found before the head is written. */
 static enum hth_status remember(struct span **list, size_t n, size_t *cap, size_t max, size_t at, size_t bytes,
-                                struct hth_err *err)
+				struct hth_err *err)
 {
 	struct span *grown = hth_grow(*list, n, cap, max, sizeof(**list));
 	if (grown == NULL)
 		return hth_fail_memory(err, "GGUF names", (n + 1) * sizeof(**list));
 	*list = grown;
-	grown[n] = (struct span){ at, bytes };
+	grown[n] = (struct span){at, bytes};
 	return HTH_OK;
 }
 
 static enum hth_status put(struct hth_gguf_writer *w, struct hth_gguf_str key, const struct hth_gguf_kv *value,
-                           struct hth_err *err)
+			   struct hth_err *err)
 {
 	if (w->head_written)
 		return hth_fail(err, HTH_ERR_USAGE, "metadata after tensor data");
@@ -89,7 +89,7 @@ static enum hth_status put(struct hth_gguf_writer *w, struct hth_gguf_str key, c
 	if (st != HTH_OK)
 		return st;
 	uint32_t type = (uint32_t)value->type, elem = (uint32_t)value->elem_type;
-	struct hth_gguf_cursor c = { value->data, value->data, value->data + value->data_bytes };
+	struct hth_gguf_cursor c = {value->data, value->data, value->data + value->data_bytes};
 	st = hth_gguf_skip_values(&c, type == HTH_GGUF_ARRAY ? elem : type, type == HTH_GGUF_ARRAY ? value->n : 1, err);
 	if (st != HTH_OK)
 		return st;
@@ -122,7 +122,7 @@ static enum hth_status put(struct hth_gguf_writer *w, struct hth_gguf_str key, c
 
 /* Every public call ends here: the path and key go in front of the message, the failure is kept for commit. */
 static enum hth_status ended(struct hth_gguf_writer *w, enum hth_status st, const char *what, struct hth_gguf_str name,
-                             struct hth_err *err)
+			     struct hth_err *err)
 {
 	char shown[96];
 	if (st == HTH_OK)
@@ -130,7 +130,7 @@ static enum hth_status ended(struct hth_gguf_writer *w, enum hth_status st, cons
 	if (w->failed == HTH_OK)
 		w->failed = st;
 	(void)hth_err_prefix(err, "%s: %s \"%s\"", w->file.path, what,
-	                     hth_quote(shown, sizeof(shown), name.data, name.bytes));
+			     hth_quote(shown, sizeof(shown), name.data, name.bytes));
 	return st;
 }
 
@@ -140,13 +140,13 @@ enum hth_status hth_gguf_put_kv(struct hth_gguf_writer *w, const struct hth_gguf
 }
 
 static enum hth_status put_scalar(struct hth_gguf_writer *w, const char *key, enum hth_gguf_type type, uint64_t bits,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	uint8_t le[8];
 	for (size_t i = 0; i < 8; i++)
 		le[i] = (uint8_t)(bits >> 8 * i & 0xFF);
 	struct hth_gguf_kv kv = {
-		.key = { key, strlen(key) },
+		.key = {key, strlen(key)},
 		.type = type,
 		.n = 1,
 		.data = le,
@@ -156,22 +156,23 @@ static enum hth_status put_scalar(struct hth_gguf_writer *w, const char *key, en
 }
 
 enum hth_status hth_gguf_put_int(struct hth_gguf_writer *w, const char *key, enum hth_gguf_type type, int64_t value,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	bool is_signed = type == HTH_GGUF_I8 || type == HTH_GGUF_I16 || type == HTH_GGUF_I32 || type == HTH_GGUF_I64;
 	bool is_unsigned = type == HTH_GGUF_U8 || type == HTH_GGUF_U16 || type == HTH_GGUF_U32 || type == HTH_GGUF_U64;
-	struct hth_gguf_str name = { key, strlen(key) };
+	struct hth_gguf_str name = {key, strlen(key)};
 	if (!is_signed && !is_unsigned)
-		return ended(w, hth_fail(err, HTH_ERR_USAGE, "%s is no integer type", hth_gguf_type_name((uint32_t)type)),
-		             "key", name, err);
+		return ended(w,
+			     hth_fail(err, HTH_ERR_USAGE, "%s is no integer type", hth_gguf_type_name((uint32_t)type)),
+			     "key", name, err);
 	unsigned bits = 8 * (unsigned)hth_gguf_type_bytes((uint32_t)type) - (is_signed ? 1 : 0);
 	int64_t max = bits >= 63 ? INT64_MAX : ((int64_t)1 << bits) - 1;
 	int64_t min = is_signed ? -max - 1 : 0;
 	if (value < min || value > max)
 		return ended(w,
-		             hth_fail(err, HTH_ERR_VALUE, "%lld does not fit %s", (long long)value,
-		                      hth_gguf_type_name((uint32_t)type)),
-		             "key", name, err);
+			     hth_fail(err, HTH_ERR_VALUE, "%lld does not fit %s", (long long)value,
+				      hth_gguf_type_name((uint32_t)type)),
+			     "key", name, err);
 	return put_scalar(w, key, type, (uint64_t)value, err);
 }
 
@@ -180,7 +181,7 @@ enum hth_status hth_gguf_put_f32(struct hth_gguf_writer *w, const char *key, flo
 	union {
 		float f;
 		uint32_t u;
-	} bits = { .f = value };
+	} bits = {.f = value};
 	return put_scalar(w, key, HTH_GGUF_F32, bits.u, err);
 }
 
@@ -190,9 +191,9 @@ enum hth_status hth_gguf_put_bool(struct hth_gguf_writer *w, const char *key, bo
 }
 
 enum hth_status hth_gguf_put_string(struct hth_gguf_writer *w, const char *key, const char *value, size_t bytes,
-                                    struct hth_err *err)
+				    struct hth_err *err)
 {
-	struct hth_gguf_str name = { key, strlen(key) };
+	struct hth_gguf_str name = {key, strlen(key)};
 	struct hth_buf data;
 	hth_buf_init(&data, MAX_META_BYTES);
 	put_le(&data, bytes, 8);
@@ -214,11 +215,11 @@ enum hth_status hth_gguf_put_string(struct hth_gguf_writer *w, const char *key, 
 	return st;
 }
 
-enum hth_status hth_gguf_put_array(struct hth_gguf_writer *w, const char *key, enum hth_gguf_type elem_type,
-                                   uint64_t n, const void *data, size_t bytes, struct hth_err *err)
+enum hth_status hth_gguf_put_array(struct hth_gguf_writer *w, const char *key, enum hth_gguf_type elem_type, uint64_t n,
+				   const void *data, size_t bytes, struct hth_err *err)
 {
 	struct hth_gguf_kv kv = {
-		.key = { key, strlen(key) },
+		.key = {key, strlen(key)},
 		.type = HTH_GGUF_ARRAY,
 		.elem_type = elem_type,
 		.n = n,
@@ -229,14 +230,14 @@ enum hth_status hth_gguf_put_array(struct hth_gguf_writer *w, const char *key, e
 }
 
 static enum hth_status tensor_bytes(int n_dims, const int64_t *ne, enum hth_quant quant, uint64_t *bytes,
-                                    struct hth_err *err)
+				    struct hth_err *err)
 {
 	if (n_dims < 1 || n_dims > 4)
 		return hth_fail(err, HTH_ERR_SHAPE, "%d dimensions, expected 1..4", n_dims);
 	for (int i = 0; i < n_dims; i++)
 		if (ne[i] <= 0)
 			return hth_fail(err, HTH_ERR_SHAPE, "dimension %d is %lld, expected at least 1", i,
-			                (long long)ne[i]);
+					(long long)ne[i]);
 	enum hth_status st = hth_quant_row_bytes(quant, (uint64_t)ne[0], bytes, err);
 	if (st != HTH_OK)
 		return st;
@@ -247,7 +248,7 @@ static enum hth_status tensor_bytes(int n_dims, const int64_t *ne, enum hth_quan
 }
 
 static enum hth_status add_tensor(struct hth_gguf_writer *w, struct hth_gguf_str name, int n_dims, const int64_t *ne,
-                                  enum hth_quant quant, struct hth_err *err)
+				  enum hth_quant quant, struct hth_err *err)
 {
 	uint64_t bytes = 0, end = 0;
 	if (w->head_written)
@@ -257,8 +258,8 @@ static enum hth_status add_tensor(struct hth_gguf_writer *w, struct hth_gguf_str
 		st = tensor_bytes(n_dims, ne, quant, &bytes, err);
 	if (st != HTH_OK)
 		return st;
-	if (!hth_pad_u64(w->next_offset, w->alignment, &w->next_offset) ||
-	    !hth_add_u64(w->next_offset, bytes, &end) || end > INT64_MAX)
+	if (!hth_pad_u64(w->next_offset, w->alignment, &w->next_offset) || !hth_add_u64(w->next_offset, bytes, &end) ||
+	    end > INT64_MAX)
 		return hth_fail(err, HTH_ERR_LIMIT, "the file's size does not fit 63 bits");
 	uint64_t *sizes = hth_grow(w->sizes, w->n_tensors, &w->cap_sizes, MAX_TENSORS, sizeof(*sizes));
 	if (sizes == NULL)
@@ -281,9 +282,9 @@ static enum hth_status add_tensor(struct hth_gguf_writer *w, struct hth_gguf_str
 }
 
 enum hth_status hth_gguf_add_tensor(struct hth_gguf_writer *w, const char *name, int n_dims, const int64_t *ne,
-                                    enum hth_quant quant, struct hth_err *err)
+				    enum hth_quant quant, struct hth_err *err)
 {
-	struct hth_gguf_str s = { name, strlen(name) };
+	struct hth_gguf_str s = {name, strlen(name)};
 	return ended(w, add_tensor(w, s, n_dims, ne, quant, err), "tensor", s, err);
 }
 
@@ -293,7 +294,7 @@ static int order_str(const void *a, const void *b)
 }
 
 static enum hth_status check_unique(const struct hth_buf *buf, const struct span *spans, size_t n, const char *what,
-                                    struct hth_err *err)
+				    struct hth_err *err)
 {
 	char shown[96];
 	enum hth_status st = HTH_OK;
@@ -301,12 +302,12 @@ static enum hth_status check_unique(const struct hth_buf *buf, const struct span
 	if (sorted == NULL)
 		return hth_fail_memory(err, "GGUF names", n * sizeof(*sorted));
 	for (size_t i = 0; i < n; i++)
-		sorted[i] = (struct hth_gguf_str){ buf->data + spans[i].at, spans[i].bytes };
+		sorted[i] = (struct hth_gguf_str){buf->data + spans[i].at, spans[i].bytes};
 	qsort(sorted, n, sizeof(*sorted), order_str);
 	for (size_t i = 1; i < n && st == HTH_OK; i++)
 		if (order_str(&sorted[i - 1], &sorted[i]) == 0)
 			st = hth_fail(err, HTH_ERR_EXISTS, "%s \"%s\" was given twice", what,
-			              hth_quote(shown, sizeof(shown), sorted[i].data, sorted[i].bytes));
+				      hth_quote(shown, sizeof(shown), sorted[i].data, sorted[i].bytes));
 	hth_free(sorted);
 	return st;
 }
@@ -346,7 +347,7 @@ static enum hth_status write_data(struct hth_gguf_writer *w, const void *data, s
 		return st;
 	if (w->current == w->n_tensors || bytes > w->remaining)
 		return hth_fail(err, HTH_ERR_SHAPE, "%zu bytes of data come, tensor %zu of %zu lacks only %llu", bytes,
-		                w->current, w->n_tensors, (unsigned long long)w->remaining);
+				w->current, w->n_tensors, (unsigned long long)w->remaining);
 	st = hth_writer_write(&w->file, data, bytes, err);
 	if (st != HTH_OK)
 		return st;
@@ -378,7 +379,7 @@ enum hth_status hth_gguf_writer_commit(struct hth_gguf_writer *w, struct hth_err
 		st = write_head(w, err);
 	if (st == HTH_OK && w->current != w->n_tensors)
 		st = hth_fail(err, HTH_ERR_SHAPE, "%s: data of %zu of %zu tensors came", w->file.path, w->current,
-		              w->n_tensors);
+			      w->n_tensors);
 	if (st == HTH_OK)
 		st = hth_writer_commit(&w->file, err);
 	else

@@ -16,11 +16,11 @@ static const struct {
 	const char *name;
 	uint8_t bytes;
 } dtypes[] = {
-	[HTH_ST_F64] = { "F64", 8 },   [HTH_ST_F32] = { "F32", 4 },         [HTH_ST_F16] = { "F16", 2 },
-	[HTH_ST_BF16] = { "BF16", 2 }, [HTH_ST_I64] = { "I64", 8 },         [HTH_ST_I32] = { "I32", 4 },
-	[HTH_ST_I16] = { "I16", 2 },   [HTH_ST_I8] = { "I8", 1 },           [HTH_ST_U64] = { "U64", 8 },
-	[HTH_ST_U32] = { "U32", 4 },   [HTH_ST_U16] = { "U16", 2 },         [HTH_ST_U8] = { "U8", 1 },
-	[HTH_ST_BOOL] = { "BOOL", 1 }, [HTH_ST_F8_E4M3] = { "F8_E4M3", 1 }, [HTH_ST_F8_E5M2] = { "F8_E5M2", 1 },
+	[HTH_ST_F64] = {"F64", 8},   [HTH_ST_F32] = {"F32", 4},         [HTH_ST_F16] = {"F16", 2},
+	[HTH_ST_BF16] = {"BF16", 2}, [HTH_ST_I64] = {"I64", 8},         [HTH_ST_I32] = {"I32", 4},
+	[HTH_ST_I16] = {"I16", 2},   [HTH_ST_I8] = {"I8", 1},           [HTH_ST_U64] = {"U64", 8},
+	[HTH_ST_U32] = {"U32", 4},   [HTH_ST_U16] = {"U16", 2},         [HTH_ST_U8] = {"U8", 1},
+	[HTH_ST_BOOL] = {"BOOL", 1}, [HTH_ST_F8_E4M3] = {"F8_E4M3", 1}, [HTH_ST_F8_E5M2] = {"F8_E5M2", 1},
 };
 
 enum { N_DTYPES = sizeof(dtypes) / sizeof(dtypes[0]) };
@@ -36,16 +36,16 @@ size_t hth_st_dtype_bytes(enum hth_st_dtype t)
 }
 
 enum hth_status hth_st_shape_bytes(enum hth_st_dtype dtype, int n_dims, const int64_t *dim, uint64_t *bytes,
-                                   struct hth_err *err)
+				   struct hth_err *err)
 {
 	uint64_t n = hth_st_dtype_bytes(dtype);
 	if (n == 0 || n_dims < 0 || n_dims > HTH_ST_MAX_DIMS)
 		return hth_fail(err, HTH_ERR_FORMAT, "%d dimensions of dtype %s, expected at most %d of a known dtype",
-		                n_dims, hth_st_dtype_name(dtype), HTH_ST_MAX_DIMS);
+				n_dims, hth_st_dtype_name(dtype), HTH_ST_MAX_DIMS);
 	for (int i = 0; i < n_dims; i++)
 		if (dim[i] < 0 || !hth_mul_u64(n, (uint64_t)dim[i], &n) || n > INT64_MAX)
 			return hth_fail(err, HTH_ERR_FORMAT, "dimension %d (%lld) is negative or too large", i,
-			                (long long)dim[i]);
+					(long long)dim[i]);
 	*bytes = n;
 	return HTH_OK;
 }
@@ -60,10 +60,10 @@ static enum hth_status header_span(const struct hth_map *map, size_t *bytes, str
 		n = n << 8 | map->data[i];
 	if (n < 2 || n > HTH_ST_MAX_HEADER_BYTES)
 		return hth_fail(err, HTH_ERR_FORMAT, "header length %llu, expected 2..%u; not a safetensors file?",
-		                (unsigned long long)n, HTH_ST_MAX_HEADER_BYTES);
+				(unsigned long long)n, HTH_ST_MAX_HEADER_BYTES);
 	if (n > map->bytes - 8)
 		return hth_fail(err, HTH_ERR_FORMAT, "header of %llu bytes, the file has %zu; was it cut?",
-		                (unsigned long long)n, map->bytes);
+				(unsigned long long)n, map->bytes);
 	if (map->data[8] != '{')
 		return hth_fail(err, HTH_ERR_FORMAT, "the header does not begin with '{'; not a safetensors file?");
 	*bytes = (size_t)n;
@@ -82,12 +82,12 @@ static enum hth_status read_dtype(const json_t *value, enum hth_st_dtype *out, s
 			return HTH_OK;
 		}
 	return hth_fail(err, HTH_ERR_UNAVAILABLE, "dtype \"%s\" is not supported",
-	                hth_quote(shown, sizeof(shown), name, strlen(name)));
+			hth_quote(shown, sizeof(shown), name, strlen(name)));
 }
 
 /* An array of min..max integers >= 0 into out; *n is its length. */
 static enum hth_status read_ints(const json_t *array, const char *key, size_t min, size_t max, int64_t *out, size_t *n,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	if (!json_is_array(array))
 		return hth_fail(err, HTH_ERR_FORMAT, "\"%s\" is missing or no array", key);
@@ -104,9 +104,9 @@ static enum hth_status read_ints(const json_t *array, const char *key, size_t mi
 }
 
 static enum hth_status read_tensor(const struct hth_map *map, size_t data_start, const json_t *entry,
-                                   struct hth_st_tensor *t, struct hth_err *err)
+				   struct hth_st_tensor *t, struct hth_err *err)
 {
-	int64_t span[2] = { 0, 0 };
+	int64_t span[2] = {0, 0};
 	size_t n = 0;
 	uint64_t bytes = 0, data_bytes = map->bytes - data_start;
 	if (!json_is_object(entry) || json_object_size(entry) != 3)
@@ -123,14 +123,14 @@ static enum hth_status read_tensor(const struct hth_map *map, size_t data_start,
 		return st;
 	if (span[1] < span[0])
 		return hth_fail(err, HTH_ERR_FORMAT, "data_offsets [%lld, %lld] end before they begin",
-		                (long long)span[0], (long long)span[1]);
+				(long long)span[0], (long long)span[1]);
 	if ((uint64_t)span[1] > data_bytes)
 		return hth_fail(err, HTH_ERR_FORMAT,
-		                "data_offsets end at %lld, the file holds %llu bytes of data; was it cut?",
-		                (long long)span[1], (unsigned long long)data_bytes);
+				"data_offsets end at %lld, the file holds %llu bytes of data; was it cut?",
+				(long long)span[1], (unsigned long long)data_bytes);
 	if ((uint64_t)(span[1] - span[0]) != bytes)
 		return hth_fail(err, HTH_ERR_FORMAT, "data_offsets span %lld bytes, shape and dtype %s need %llu",
-		                (long long)(span[1] - span[0]), hth_st_dtype_name(t->dtype), (unsigned long long)bytes);
+				(long long)(span[1] - span[0]), hth_st_dtype_name(t->dtype), (unsigned long long)bytes);
 	t->data = map->data + data_start + span[0];
 	t->bytes = bytes;
 	return HTH_OK;
@@ -157,7 +157,8 @@ static enum hth_status read_meta(struct hth_safetensors *s, const json_t *meta, 
 	json_object_foreach((json_t *)(uintptr_t)meta, key, value)
 	{
 		if (!json_is_string(value) || strlen(json_string_value(value)) != json_string_length(value))
-			return hth_fail(err, HTH_ERR_FORMAT, "\"__metadata__\": \"%.80s\" is no string without NUL", key);
+			return hth_fail(err, HTH_ERR_FORMAT, "\"__metadata__\": \"%.80s\" is no string without NUL",
+					key);
 		s->meta_keys[s->n_meta] = copy_name(s, key);
 		s->meta_values[s->n_meta] = copy_name(s, json_string_value(value));
 		if (s->meta_keys[s->n_meta] == NULL || s->meta_values[s->n_meta] == NULL)
@@ -168,7 +169,7 @@ static enum hth_status read_meta(struct hth_safetensors *s, const json_t *meta, 
 }
 
 static enum hth_status read_entries(struct hth_safetensors *s, const json_t *header, size_t data_start,
-                                    struct hth_err *err)
+				    struct hth_err *err)
 {
 	const char *key;
 	json_t *value;
@@ -223,13 +224,14 @@ static enum hth_status check_tiling(struct hth_safetensors *s, size_t data_start
 		const struct hth_st_tensor *t = &s->tensors[i];
 		if (t->data != at)
 			return hth_fail(err, HTH_ERR_FORMAT, "tensor \"%s\": its data %s",
-			                hth_quote(shown, sizeof(shown), t->name, strlen(t->name)),
-			                t->data < at ? "overlap those of another tensor"
-			                             : "leave a hole after those of another tensor");
+					hth_quote(shown, sizeof(shown), t->name, strlen(t->name)),
+					t->data < at ? "overlap those of another tensor"
+						     : "leave a hole after those of another tensor");
 		at += t->bytes;
 	}
 	if (at != end)
-		return hth_fail(err, HTH_ERR_FORMAT, "%zu bytes follow the last tensor, expected none", (size_t)(end - at));
+		return hth_fail(err, HTH_ERR_FORMAT, "%zu bytes follow the last tensor, expected none",
+				(size_t)(end - at));
 	return HTH_OK;
 }
 
@@ -273,7 +275,7 @@ void hth_safetensors_close(struct hth_safetensors *s)
 
 const struct hth_st_tensor *hth_safetensors_find(const struct hth_safetensors *s, const char *name)
 {
-	struct hth_st_tensor want = { .name = name };
+	struct hth_st_tensor want = {.name = name};
 	if (s->n_tensors == 0)
 		return NULL;
 	return bsearch(&want, s->tensors, s->n_tensors, sizeof(*s->tensors), order_name);
@@ -303,6 +305,6 @@ enum hth_status hth_st_to_f32(const struct hth_st_tensor *t, float *out, struct 
 		return HTH_OK;
 	default:
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%s\": dtype %s, expected F32, F16, BF16 or F64",
-		                hth_quote(shown, sizeof(shown), t->name, strlen(t->name)), hth_st_dtype_name(t->dtype));
+				hth_quote(shown, sizeof(shown), t->name, strlen(t->name)), hth_st_dtype_name(t->dtype));
 	}
 }

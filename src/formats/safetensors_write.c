@@ -26,7 +26,8 @@ static enum hth_status check_names(const struct hth_st_tensor *tensors, size_t n
 	qsort(names, n, sizeof(*names), order_text);
 	for (size_t i = 0; i < n && st == HTH_OK; i++)
 		if (strcmp(names[i], "__metadata__") == 0 || (i > 0 && strcmp(names[i - 1], names[i]) == 0))
-			st = hth_fail(err, HTH_ERR_EXISTS, "tensor name \"%.128s\" is reserved or was given twice", names[i]);
+			st = hth_fail(err, HTH_ERR_EXISTS, "tensor name \"%.128s\" is reserved or was given twice",
+				      names[i]);
 	hth_free(names);
 	return st;
 }
@@ -45,12 +46,13 @@ static void put_meta(struct hth_buf *header, const char *const (*meta)[2], size_
 }
 
 static enum hth_status put_tensor(struct hth_buf *header, const struct hth_st_tensor *t, uint64_t *offset,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	uint64_t bytes = 0, end = 0;
 	enum hth_status st = hth_st_shape_bytes(t->dtype, t->n_dims, t->dim, &bytes, err);
 	if (st == HTH_OK && bytes != t->bytes)
-		st = hth_fail(err, HTH_ERR_SHAPE, "%" PRIu64 " bytes given, shape and dtype need %" PRIu64, t->bytes, bytes);
+		st = hth_fail(err, HTH_ERR_SHAPE, "%" PRIu64 " bytes given, shape and dtype need %" PRIu64, t->bytes,
+			      bytes);
 	if (st == HTH_OK && (!hth_add_u64(*offset, bytes, &end) || end > INT64_MAX))
 		st = hth_fail(err, HTH_ERR_LIMIT, "the file's size does not fit 63 bits");
 	if (st != HTH_OK) {
@@ -67,7 +69,7 @@ static enum hth_status put_tensor(struct hth_buf *header, const struct hth_st_te
 }
 
 static enum hth_status build_header(struct hth_buf *header, const struct hth_st_tensor *tensors, size_t n,
-                                    const char *const (*meta)[2], size_t n_meta, struct hth_err *err)
+				    const char *const (*meta)[2], size_t n_meta, struct hth_err *err)
 {
 	uint64_t offset = 0;
 	enum hth_status st = check_names(tensors, n, err);
@@ -86,9 +88,9 @@ static enum hth_status build_header(struct hth_buf *header, const struct hth_st_
 }
 
 enum hth_status hth_safetensors_write(const char *path, const struct hth_st_tensor *tensors, size_t n,
-                                      const char *const (*meta)[2], size_t n_meta, struct hth_err *err)
+				      const char *const (*meta)[2], size_t n_meta, struct hth_err *err)
 {
-	struct hth_writer w = { 0 };
+	struct hth_writer w = {0};
 	struct hth_buf header;
 	uint8_t length[8];
 	hth_buf_init(&header, HTH_ST_MAX_HEADER_BYTES);

@@ -21,7 +21,7 @@ struct lines_job {
 static float lines_error(const struct lines_job *job, const struct quant_k_lines *k, int j, int scale, int min)
 {
 	int at = j * job->sub;
-	struct quant_line f = { k->d * (float)scale, -(k->dmin * (float)min) };
+	struct quant_line f = {k->d * (float)scale, -(k->dmin * (float)min)};
 	return quant_line_error(job->x + at, job->w + at, job->sub, f, 0, (float)job->q_max);
 }
 
@@ -100,7 +100,8 @@ static void refit_factors(const struct lines_job *job, struct quant_k_lines *k)
 		float d = k->d * (float)k->scale[j], m = k->dmin * (float)k->min[j], inv = quant_inverse(d);
 		double b = -(double)k->min[j];
 		for (int i = j * job->sub; i < (j + 1) * job->sub; i++) {
-			double a = (double)k->scale[j] * (double)quant_level((job->x[i] + m) * inv, 0, (float)job->q_max);
+			double a =
+				(double)k->scale[j] * (double)quant_level((job->x[i] + m) * inv, 0, (float)job->q_max);
 			double w = (double)job->w[i], v = (double)job->x[i];
 			aa += w * a * a;
 			ab += w * a * b;
@@ -122,7 +123,7 @@ static void refit_factors(const struct lines_job *job, struct quant_k_lines *k)
 
 void quant_fit_k_lines(const float *x, const float *w, int sub, int q_max, int scale_max, struct quant_k_lines *out)
 {
-	struct lines_job job = { x, w, sub, QUANT_K / sub, q_max, scale_max };
+	struct lines_job job = {x, w, sub, QUANT_K / sub, q_max, scale_max};
 	struct quant_line fit[16];
 	float scales[16], mins[16], top = 0, low = 0, best = 0;
 	for (int j = 0; j < job.n_sub; j++) {
@@ -132,11 +133,11 @@ void quant_fit_k_lines(const float *x, const float *w, int sub, int q_max, int s
 		top = scales[j] > top ? scales[j] : top;
 		low = mins[j] > low ? mins[j] : low;
 	}
-	const float d[2] = { quant_as_f16(top / (float)scale_max), common_factor(scales, job.n_sub, scale_max) };
-	const float dmin[2] = { quant_as_f16(low / (float)scale_max), common_factor(mins, job.n_sub, scale_max) };
+	const float d[2] = {quant_as_f16(top / (float)scale_max), common_factor(scales, job.n_sub, scale_max)};
+	const float dmin[2] = {quant_as_f16(low / (float)scale_max), common_factor(mins, job.n_sub, scale_max)};
 	memset(out, 0, sizeof(*out));
 	for (int way = 0; way < 4; way++) {
-		struct quant_k_lines k = { .d = d[way & 1], .dmin = dmin[way >> 1] };
+		struct quant_k_lines k = {.d = d[way & 1], .dmin = dmin[way >> 1]};
 		float error = round_lines(&job, fit, &k);
 		if (error < best || way == 0) {
 			*out = k;
@@ -169,7 +170,7 @@ struct scales_job {
 
 static float scales_error(const struct scales_job *job, float d, int j, int scale)
 {
-	struct quant_line f = { d * (float)scale, 0 };
+	struct quant_line f = {d * (float)scale, 0};
 	return quant_line_error(job->x + 16 * j, job->w + 16 * j, 16, f, (float)-job->q_half, (float)(job->q_half - 1));
 }
 
@@ -218,7 +219,7 @@ static void refit_factor(const struct scales_job *job, struct quant_k_scales *k)
 
 void quant_fit_k_scales(const float *x, const float *w, int q_half, int scale_half, struct quant_k_scales *out)
 {
-	struct scales_job job = { x, w, q_half, scale_half };
+	struct scales_job job = {x, w, q_half, scale_half};
 	float fit[16], top = 0, best = 0;
 	for (int j = 0; j < 16; j++) {
 		fit[j] = quant_fit_scale(x + 16 * j, w + 16 * j, 16, -q_half, q_half - 1, false);
@@ -226,7 +227,7 @@ void quant_fit_k_scales(const float *x, const float *w, int q_half, int scale_ha
 	}
 	memset(out, 0, sizeof(*out));
 	for (int a = 0; a < TOPS; a++) { /* the widest scale stands on -half, -half + 1, ... */
-		struct quant_k_scales k = { .d = quant_as_f16(top / (float)(a - scale_half)) };
+		struct quant_k_scales k = {.d = quant_as_f16(top / (float)(a - scale_half))};
 		float error = round_scales(&job, fit, &k);
 		if (error < best || a == 0) {
 			*out = k;
@@ -244,5 +245,6 @@ void quant_fit_k_scales(const float *x, const float *w, int q_half, int scale_ha
 		best = error;
 	}
 	for (int i = 0; i < QUANT_K; i++)
-		out->q[i] = (int8_t)nearest(x[i] * quant_inverse(out->d * (float)out->scale[i / 16]), -q_half, q_half - 1);
+		out->q[i] =
+			(int8_t)nearest(x[i] * quant_inverse(out->d * (float)out->scale[i / 16]), -q_half, q_half - 1);
 }

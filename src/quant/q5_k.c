@@ -22,8 +22,7 @@ static void unpack(const void *src, float *dst, int64_t n_elems)
 			const uint8_t *qh = in + 16, *q = in + 48 + 32 * (j / 2);
 			int shift = 4 * (j % 2);
 			for (int l = 0; l < 32; l++)
-				dst[32 * j + l] =
-				        step * (float)((q[l] >> shift & 15) + (qh[l] >> j & 1) * 16) - low;
+				dst[32 * j + l] = step * (float)((q[l] >> shift & 15) + (qh[l] >> j & 1) * 16) - low;
 		}
 	}
 }
@@ -45,7 +44,7 @@ static void pack(const float *src, void *dst, int64_t n_elems, const float *impo
 		for (int p = 0; p < 4; p++)
 			for (int l = 0; l < 32; l++)
 				out[48 + 32 * p + l] =
-				        (uint8_t)((k.q[64 * p + l] & 15) | (k.q[64 * p + 32 + l] & 15) << 4);
+					(uint8_t)((k.q[64 * p + l] & 15) | (k.q[64 * p + 32 + l] & 15) << 4);
 	}
 }
 

@@ -21,8 +21,8 @@ static void unpack(const void *src, float *dst, int64_t n_elems)
 			const uint8_t *qh = in + 128 + 32 * (i / 128) + i % 32;
 			int low_shift = 4 * (i / 64 % 2), high_shift = 2 * (i / 32 % 4);
 			for (int l = 0; l < 16; l++)
-				dst[i + l] = scale * (float)((ql[l] >> low_shift & 15) +
-				                             (qh[l] >> high_shift & 3) * 16 - 32);
+				dst[i + l] = scale *
+					     (float)((ql[l] >> low_shift & 15) + (qh[l] >> high_shift & 3) * 16 - 32);
 		}
 	}
 }

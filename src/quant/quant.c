@@ -44,9 +44,9 @@ enum hth_status hth_quant_row_bytes(enum hth_quant q, uint64_t n_elems, uint64_t
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "block format %d does not exist", (int)q);
 	if (n_elems % f->block_elems != 0)
 		return hth_fail(err, HTH_ERR_SHAPE, "a row of %llu elements, expected a multiple of %u for %s",
-		                (unsigned long long)n_elems, f->block_elems, f->name);
+				(unsigned long long)n_elems, f->block_elems, f->name);
 	if (!hth_mul_u64(n_elems / f->block_elems, f->block_bytes, bytes))
 		return hth_fail(err, HTH_ERR_LIMIT, "a row of %llu elements of %s does not fit 64 bits",
-		                (unsigned long long)n_elems, f->name);
+				(unsigned long long)n_elems, f->name);
 	return HTH_OK;
 }

@@ -13,7 +13,7 @@ static inline float quant_bits_f32(uint32_t u)
 	union {
 		uint32_t u;
 		float f;
-	} v = { .u = u };
+	} v = {.u = u};
 	return v.f;
 }
 
@@ -22,7 +22,7 @@ static inline uint32_t quant_f32_bits(float f)
 	union {
 		float f;
 		uint32_t u;
-	} v = { .f = f };
+	} v = {.f = f};
 	return v.u;
 }
 

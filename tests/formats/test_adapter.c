@@ -50,7 +50,7 @@ static int64_t head_rows(const void *ctx, const char *module)
 	return strstr(module, "q_proj") != NULL ? 4 : 0;
 }
 
-static const struct hth_adapter_names llama = { "llama", to_gguf, from_gguf, head_rows, NULL };
+static const struct hth_adapter_names llama = {"llama", to_gguf, from_gguf, head_rows, NULL};
 
 static float weight(unsigned seed, size_t i)
 {
@@ -64,7 +64,7 @@ static float weight(unsigned seed, size_t i)
 static void add(struct hth_adapter *a, const char *name, int rank, int64_t in, int64_t out, float scale)
 {
 	struct hth_lora_module *m = &a->modules[a->n_modules++];
-	*m = (struct hth_lora_module){ .name = name, .in = in, .out = out, .rank = rank, .scale = scale };
+	*m = (struct hth_lora_module){.name = name, .in = in, .out = out, .rank = rank, .scale = scale};
 	m->a = hth_arena_calloc(&a->arena, (size_t)(rank * in), sizeof(float));
 	m->b = hth_arena_calloc(&a->arena, (size_t)(rank * out), sizeof(float));
 	for (int64_t i = 0; i < rank * in; i++)
@@ -261,7 +261,7 @@ static void gguf_rows_of_q_are_permuted_as_llama_cpp_does(void **state)
 {
 	(void)state;
 	/* Two heads of 4: Hugging Face rows 0 1 2 3 stand in the file as 0 2 1 3. */
-	static const int file_row_of[8] = { 0, 2, 1, 3, 4, 6, 5, 7 };
+	static const int file_row_of[8] = {0, 2, 1, 3, 4, 6, 5, 7};
 	struct hth_err err;
 	struct hth_adapter a;
 	struct hth_gguf g;
@@ -317,10 +317,30 @@ static void config_holds_the_keys_of_both_tools(void **state)
 {
 	(void)state;
 	static const char *const peft[] = {
-		"peft_type", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "r",
-		"lora_alpha", "lora_dropout", "target_modules", "bias", "fan_in_fan_out", "use_rslora", "use_dora",
-		"modules_to_save", "init_lora_weights", "layers_to_transform", "layers_pattern", "rank_pattern",
-		"alpha_pattern", "layer_replication", "loftq_config", "megatron_config", "megatron_core",
+		"peft_type",
+		"task_type",
+		"auto_mapping",
+		"base_model_name_or_path",
+		"revision",
+		"inference_mode",
+		"r",
+		"lora_alpha",
+		"lora_dropout",
+		"target_modules",
+		"bias",
+		"fan_in_fan_out",
+		"use_rslora",
+		"use_dora",
+		"modules_to_save",
+		"init_lora_weights",
+		"layers_to_transform",
+		"layers_pattern",
+		"rank_pattern",
+		"alpha_pattern",
+		"layer_replication",
+		"loftq_config",
+		"megatron_config",
+		"megatron_core",
 	};
 	struct hth_err err;
 	struct hth_adapter a;
@@ -376,7 +396,7 @@ static void make_dir(const char *weights, const char *config, const struct made 
 		values[i] = 0.5f;
 	assert_ok(hth_mkdirs(temp_path(dir, "made"), &err));
 	for (size_t i = 0; i < n; i++) {
-		t[i] = (struct hth_st_tensor){ .name = made[i].name, .dtype = HTH_ST_F32, .n_dims = made[i].n_dims };
+		t[i] = (struct hth_st_tensor){.name = made[i].name, .dtype = HTH_ST_F32, .n_dims = made[i].n_dims};
 		uint64_t elems = 1;
 		for (int k = 0; k < made[i].n_dims; k++) {
 			t[i].dim[k] = made[i].dim[k];
@@ -396,8 +416,8 @@ static void make_dir(const char *weights, const char *config, const struct made 
 #define PEFT(x) "base_model.model." x
 
 static const struct made q_pair[] = {
-	{ PEFT("model.layers.0.self_attn.q_proj.lora_A.weight"), { 2, 3 }, 2 },
-	{ PEFT("model.layers.0.self_attn.q_proj.lora_B.weight"), { 4, 2 }, 2 },
+	{PEFT("model.layers.0.self_attn.q_proj.lora_A.weight"), {2, 3}, 2},
+	{PEFT("model.layers.0.self_attn.q_proj.lora_B.weight"), {4, 2}, 2},
 };
 
 static void assert_read(const char *weights, const char *config, const struct made *made, size_t n, float scale)
@@ -412,7 +432,7 @@ static void assert_read(const char *weights, const char *config, const struct ma
 }
 
 static void assert_refused(const char *weights, const char *config, const struct made *made, size_t n,
-                           enum hth_status status, const char *part)
+			   enum hth_status status, const char *part)
 {
 	struct hth_adapter a;
 	struct hth_err err;
@@ -431,18 +451,25 @@ static void peft_patterns_are_matched_as_peft_does(void **state)
 	(void)state;
 	assert_read(W, "{\"r\":2,\"lora_alpha\":5}", q_pair, 2, 2.5f);
 	assert_read(W, "{\"r\":4,\"lora_alpha\":5,\"rank_pattern\":{\"q_proj\":2}}", q_pair, 2, 2.5f);
-	assert_read(W, "{\"r\":4,\"lora_alpha\":5,\"rank_pattern\":{\"self_attn.q_proj\":2},\"alpha_pattern\":{\"q_proj\":3}}",
-	            q_pair, 2, 1.5f);
+	assert_read(
+		W,
+		"{\"r\":4,\"lora_alpha\":5,\"rank_pattern\":{\"self_attn.q_proj\":2},\"alpha_pattern\":{\"q_proj\":3}}",
+		q_pair, 2, 1.5f);
 	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"alpha_pattern\":{\"_proj\":3,\"q_pro\":7}}", q_pair, 2, 2.5f);
-	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"alpha_pattern\":{\"layers\\\\.[0-3]\\\\..*q_proj\":3}}", q_pair, 2, 1.5f);
-	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"alpha_pattern\":{\"k_proj|q_proj\":1,\"q_proj\":3}}", q_pair, 2, 0.5f);
-	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"alpha_pattern\":{\"^model.layers.0.self_attn.q_proj\":3}}", q_pair, 2,
-	            1.5f);
+	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"alpha_pattern\":{\"layers\\\\.[0-3]\\\\..*q_proj\":3}}", q_pair, 2,
+		    1.5f);
+	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"alpha_pattern\":{\"k_proj|q_proj\":1,\"q_proj\":3}}", q_pair, 2,
+		    0.5f);
+	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"alpha_pattern\":{\"^model.layers.0.self_attn.q_proj\":3}}", q_pair,
+		    2, 1.5f);
 	assert_read(W, "{\"r\":2,\"lora_alpha\":4,\"use_rslora\":true}", q_pair, 2, (float)(4 / sqrt(2)));
-	assert_refused(W, "{\"r\":2,\"alpha_pattern\":{\"(\":3}}", q_pair, 2, HTH_ERR_FORMAT, "is no regular expression");
-	assert_refused(W, "{\"r\":2,\"alpha_pattern\":{\"q_proj\":\"3\"}}", q_pair, 2, HTH_ERR_FORMAT, "expected a number");
+	assert_refused(W, "{\"r\":2,\"alpha_pattern\":{\"(\":3}}", q_pair, 2, HTH_ERR_FORMAT,
+		       "is no regular expression");
+	assert_refused(W, "{\"r\":2,\"alpha_pattern\":{\"q_proj\":\"3\"}}", q_pair, 2, HTH_ERR_FORMAT,
+		       "expected a number");
 	assert_refused(W, "{\"r\":2,\"alpha_pattern\":[]}", q_pair, 2, HTH_ERR_FORMAT, "expected an object");
-	assert_refused(W, "{\"r\":2,\"alpha_pattern\":{\"(([a-z_.0-9]*)*)*[!?]\":3}}", q_pair, 2, HTH_ERR_LIMIT, "takes too long");
+	assert_refused(W, "{\"r\":2,\"alpha_pattern\":{\"(([a-z_.0-9]*)*)*[!?]\":3}}", q_pair, 2, HTH_ERR_LIMIT,
+		       "takes too long");
 	assert_refused(W, "{\"r\":4}", q_pair, 2, HTH_ERR_SHAPE, "weights of rank 2, the config says 4");
 }
 
@@ -450,20 +477,23 @@ static void peft_features_that_are_no_lora_are_refused_by_name(void **state)
 {
 	(void)state;
 	static const struct made dora[] = {
-		{ PEFT("m.0.q.lora_A.weight"), { 2, 3 }, 2 },
-		{ PEFT("m.0.q.lora_B.weight"), { 4, 2 }, 2 },
-		{ PEFT("m.0.q.lora_magnitude_vector"), { 4 }, 1 },
+		{PEFT("m.0.q.lora_A.weight"), {2, 3}, 2},
+		{PEFT("m.0.q.lora_B.weight"), {4, 2}, 2},
+		{PEFT("m.0.q.lora_magnitude_vector"), {4}, 1},
 	};
-	static const struct made table[] = { { PEFT("model.embed_tokens.lora_embedding_A"), { 2, 3 }, 2 } };
-	static const struct made full[] = { { PEFT("lm_head.weight"), { 2, 3 }, 2 } };
-	static const struct made bare[] = { { "lm_head.lora_A.weight", { 2, 3 }, 2 } };
+	static const struct made table[] = {{PEFT("model.embed_tokens.lora_embedding_A"), {2, 3}, 2}};
+	static const struct made full[] = {{PEFT("lm_head.weight"), {2, 3}, 2}};
+	static const struct made bare[] = {{"lm_head.lora_A.weight", {2, 3}, 2}};
 	assert_refused(W, "{\"r\":2,\"use_dora\":true}", q_pair, 2, HTH_ERR_UNAVAILABLE, "\"use_dora\": DoRA");
-	assert_refused(W, "{\"r\":2,\"modules_to_save\":[\"lm_head\"]}", q_pair, 2, HTH_ERR_UNAVAILABLE, "modules_to_save");
+	assert_refused(W, "{\"r\":2,\"modules_to_save\":[\"lm_head\"]}", q_pair, 2, HTH_ERR_UNAVAILABLE,
+		       "modules_to_save");
 	assert_refused(W, "{\"r\":2,\"bias\":\"all\"}", q_pair, 2, HTH_ERR_UNAVAILABLE, "biases");
 	assert_refused(W, "{\"r\":2,\"lora_bias\":true}", q_pair, 2, HTH_ERR_UNAVAILABLE, "lora_bias");
 	assert_refused(W, "{\"r\":2,\"peft_type\":\"IA3\"}", q_pair, 2, HTH_ERR_UNAVAILABLE, "found \"IA3\"");
-	assert_refused(W, "{\"r\":2,\"init_lora_weights\":\"pissa\"}", q_pair, 2, HTH_ERR_UNAVAILABLE, "\"pissa\" changes");
-	assert_refused(W, "{\"r\":2,\"layer_replication\":[[0,4]]}", q_pair, 2, HTH_ERR_UNAVAILABLE, "replicated layers");
+	assert_refused(W, "{\"r\":2,\"init_lora_weights\":\"pissa\"}", q_pair, 2, HTH_ERR_UNAVAILABLE,
+		       "\"pissa\" changes");
+	assert_refused(W, "{\"r\":2,\"layer_replication\":[[0,4]]}", q_pair, 2, HTH_ERR_UNAVAILABLE,
+		       "replicated layers");
 	assert_refused(W, "{\"r\":2}", dora, 3, HTH_ERR_UNAVAILABLE, "DoRA");
 	assert_refused(W, "{\"r\":2}", table, 1, HTH_ERR_UNAVAILABLE, "LoRA on embeddings");
 	assert_refused(W, "{\"r\":2}", full, 1, HTH_ERR_UNAVAILABLE, "a fully trained module");
@@ -474,14 +504,14 @@ static void frozen_copy_of_the_head_is_skipped_and_a_foreign_one_refused(void **
 {
 	(void)state;
 	static const struct made copy[] = {
-		{ PEFT("lm_head.base_layer.weight"), { 4, 3 }, 2 },
-		{ PEFT("lm_head.lora_A.weight"), { 2, 3 }, 2 },
-		{ PEFT("lm_head.lora_B.weight"), { 4, 2 }, 2 },
+		{PEFT("lm_head.base_layer.weight"), {4, 3}, 2},
+		{PEFT("lm_head.lora_A.weight"), {2, 3}, 2},
+		{PEFT("lm_head.lora_B.weight"), {4, 2}, 2},
 	};
 	static const struct made other[] = {
-		{ PEFT("lm_head.base_layer.weight"), { 5, 3 }, 2 },
-		{ PEFT("lm_head.lora_A.weight"), { 2, 3 }, 2 },
-		{ PEFT("lm_head.lora_B.weight"), { 4, 2 }, 2 },
+		{PEFT("lm_head.base_layer.weight"), {5, 3}, 2},
+		{PEFT("lm_head.lora_A.weight"), {2, 3}, 2},
+		{PEFT("lm_head.lora_B.weight"), {4, 2}, 2},
 	};
 	assert_read(W, "{\"r\":2,\"lora_alpha\":5}", copy, 3, 2.5f);
 	assert_refused(W, "{\"r\":2}", other, 3, HTH_ERR_UNAVAILABLE, "lm_head.base_layer.weight");
@@ -492,21 +522,23 @@ static void adapters_with_wrong_shapes_or_missing_halves_are_refused(void **stat
 {
 	(void)state;
 	static const struct made shapes[] = {
-		{ PEFT("m.0.q.lora_A.weight"), { 2, 3 }, 2 },
-		{ PEFT("m.0.q.lora_B.weight"), { 4, 3 }, 2 },
+		{PEFT("m.0.q.lora_A.weight"), {2, 3}, 2},
+		{PEFT("m.0.q.lora_B.weight"), {4, 3}, 2},
 	};
 	static const struct made vector[] = {
-		{ PEFT("m.0.q.lora_A.weight"), { 2 }, 1 },
-		{ PEFT("m.0.q.lora_B.weight"), { 4, 2 }, 2 },
+		{PEFT("m.0.q.lora_A.weight"), {2}, 1},
+		{PEFT("m.0.q.lora_B.weight"), {4, 2}, 2},
 	};
-	static const struct made b_first[] = { { PEFT("m.0.q.lora_B.weight"), { 4, 2 }, 2 } };
+	static const struct made b_first[] = {{PEFT("m.0.q.lora_B.weight"), {4, 2}, 2}};
 	static const struct made empty[] = {
-		{ PEFT("m.0.q.lora_A.weight"), { 0, 3 }, 2 },
-		{ PEFT("m.0.q.lora_B.weight"), { 4, 0 }, 2 },
+		{PEFT("m.0.q.lora_A.weight"), {0, 3}, 2},
+		{PEFT("m.0.q.lora_B.weight"), {4, 0}, 2},
 	};
 	static const struct made twice[] = {
-		{ PEFT("m.0.q.lora_A.weight"), { 2, 3 }, 2 },         { PEFT("m.0.q.lora_B.weight"), { 4, 2 }, 2 },
-		{ PEFT("m.0.q.lora_A.default.weight"), { 2, 3 }, 2 }, { PEFT("m.0.q.lora_B.default.weight"), { 4, 2 }, 2 },
+		{PEFT("m.0.q.lora_A.weight"), {2, 3}, 2},
+		{PEFT("m.0.q.lora_B.weight"), {4, 2}, 2},
+		{PEFT("m.0.q.lora_A.default.weight"), {2, 3}, 2},
+		{PEFT("m.0.q.lora_B.default.weight"), {4, 2}, 2},
 	};
 	assert_refused(W, "{\"r\":2}", shapes, 2, HTH_ERR_SHAPE, "expected lora_A (r, in) and lora_B (out, r)");
 	assert_refused(W, "{\"r\":2}", vector, 2, HTH_ERR_SHAPE, "expected lora_A");
@@ -523,13 +555,15 @@ static void mlx_folders_are_read_and_foreign_parts_refused(void **state)
 {
 	(void)state;
 	static const struct made pair[] = {
-		{ "language_model.model.layers.0.mlp.up_proj.lora_a", { 3, 2 }, 2 },
-		{ "language_model.model.layers.0.mlp.up_proj.lora_b", { 2, 4 }, 2 },
+		{"language_model.model.layers.0.mlp.up_proj.lora_a", {3, 2}, 2},
+		{"language_model.model.layers.0.mlp.up_proj.lora_b", {2, 4}, 2},
 	};
-	static const struct made dora[] = { { "m.0.q.lora_a", { 3, 2 }, 2 }, { "m.0.q.lora_b", { 2, 4 }, 2 }, { "m.0.q.m", { 4 }, 1 } };
-	static const struct made table[] = { { "model.embed_tokens.lora_a", { 3, 2 }, 2 }, { "model.embed_tokens.lora_b", { 2, 4 }, 2 } };
+	static const struct made dora[] = {
+		{"m.0.q.lora_a", {3, 2}, 2}, {"m.0.q.lora_b", {2, 4}, 2}, {"m.0.q.m", {4}, 1}};
+	static const struct made table[] = {{"model.embed_tokens.lora_a", {3, 2}, 2},
+					    {"model.embed_tokens.lora_b", {2, 4}, 2}};
 	static const char config[] = "{\"fine_tune_type\":\"lora\",\"num_layers\":4,\"model\":\"org/m\","
-	                             "\"lora_parameters\":{\"rank\":2,\"scale\":20.0,\"dropout\":0.1}}";
+				     "\"lora_parameters\":{\"rank\":2,\"scale\":20.0,\"dropout\":0.1}}";
 	struct hth_adapter a;
 	struct hth_err err;
 	assert_read(M, config, pair, 2, 20.0f);
@@ -545,7 +579,8 @@ static void mlx_folders_are_read_and_foreign_parts_refused(void **state)
 	assert_refused(M, config, pair, 1, HTH_ERR_FORMAT, "its lora_b is missing");
 	assert_refused(M, "{\"fine_tune_type\":\"dora\"}", pair, 2, HTH_ERR_UNAVAILABLE, "\"dora\"");
 	assert_refused(M, "{\"lora_parameters\":{\"rank\":2,\"alpha\":16}}", pair, 2, HTH_ERR_FORMAT, "rank and scale");
-	assert_refused(M, "{\"lora_parameters\":{\"rank\":4,\"scale\":1}}", pair, 2, HTH_ERR_SHAPE, "rank 2, the config says 4");
+	assert_refused(M, "{\"lora_parameters\":{\"rank\":4,\"scale\":1}}", pair, 2, HTH_ERR_SHAPE,
+		       "rank 2, the config says 4");
 }
 
 static void gguf_adapters_of_other_bases_and_kinds_are_refused(void **state)
@@ -558,7 +593,8 @@ static void gguf_adapters_of_other_bases_and_kinds_are_refused(void **state)
 	other.gguf_arch = "qwen2";
 	make_even(&a);
 	assert_ok(hth_adapter_write_gguf(temp_path(file, "adapter.gguf"), &a, &llama, &err));
-	assert_fails(hth_adapter_read(file, &other, &b, &err), HTH_ERR_SHAPE, "an adapter for \"llama\", the base is \"qwen2\"");
+	assert_fails(hth_adapter_read(file, &other, &b, &err), HTH_ERR_SHAPE,
+		     "an adapter for \"llama\", the base is \"qwen2\"");
 	assert_fails(hth_adapter_read(file, NULL, &b, &err), HTH_ERR_USAGE, "can only be read for a known model");
 	unlink(file);
 	a.modules[1].name = "model.layers.0.mlp.gate_proj";
@@ -579,8 +615,10 @@ static void nan_and_infinity_are_refused_on_write_and_read(void **state)
 	make_even(&a);
 	assert_ok(hth_adapter_write_dir(temp_path(dir, "adapter"), &a, true, &err));
 	a.modules[1].b[3] = INFINITY;
-	assert_fails(hth_adapter_write_dir(dir, &a, false, &err), HTH_ERR_VALUE, "module \"model.layers.0.mlp.down_proj\"");
-	assert_fails(hth_adapter_write_gguf(temp_path(file, "a.gguf"), &a, &llama, &err), HTH_ERR_VALUE, "NaN or infinite");
+	assert_fails(hth_adapter_write_dir(dir, &a, false, &err), HTH_ERR_VALUE,
+		     "module \"model.layers.0.mlp.down_proj\"");
+	assert_fails(hth_adapter_write_gguf(temp_path(file, "a.gguf"), &a, &llama, &err), HTH_ERR_VALUE,
+		     "NaN or infinite");
 	a.modules[1].b[3] = NAN;
 	assert_fails(hth_adapter_write_dir(dir, &a, false, &err), HTH_ERR_VALUE, "NaN");
 	/* The folder written before stands; put a NaN into its last value. */
@@ -672,14 +710,14 @@ static void modules_are_sorted_by_layer_then_by_use(void **state)
 {
 	(void)state;
 	static const struct made made[] = {
-		{ PEFT("lm_head.lora_A.weight"), { 2, 3 }, 2 },
-		{ PEFT("lm_head.lora_B.weight"), { 3, 2 }, 2 },
-		{ PEFT("model.layers.10.self_attn.k_proj.lora_A.weight"), { 2, 3 }, 2 },
-		{ PEFT("model.layers.10.self_attn.k_proj.lora_B.weight"), { 3, 2 }, 2 },
-		{ PEFT("model.layers.10.self_attn.q_proj.lora_A.weight"), { 2, 3 }, 2 },
-		{ PEFT("model.layers.10.self_attn.q_proj.lora_B.weight"), { 3, 2 }, 2 },
-		{ PEFT("model.layers.9.mlp.down_proj.lora_A.weight"), { 2, 3 }, 2 },
-		{ PEFT("model.layers.9.mlp.down_proj.lora_B.weight"), { 3, 2 }, 2 },
+		{PEFT("lm_head.lora_A.weight"), {2, 3}, 2},
+		{PEFT("lm_head.lora_B.weight"), {3, 2}, 2},
+		{PEFT("model.layers.10.self_attn.k_proj.lora_A.weight"), {2, 3}, 2},
+		{PEFT("model.layers.10.self_attn.k_proj.lora_B.weight"), {3, 2}, 2},
+		{PEFT("model.layers.10.self_attn.q_proj.lora_A.weight"), {2, 3}, 2},
+		{PEFT("model.layers.10.self_attn.q_proj.lora_B.weight"), {3, 2}, 2},
+		{PEFT("model.layers.9.mlp.down_proj.lora_A.weight"), {2, 3}, 2},
+		{PEFT("model.layers.9.mlp.down_proj.lora_B.weight"), {3, 2}, 2},
 	};
 	struct hth_adapter a;
 	struct hth_err err;

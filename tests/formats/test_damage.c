@@ -21,7 +21,7 @@ static unsigned cases(void)
 static void damage(uint8_t *data, size_t *n, size_t cap, unsigned number)
 {
 	struct hth_rng_key key = hth_rng_key(7, HTH_RNG_TEST, number, 0);
-	static const uint8_t extremes[] = { 0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF };
+	static const uint8_t extremes[] = {0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF};
 	unsigned changes = 1 + (unsigned)hth_rng_below(key, 0, 0, 6);
 	for (unsigned c = 1; c <= changes && *n > 9; c++) {
 		size_t at = (size_t)hth_rng_below(key, c, 0, *n), from = (size_t)hth_rng_below(key, c, 1, *n);
@@ -73,16 +73,16 @@ static int64_t no_heads(const void *ctx, const char *module)
 	return strstr(module, "q") != NULL ? 2 : 0;
 }
 
-static const struct hth_adapter_names names = { "llama", to_gguf, to_gguf, no_heads, NULL };
+static const struct hth_adapter_names names = {"llama", to_gguf, to_gguf, no_heads, NULL};
 
 static struct hth_adapter example(void)
 {
-	static float a[6] = { 1, 2, 3, 4, 5, 6 }, b[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+	static float a[6] = {1, 2, 3, 4, 5, 6}, b[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 	static struct hth_lora_module modules[2] = {
-		{ .name = "model.layers.0.q", .in = 3, .out = 4, .rank = 2, .scale = 2, .a = a, .b = b },
-		{ .name = "model.layers.1.v", .in = 6, .out = 8, .rank = 1, .scale = 1, .a = a, .b = b },
+		{.name = "model.layers.0.q", .in = 3, .out = 4, .rank = 2, .scale = 2, .a = a, .b = b},
+		{.name = "model.layers.1.v", .in = 6, .out = 8, .rank = 1, .scale = 1, .a = a, .b = b},
 	};
-	struct hth_adapter e = { .n_modules = 2, .modules = modules, .rank = 2, .alpha = 4 };
+	struct hth_adapter e = {.n_modules = 2, .modules = modules, .rank = 2, .alpha = 4};
 	return e;
 }
 

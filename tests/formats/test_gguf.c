@@ -162,9 +162,9 @@ static void gguf_getters_refuse_wrong_types_and_ranges(void **state)
 	struct hth_gguf_strings it;
 	assert_ok(open_bytes(&g, &b, &err));
 	assert_fails(hth_gguf_int(&g, "a.real", 0, 9, 0, &i, &err), HTH_ERR_FORMAT,
-	             "key \"a.real\": found type f32, expected an integer");
+		     "key \"a.real\": found type f32, expected an integer");
 	assert_fails(hth_gguf_int(&g, "general.alignment", 1, 31, 0, &i, &err), HTH_ERR_FORMAT,
-	             "found 32, expected an integer in 1..31");
+		     "found 32, expected an integer in 1..31");
 	assert_fails(hth_gguf_int(&g, "a.big", 0, INT64_MAX - 1, 0, &i, &err), HTH_ERR_FORMAT, "key \"a.big\"");
 	assert_fails(hth_gguf_need_int(&g, "not.there", 0, 9, &i, &err), HTH_ERR_NOTFOUND, "key \"not.there\"");
 	assert_fails(hth_gguf_real(&g, "a.flag", 0, &r, &err), HTH_ERR_FORMAT, "found type bool");
@@ -220,8 +220,9 @@ static void gguf_accepts_unsorted_tensors_gaps_and_trailing_bytes(void **state)
 static void gguf_rejects_counts_beyond_file_before_allocating(void **state)
 {
 	(void)state;
-	static const uint64_t counts[] = { 5, 1u << 20, UINT64_MAX / 48, UINT64_MAX / 48 + 1, (uint64_t)1 << 63, UINT64_MAX };
-	struct bytes b = { .n = 0 };
+	static const uint64_t counts[] = {5,         1u << 20, UINT64_MAX / 48, UINT64_MAX / 48 + 1, (uint64_t)1 << 63,
+					  UINT64_MAX};
+	struct bytes b = {.n = 0};
 	struct hth_gguf g;
 	uint64_t start = hth_mem_allocs();
 	assert_int_equal(open_bytes(&g, &b, NULL), HTH_ERR_FORMAT);
@@ -244,7 +245,8 @@ static void gguf_rejects_counts_beyond_file_before_allocating(void **state)
 static void gguf_rejects_string_longer_than_file(void **state)
 {
 	(void)state;
-	static const uint64_t lengths[] = { 3, 1u << 31, (uint64_t)1 << 32, (uint64_t)1 << 63, UINT64_MAX - 7, UINT64_MAX };
+	static const uint64_t lengths[] = {3,         1u << 31, (uint64_t)1 << 32, (uint64_t)1 << 63, UINT64_MAX - 7,
+					   UINT64_MAX};
 	struct bytes b;
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		head(&b, 0, 1);
@@ -264,8 +266,8 @@ static void gguf_rejects_string_longer_than_file(void **state)
 static void gguf_rejects_array_longer_than_file(void **state)
 {
 	(void)state;
-	static const uint64_t lengths[] = { 3, (uint64_t)1 << 32, (uint64_t)1 << 61, (uint64_t)1 << 62, UINT64_MAX };
-	static const uint32_t types[] = { 0, 2, U32, BOOL, STRING, U64, 12 };
+	static const uint64_t lengths[] = {3, (uint64_t)1 << 32, (uint64_t)1 << 61, (uint64_t)1 << 62, UINT64_MAX};
+	static const uint32_t types[] = {0, 2, U32, BOOL, STRING, U64, 12};
 	struct bytes b;
 	for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++)
 		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
@@ -297,7 +299,7 @@ static void gguf_rejects_array_of_strings_that_ends_in_the_middle(void **state)
 static void gguf_rejects_bad_number_of_dimensions(void **state)
 {
 	(void)state;
-	static const uint32_t dims[] = { 0, 5, 6, 0x80000000u, UINT32_MAX };
+	static const uint32_t dims[] = {0, 5, 6, 0x80000000u, UINT32_MAX};
 	struct bytes b;
 	for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++) {
 		head(&b, 1, 0);
@@ -356,9 +358,10 @@ static void gguf_rejects_sizes_whose_sum_overflows(void **state)
 static void gguf_rejects_tensor_past_end_of_file(void **state)
 {
 	(void)state;
-	static const uint64_t offsets[] = { 32, 64, (uint64_t)1 << 32, UINT64_MAX - 31, UINT64_MAX - 63 };
+	static const uint64_t offsets[] = {32, 64, (uint64_t)1 << 32, UINT64_MAX - 31, UINT64_MAX - 63};
 	struct bytes b = one_tensor(8, 1, 0, 0, 31);
-	assert_rejected(&b, HTH_ERR_FORMAT, "tensor \"w\": its 32 bytes at offset 0 pass the end of the data (31 bytes)");
+	assert_rejected(&b, HTH_ERR_FORMAT,
+			"tensor \"w\": its 32 bytes at offset 0 pass the end of the data (31 bytes)");
 	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
 		b = one_tensor(8, 1, 0, offsets[i], 63);
 		assert_rejected(&b, HTH_ERR_FORMAT, "pass the end of the data");
@@ -376,7 +379,7 @@ static void gguf_rejects_file_that_ends_before_its_data(void **state)
 static void gguf_rejects_bad_alignment(void **state)
 {
 	(void)state;
-	static const uint32_t values[] = { 0, 1, 4, 24, 33, 1u << 21, 1u << 31, UINT32_MAX };
+	static const uint32_t values[] = {0, 1, 4, 24, 33, 1u << 21, 1u << 31, UINT32_MAX};
 	struct bytes b;
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		head(&b, 0, 1);
@@ -417,7 +420,7 @@ static void gguf_uses_the_alignment_of_the_file(void **state)
 static void gguf_rejects_unknown_tensor_types_by_name(void **state)
 {
 	(void)state;
-	static const uint32_t types[] = { 4, 5, 31, 37, 41, 1000, 0x7FFFFFFF, 0x80000000u, UINT32_MAX };
+	static const uint32_t types[] = {4, 5, 31, 37, 41, 1000, 0x7FFFFFFF, 0x80000000u, UINT32_MAX};
 	struct bytes b;
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		b = one_tensor(256, 1, types[i], 0, 2048);
@@ -439,7 +442,7 @@ static void gguf_rejects_rows_that_are_no_whole_blocks(void **state)
 static void gguf_rejects_unknown_value_types(void **state)
 {
 	(void)state;
-	static const uint32_t types[] = { 13, 255, 0x80000000u, UINT32_MAX };
+	static const uint32_t types[] = {13, 255, 0x80000000u, UINT32_MAX};
 	struct bytes b;
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		head(&b, 0, 1);
@@ -494,7 +497,7 @@ static void gguf_rejects_duplicate_tensor_names(void **state)
 static void gguf_rejects_bad_keys_and_names(void **state)
 {
 	(void)state;
-	char name[65] = { 0 };
+	char name[65] = {0};
 	struct hth_gguf g;
 	struct hth_err err;
 	struct bytes b;
@@ -556,11 +559,11 @@ static void gguf_rejects_bad_magic_and_versions(void **state)
 		enum hth_status status;
 		const char *text;
 	} bad[] = {
-		{ 0, HTH_ERR_FORMAT, "version 0, expected 2 or 3" },
-		{ 1, HTH_ERR_FORMAT, "version 1, expected 2 or 3; convert" },
-		{ 4, HTH_ERR_FORMAT, "version 4" },
-		{ 0x03000000, HTH_ERR_UNAVAILABLE, "big-endian" },
-		{ UINT32_MAX, HTH_ERR_FORMAT, "version 4294967295" },
+		{0, HTH_ERR_FORMAT, "version 0, expected 2 or 3"},
+		{1, HTH_ERR_FORMAT, "version 1, expected 2 or 3; convert"},
+		{4, HTH_ERR_FORMAT, "version 4"},
+		{0x03000000, HTH_ERR_UNAVAILABLE, "big-endian"},
+		{UINT32_MAX, HTH_ERR_FORMAT, "version 4294967295"},
 	};
 	struct bytes b = valid();
 	memcpy(b.data, "GGML", 4);
@@ -593,7 +596,7 @@ static unsigned touch(const struct hth_gguf *g)
 		const struct hth_gguf_kv *kv = &g->kv[i];
 		for (size_t k = 0; k < kv->data_bytes; k++)
 			sum += kv->data[k];
-		struct hth_gguf_strings it = { kv->data, kv->data + kv->data_bytes, kv->n };
+		struct hth_gguf_strings it = {kv->data, kv->data + kv->data_bytes, kv->n};
 		struct hth_gguf_str s;
 		if (kv->type == HTH_GGUF_ARRAY && kv->elem_type == HTH_GGUF_STRING)
 			while (hth_gguf_next(&it, &s))
@@ -697,7 +700,7 @@ static void gguf_opens_the_fixtures(void **state)
 	static const struct {
 		const char *name;
 		unsigned tokens;
-	} files[] = { { "gpt2", 50257 }, { "llama2", 32000 }, { "smollm2", 49152 }, { "gemma3", 262144 } };
+	} files[] = {{"gpt2", 50257}, {"llama2", 32000}, {"smollm2", 49152}, {"gemma3", 262144}};
 	if (fixtures_dir() == NULL)
 		skip_because("fixtures are not unpacked");
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {

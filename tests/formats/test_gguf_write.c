@@ -6,13 +6,13 @@
 
 static char path[256];
 
-static const int64_t row4[2] = { 4, 2 }, block[1] = { 32 };
+static const int64_t row4[2] = {4, 2}, block[1] = {32};
 
 static void put_example(struct hth_gguf_writer *w, struct hth_err *err_out)
 {
-	struct hth_err err = { 0 };
-	static const uint8_t words[] = { 2, 0, 0, 0, 0, 0, 0, 0, 'a', 'b', 0, 0, 0, 0, 0, 0, 0, 0 };
-	static const int32_t numbers[3] = { 1, -2, 3 };
+	struct hth_err err = {0};
+	static const uint8_t words[] = {2, 0, 0, 0, 0, 0, 0, 0, 'a', 'b', 0, 0, 0, 0, 0, 0, 0, 0};
+	static const int32_t numbers[3] = {1, -2, 3};
 	assert_ok(hth_gguf_put_string(w, "general.architecture", "llama", 5, &err));
 	assert_ok(hth_gguf_put_int(w, "a.u8", HTH_GGUF_U8, 255, &err));
 	assert_ok(hth_gguf_put_int(w, "a.i16", HTH_GGUF_I16, -32768, &err));
@@ -40,7 +40,7 @@ static void written_files_read_back(void **state)
 	int64_t i;
 	double r;
 	bool flag;
-	static const float values[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+	static const float values[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 	uint8_t q8[34];
 	memset(q8, 0x11, sizeof(q8));
 	assert_ok(hth_gguf_writer_new(temp_path(path, "out.gguf"), &w, &err));
@@ -87,7 +87,7 @@ static void keys_copy_from_file_to_file_with_the_alignment(void **state)
 	struct hth_err err;
 	struct hth_gguf g, copy;
 	char second[256];
-	const uint8_t data[66] = { 7 };
+	const uint8_t data[66] = {7};
 	assert_ok(hth_gguf_writer_new(temp_path(path, "one.gguf"), &w, &err));
 	assert_ok(hth_gguf_put_int(w, "general.alignment", HTH_GGUF_U32, 64, &err));
 	put_example(w, &err);
@@ -100,7 +100,7 @@ static void keys_copy_from_file_to_file_with_the_alignment(void **state)
 	assert_ok(hth_gguf_writer_new(temp_path(second, "two.gguf"), &w, &err));
 	for (size_t i = 0; i < g.n_kv; i++)
 		assert_ok(hth_gguf_put_kv(w, &g.kv[i], &err));
-	char name[64] = { 0 };
+	char name[64] = {0};
 	for (size_t i = 0; i < g.n_tensors; i++) {
 		memcpy(name, g.tensors[i].name.data, g.tensors[i].name.bytes);
 		name[g.tensors[i].name.bytes] = '\0';
@@ -134,8 +134,8 @@ static void file_without_tensors_can_be_written(void **state)
 }
 
 /* One bad call after a good start; commit must then fail and leave nothing. */
-static void assert_spoils(enum hth_status (*bad)(struct hth_gguf_writer *w, struct hth_err *err), enum hth_status status,
-                          const char *part)
+static void assert_spoils(enum hth_status (*bad)(struct hth_gguf_writer *w, struct hth_err *err),
+			  enum hth_status status, const char *part)
 {
 	struct hth_gguf_writer *w;
 	struct hth_err err;
@@ -189,26 +189,26 @@ static enum hth_status late_alignment(struct hth_gguf_writer *w, struct hth_err 
 
 static enum hth_status part_of_a_block(struct hth_gguf_writer *w, struct hth_err *err)
 {
-	static const int64_t ne[1] = { 33 };
+	static const int64_t ne[1] = {33};
 	return hth_gguf_add_tensor(w, "t", 1, ne, HTH_QUANT_Q8_0, err);
 }
 
 static enum hth_status no_elements(struct hth_gguf_writer *w, struct hth_err *err)
 {
-	static const int64_t ne[2] = { 32, 0 };
+	static const int64_t ne[2] = {32, 0};
 	return hth_gguf_add_tensor(w, "t", 2, ne, HTH_QUANT_Q8_0, err);
 }
 
 static enum hth_status huge_tensor(struct hth_gguf_writer *w, struct hth_err *err)
 {
-	static const int64_t ne[2] = { INT64_MAX / 32 * 32, 32 };
+	static const int64_t ne[2] = {INT64_MAX / 32 * 32, 32};
 	return hth_gguf_add_tensor(w, "t", 2, ne, HTH_QUANT_Q8_0, err);
 }
 
 static enum hth_status long_name(struct hth_gguf_writer *w, struct hth_err *err)
 {
 	return hth_gguf_add_tensor(w, "0123456789012345678901234567890123456789012345678901234567890123", 1, block,
-	                           HTH_QUANT_F32, err);
+				   HTH_QUANT_F32, err);
 }
 
 static enum hth_status same_key_twice(struct hth_gguf_writer *w, struct hth_err *err)
@@ -227,7 +227,7 @@ static enum hth_status same_tensor_twice(struct hth_gguf_writer *w, struct hth_e
 
 static enum hth_status too_much_data(struct hth_gguf_writer *w, struct hth_err *err)
 {
-	static const uint8_t data[35] = { 0 };
+	static const uint8_t data[35] = {0};
 	assert_int_equal(hth_gguf_add_tensor(w, "t", 1, block, HTH_QUANT_Q8_0, err), HTH_OK);
 	return hth_gguf_write_data(w, data, 35, err);
 }
@@ -285,7 +285,7 @@ static void missing_data_fails_at_commit_and_keeps_the_old_file(void **state)
 static enum hth_status write_small(struct hth_err *err)
 {
 	struct hth_gguf_writer *w;
-	const uint8_t data[34] = { 0 };
+	const uint8_t data[34] = {0};
 	enum hth_status st = hth_gguf_writer_new(path, &w, err);
 	if (st == HTH_OK)
 		st = hth_gguf_put_string(w, "k", "value", 5, err);

@@ -8,7 +8,7 @@ static char path[256];
 
 static enum hth_status open_header(struct hth_safetensors *s, const char *header, size_t data, struct hth_err *err)
 {
-	struct bytes b = { .n = 0 };
+	struct bytes b = {.n = 0};
 	put_str(&b, header);
 	put_zeros(&b, data);
 	write_plain(temp_path(path, "in.safetensors"), b.data, b.n);
@@ -27,7 +27,7 @@ static void assert_rejected(const char *header, size_t data, enum hth_status sta
 }
 
 #define TWO                                                                                                            \
-	"{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"        \
+	"{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"     \
 	"\"a\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[24,26]}}"
 
 static void safetensors_reads_tensors_and_metadata(void **state)
@@ -62,9 +62,9 @@ static void safetensors_reads_empty_file_and_empty_tensors(void **state)
 	assert_null(hth_safetensors_find(&s, "a"));
 	hth_safetensors_close(&s);
 	assert_ok(open_header(&s,
-	                      "{\"e\":{\"dtype\":\"F32\",\"shape\":[0,5],\"data_offsets\":[0,0]},"
-	                      "\"f\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
-	                      1, &err));
+			      "{\"e\":{\"dtype\":\"F32\",\"shape\":[0,5],\"data_offsets\":[0,0]},"
+			      "\"f\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+			      1, &err));
 	assert_int_equal(s.tensors[0].bytes, 0);
 	hth_safetensors_close(&s);
 }
@@ -82,10 +82,10 @@ static void safetensors_reads_the_null_metadata_of_mlx(void **state)
 static void safetensors_rejects_bad_header_lengths(void **state)
 {
 	(void)state;
-	static const uint64_t lengths[] = { 0, 1, 3, 100000001, (uint64_t)1 << 32, (uint64_t)1 << 63, UINT64_MAX - 7,
-		                            UINT64_MAX };
+	static const uint64_t lengths[] = {
+		0, 1, 3, 100000001, (uint64_t)1 << 32, (uint64_t)1 << 63, UINT64_MAX - 7, UINT64_MAX};
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
-		struct bytes b = { .n = 0 };
+		struct bytes b = {.n = 0};
 		struct hth_safetensors s;
 		struct hth_err err;
 		put_u64(&b, lengths[i]);
@@ -136,14 +136,14 @@ static void safetensors_rejects_overlap_holes_and_trailing_bytes(void **state)
 {
 	(void)state;
 	assert_rejected("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
-	                "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[2,6]}}",
-	                6, HTH_ERR_FORMAT, "overlap");
+			"\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[2,6]}}",
+			6, HTH_ERR_FORMAT, "overlap");
 	assert_rejected("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
-	                "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}",
-	                4, HTH_ERR_FORMAT, "overlap");
+			"\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}",
+			4, HTH_ERR_FORMAT, "overlap");
 	assert_rejected("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
-	                "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[5,9]}}",
-	                9, HTH_ERR_FORMAT, "tensor \"b\": its data leave a hole");
+			"\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[5,9]}}",
+			9, HTH_ERR_FORMAT, "tensor \"b\": its data leave a hole");
 	assert_rejected(ONE("\"U8\"", "[4]", "[1,5]"), 5, HTH_ERR_FORMAT, "leave a hole");
 	assert_rejected(ONE("\"U8\"", "[4]", "[0,4]"), 5, HTH_ERR_FORMAT, "1 bytes follow the last tensor");
 	assert_rejected("{}", 1, HTH_ERR_FORMAT, "1 bytes follow the last tensor");
@@ -153,20 +153,22 @@ static void safetensors_rejects_bad_entries(void **state)
 {
 	(void)state;
 	assert_rejected("{\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
-	                "\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
-	                1, HTH_ERR_FORMAT, "w");
+			"\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+			1, HTH_ERR_FORMAT, "w");
 	assert_rejected(ONE("\"F7\"", "[1]", "[0,1]"), 1, HTH_ERR_UNAVAILABLE, "dtype \"F7\" is not supported");
 	assert_rejected(ONE("7", "[1]", "[0,1]"), 1, HTH_ERR_FORMAT, "\"dtype\" is missing or no string");
 	assert_rejected("{\"w\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, HTH_ERR_FORMAT, "expected an object with");
 	assert_rejected("{\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1}}", 1, HTH_ERR_FORMAT,
-	                "expected an object with");
+			"expected an object with");
 	assert_rejected("{\"w\":7}", 0, HTH_ERR_FORMAT, "expected an object with");
 	assert_rejected("{\"__metadata__\":{\"a\":1}}", 0, HTH_ERR_FORMAT, "is no string");
 	assert_rejected("{\"__metadata__\":{\"a\":\"x\\u0000y\"}}", 0, HTH_ERR_FORMAT, "without NUL");
 	assert_rejected("{\"__metadata__\":[]}", 0, HTH_ERR_FORMAT, "is no object");
 	assert_rejected("{\"w\xFF\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, HTH_ERR_FORMAT, "");
-	assert_rejected("{\"w\\ud800\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, HTH_ERR_FORMAT, "");
-	assert_rejected("{\"w\\u0000\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, HTH_ERR_FORMAT, "");
+	assert_rejected("{\"w\\ud800\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, HTH_ERR_FORMAT,
+			"");
+	assert_rejected("{\"w\\u0000\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, HTH_ERR_FORMAT,
+			"");
 }
 
 static void safetensors_rejects_deep_json(void **state)
@@ -186,7 +188,7 @@ static void safetensors_rejects_deep_json(void **state)
 static void safetensors_rejects_truncation_at_every_byte(void **state)
 {
 	(void)state;
-	struct bytes b = { .n = 0 };
+	struct bytes b = {.n = 0};
 	put_str(&b, TWO);
 	put_zeros(&b, 26);
 	for (size_t n = 0; n < b.n; n++) {
@@ -201,7 +203,7 @@ static void safetensors_rejects_truncation_at_every_byte(void **state)
 static void safetensors_survives_every_bit_flip_of_the_header(void **state)
 {
 	(void)state;
-	struct bytes full = { .n = 0 };
+	struct bytes full = {.n = 0};
 	unsigned opened = 0;
 	put_str(&full, TWO);
 	put_zeros(&full, 26);
@@ -231,7 +233,7 @@ static void safetensors_open_frees_all_when_memory_runs_out(void **state)
 	for (uint64_t n = 1; n < 500; n++) {
 		struct hth_safetensors s;
 		struct hth_err err;
-		struct bytes b = { .n = 0 };
+		struct bytes b = {.n = 0};
 		put_str(&b, TWO);
 		put_zeros(&b, 26);
 		write_plain(temp_path(path, "in.safetensors"), b.data, b.n);
@@ -254,21 +256,21 @@ static void values_convert_to_f32(void **state)
 	(void)state;
 	struct hth_err err;
 	float out[2];
-	const double f64[2] = { 1.5, -2.0 };
-	const float f32[2] = { 1.5f, -2.0f };
-	const uint16_t f16[2] = { 0x3E00, 0xC000 }, bf16[2] = { 0x3FC0, 0xC000 };
+	const double f64[2] = {1.5, -2.0};
+	const float f32[2] = {1.5f, -2.0f};
+	const uint16_t f16[2] = {0x3E00, 0xC000}, bf16[2] = {0x3FC0, 0xC000};
 	const struct hth_st_tensor tensors[] = {
-		{ "a", HTH_ST_F64, 1, { 2 }, (const uint8_t *)f64, 16 },
-		{ "a", HTH_ST_F32, 1, { 2 }, (const uint8_t *)f32, 8 },
-		{ "a", HTH_ST_F16, 1, { 2 }, (const uint8_t *)f16, 4 },
-		{ "a", HTH_ST_BF16, 1, { 2 }, (const uint8_t *)bf16, 4 },
+		{"a", HTH_ST_F64, 1, {2}, (const uint8_t *)f64, 16},
+		{"a", HTH_ST_F32, 1, {2}, (const uint8_t *)f32, 8},
+		{"a", HTH_ST_F16, 1, {2}, (const uint8_t *)f16, 4},
+		{"a", HTH_ST_BF16, 1, {2}, (const uint8_t *)bf16, 4},
 	};
 	for (size_t i = 0; i < 4; i++) {
 		out[0] = out[1] = 0;
 		assert_ok(hth_st_to_f32(&tensors[i], out, &err));
 		assert_true(out[0] == 1.5f && out[1] == -2.0f);
 	}
-	struct hth_st_tensor ints = { "ids", HTH_ST_I64, 1, { 1 }, (const uint8_t *)f64, 8 };
+	struct hth_st_tensor ints = {"ids", HTH_ST_I64, 1, {1}, (const uint8_t *)f64, 8};
 	assert_fails(hth_st_to_f32(&ints, out, &err), HTH_ERR_UNAVAILABLE, "tensor \"ids\": dtype I64, expected F32");
 }
 
@@ -277,15 +279,15 @@ static void written_files_read_back(void **state)
 	(void)state;
 	struct hth_safetensors s;
 	struct hth_err err;
-	const float one[6] = { 1, 2, 3, 4, 5, 6 };
-	const uint8_t two[3] = { 7, 8, 9 };
+	const float one[6] = {1, 2, 3, 4, 5, 6};
+	const uint8_t two[3] = {7, 8, 9};
 	const struct hth_st_tensor tensors[] = {
-		{ "z \"quoted\" \xC3\xA9", HTH_ST_F32, 2, { 2, 3 }, (const uint8_t *)one, 24 },
-		{ "a", HTH_ST_U8, 1, { 3 }, two, 3 },
-		{ "scalar", HTH_ST_F32, 0, { 0 }, (const uint8_t *)one, 4 },
-		{ "empty", HTH_ST_F32, 2, { 4, 0 }, NULL, 0 },
+		{"z \"quoted\" \xC3\xA9", HTH_ST_F32, 2, {2, 3}, (const uint8_t *)one, 24},
+		{"a", HTH_ST_U8, 1, {3}, two, 3},
+		{"scalar", HTH_ST_F32, 0, {0}, (const uint8_t *)one, 4},
+		{"empty", HTH_ST_F32, 2, {4, 0}, NULL, 0},
 	};
-	const char *const meta[][2] = { { "format", "pt" }, { "note", "line\nbreak" } };
+	const char *const meta[][2] = {{"format", "pt"}, {"note", "line\nbreak"}};
 	assert_ok(hth_safetensors_write(temp_path(path, "out.safetensors"), tensors, 4, meta, 2, &err));
 	assert_ok(hth_safetensors_open(&s, path, &err));
 	unlink(path);
@@ -303,11 +305,11 @@ static void writer_refuses_what_the_reader_would(void **state)
 {
 	(void)state;
 	struct hth_err err;
-	const uint8_t data[4] = { 0 };
-	const struct hth_st_tensor twice[] = { { "a", HTH_ST_U8, 1, { 4 }, data, 4 }, { "a", HTH_ST_U8, 1, { 4 }, data, 4 } };
-	const struct hth_st_tensor size[] = { { "a", HTH_ST_U8, 1, { 5 }, data, 4 } };
-	const struct hth_st_tensor reserved[] = { { "__metadata__", HTH_ST_U8, 1, { 4 }, data, 4 } };
-	const struct hth_st_tensor huge[] = { { "a", HTH_ST_F32, 2, { INT64_MAX, 2 }, data, 4 } };
+	const uint8_t data[4] = {0};
+	const struct hth_st_tensor twice[] = {{"a", HTH_ST_U8, 1, {4}, data, 4}, {"a", HTH_ST_U8, 1, {4}, data, 4}};
+	const struct hth_st_tensor size[] = {{"a", HTH_ST_U8, 1, {5}, data, 4}};
+	const struct hth_st_tensor reserved[] = {{"__metadata__", HTH_ST_U8, 1, {4}, data, 4}};
+	const struct hth_st_tensor huge[] = {{"a", HTH_ST_F32, 2, {INT64_MAX, 2}, data, 4}};
 	temp_path(path, "out.safetensors");
 	assert_fails(hth_safetensors_write(path, twice, 2, NULL, 0, &err), HTH_ERR_EXISTS, "\"a\"");
 	assert_fails(hth_safetensors_write(path, size, 1, NULL, 0, &err), HTH_ERR_SHAPE, "4 bytes given");

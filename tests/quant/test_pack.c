@@ -33,7 +33,8 @@ static double rms(const struct hth_quant_format *f, const float *x, const float 
 		f->pack(x + r * ROW, blocks + (size_t)r * row_bytes, ROW, weights);
 		f->unpack(blocks + (size_t)r * row_bytes, back + r * ROW, ROW);
 		for (int i = 0; i < ROW; i++) {
-			double w = weights != NULL ? (double)weights[i] : 1.0, e = (double)back[r * ROW + i] - (double)x[r * ROW + i];
+			double w = weights != NULL ? (double)weights[i] : 1.0,
+			       e = (double)back[r * ROW + i] - (double)x[r * ROW + i];
 			sum += w * e * e;
 			total += w;
 		}
@@ -56,8 +57,8 @@ static void errors_are_at_most_those_of_the_reference_encoder(void **state)
 		load(data, x, N);
 		double ours = rms(q, x, NULL), ours_weighted = rms(q, x, weights);
 		if (!(ours > 0 && ours <= plain && ours_weighted > 0 && ours_weighted <= weighted)) {
-			fprintf(stderr, "%s on %s: %.4e, reference %.4e; weighted %.4e, reference %.4e\n", name, data, ours,
-			        plain, ours_weighted, weighted);
+			fprintf(stderr, "%s on %s: %.4e, reference %.4e; weighted %.4e, reference %.4e\n", name, data,
+				ours, plain, ours_weighted, weighted);
 			worse++;
 		}
 		rows++;
@@ -96,9 +97,9 @@ static void packed_values_pack_to_themselves(void **state)
 static void levels_that_a_block_holds_come_back_exactly(void **state)
 {
 	(void)state;
-	static const enum hth_quant formats[] = { HTH_QUANT_Q4_0, HTH_QUANT_Q4_1, HTH_QUANT_Q5_0, HTH_QUANT_Q5_1,
-		                                  HTH_QUANT_Q8_0 };
-	static const int tops[] = { 8, 15, 16, 31, 127 };
+	static const enum hth_quant formats[] = {HTH_QUANT_Q4_0, HTH_QUANT_Q4_1, HTH_QUANT_Q5_0, HTH_QUANT_Q5_1,
+						 HTH_QUANT_Q8_0};
+	static const int tops[] = {8, 15, 16, 31, 127};
 	for (size_t k = 0; k < sizeof(formats) / sizeof(formats[0]); k++) {
 		const struct hth_quant_format *f = hth_quant_format(formats[k]);
 		float x[32], back[32];
@@ -166,7 +167,7 @@ static void packing_is_deterministic_and_knows_no_neighbours(void **state)
 static void zeros_and_constants_stay(void **state)
 {
 	(void)state;
-	static const float values[] = { 0.0f, 0.5f, -0.5f };
+	static const float values[] = {0.0f, 0.5f, -0.5f};
 	/* Scales are f16 and mins products of one and an integer: 2^-10 is what they can miss. */
 	for (int q = 0; q < HTH_QUANT_COUNT; q++)
 		for (size_t v = 0; v < 3; v++) {
@@ -186,7 +187,7 @@ static void zeros_and_constants_stay(void **state)
 static void odd_values_and_weights_do_no_harm(void **state)
 {
 	(void)state;
-	static const float odd[] = { NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-40f, 1e-30f, 0.0f, 1.0f };
+	static const float odd[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-40f, 1e-30f, 0.0f, 1.0f};
 	enum { KINDS = sizeof(odd) / sizeof(odd[0]) };
 	for (int q = 0; q < HTH_QUANT_COUNT; q++) {
 		const struct hth_quant_format *f = hth_quant_format((enum hth_quant)q);
@@ -220,14 +221,13 @@ static void halves_round_to_nearest_even(void **state)
 		float x;
 		uint16_t f16, bf16;
 	} cases[] = {
-		{ 0.0f, 0x0000, 0x0000 },         { -0.0f, 0x8000, 0x8000 },
-		{ 1.0f, 0x3C00, 0x3F80 },         { 65504.0f, 0x7BFF, 0x4780 },
-		{ 65519.996f, 0x7BFF, 0x4780 },   { 65520.0f, 0x7C00, 0x4780 },
-		{ -70000.0f, 0xFC00, 0xC789 },    { 1.00048828125f, 0x3C00, 0x3F80 }, /* halfway to 1 + 2^-10: to even */
-		{ 1.00146484375f, 0x3C02, 0x3F80 }, { 6.103515625e-5f, 0x0400, 0x3880 },
-		{ 5.9604645e-8f, 0x0001, 0x3380 }, { 2.9802322e-8f, 0x0000, 0x3300 }, /* half of the smallest: to even */
-		{ 2.9802326e-8f, 0x0001, 0x3300 }, { 6.0975552e-5f, 0x03FF, 0x3880 },
-		{ INFINITY, 0x7C00, 0x7F80 },     { 3.4e38f, 0x7C00, 0x7F80 },
+		{0.0f, 0x0000, 0x0000},           {-0.0f, 0x8000, 0x8000},           {1.0f, 0x3C00, 0x3F80},
+		{65504.0f, 0x7BFF, 0x4780},       {65519.996f, 0x7BFF, 0x4780},      {65520.0f, 0x7C00, 0x4780},
+		{-70000.0f, 0xFC00, 0xC789},      {1.00048828125f, 0x3C00, 0x3F80}, /* halfway to 1 + 2^-10: to even */
+		{1.00146484375f, 0x3C02, 0x3F80}, {6.103515625e-5f, 0x0400, 0x3880}, {5.9604645e-8f, 0x0001, 0x3380},
+		{2.9802322e-8f, 0x0000, 0x3300}, /* half of the smallest: to even */
+		{2.9802326e-8f, 0x0001, 0x3300},  {6.0975552e-5f, 0x03FF, 0x3880},   {INFINITY, 0x7C00, 0x7F80},
+		{3.4e38f, 0x7C00, 0x7F80},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		uint8_t h[2];
@@ -253,7 +253,7 @@ static void every_half_goes_to_f32_and_back(void **state)
 	(void)state;
 	for (int q = HTH_QUANT_F16; q <= HTH_QUANT_BF16; q++)
 		for (uint32_t u = 0; u < 65536; u++) {
-			uint8_t in[2] = { (uint8_t)(u & 255), (uint8_t)(u >> 8) }, out[2];
+			uint8_t in[2] = {(uint8_t)(u & 255), (uint8_t)(u >> 8)}, out[2];
 			float v;
 			hth_quant_format((enum hth_quant)q)->unpack(in, &v, 1);
 			if (isnan(v))

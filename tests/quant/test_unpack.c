@@ -64,7 +64,7 @@ static void unpack_gives_the_reference_values_bit_for_bit(void **state)
 static void f32_is_copied(void **state)
 {
 	(void)state;
-	const float in[3] = { 1.5f, -0.0f, INFINITY };
+	const float in[3] = {1.5f, -0.0f, INFINITY};
 	uint8_t block[12];
 	float out[3];
 	hth_quant_format(HTH_QUANT_F32)->pack(in, block, 3, NULL);
@@ -75,7 +75,7 @@ static void f32_is_copied(void **state)
 static void any_bytes_unpack_without_harm(void **state)
 {
 	(void)state;
-	static const uint8_t fills[] = { 0x00, 0x7C, 0x7E, 0x80, 0xFC, 0xFF };
+	static const uint8_t fills[] = {0x00, 0x7C, 0x7E, 0x80, 0xFC, 0xFF};
 	uint8_t block[1024];
 	float out[256];
 	for (int q = 0; q < HTH_QUANT_COUNT; q++)
@@ -133,8 +133,10 @@ static void row_bytes_are_checked(void **state)
 	assert_int_equal(bytes, 6);
 	assert_ok(hth_quant_row_bytes(HTH_QUANT_Q6_K, 0, &bytes, &err));
 	assert_int_equal(bytes, 0);
-	assert_fails(hth_quant_row_bytes(HTH_QUANT_Q4_K, 128, &bytes, &err), HTH_ERR_SHAPE, "a multiple of 256 for q4_k");
-	assert_fails(hth_quant_row_bytes(HTH_QUANT_F32, UINT64_MAX, &bytes, &err), HTH_ERR_LIMIT, "does not fit 64 bits");
+	assert_fails(hth_quant_row_bytes(HTH_QUANT_Q4_K, 128, &bytes, &err), HTH_ERR_SHAPE,
+		     "a multiple of 256 for q4_k");
+	assert_fails(hth_quant_row_bytes(HTH_QUANT_F32, UINT64_MAX, &bytes, &err), HTH_ERR_LIMIT,
+		     "does not fit 64 bits");
 	assert_int_equal(hth_quant_row_bytes(HTH_QUANT_NONE, 1, &bytes, &err), HTH_ERR_UNAVAILABLE);
 }
 
