@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define KEY "tokenizer.ggml."
+/* Real files hold a handful of tokens twice; converters and other readers take the later one. */
+#define MAX_TWICE 16
 
 enum token_type { NORMAL = 1, UNKNOWN, CONTROL, USER, UNUSED, BYTE };
 
@@ -89,6 +91,7 @@ static enum hth_status read_tokens(struct loader *l)
 	size_t n = (size_t)it.left;
 	if ((st = check_types(l, n)) != HTH_OK || (st = hth_vocab_init(&t->vocab, &t->arena, n, l->err)) != HTH_OK)
 		return st;
+	t->vocab.twice_allowed = MAX_TWICE;
 	for (size_t id = 0; hth_gguf_next(&it, &s); id++) {
 		enum token_type type = type_of(l, id);
 		st = hth_vocab_set(&t->vocab, &t->arena, id, s.data, s.bytes, at_key(l, "tokens"), l->err);

@@ -38,10 +38,12 @@ struct hth_token_index {
 struct hth_vocab {
 	struct hth_token *tokens; /* (n) */
 	size_t n;
+	size_t twice_allowed; /* texts that may still have a second id: the later one is then found by text */
 	struct hth_token_index by_text, by_raw; /* by_raw only where words are looked up whole */
 };
 HTH_MUST enum hth_status hth_vocab_init(struct hth_vocab *v, struct hth_arena *a, size_t n, struct hth_err *err);
-/* Sets token `id` (below n). A second text for an id or a second id for a text is HTH_ERR_FORMAT naming `where`. */
+/* Sets token `id` (below n). A second text for an id, or a second id for a text beyond
+ * twice_allowed, is HTH_ERR_FORMAT naming `where`. */
 HTH_MUST enum hth_status hth_vocab_set(struct hth_vocab *v, struct hth_arena *a, size_t id, const char *text,
                                        size_t bytes, const char *where, struct hth_err *err);
 /* Gives a token another text, unless another token has it. */

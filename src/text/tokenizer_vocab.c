@@ -82,7 +82,9 @@ enum hth_status hth_vocab_set(struct hth_vocab *v, struct hth_arena *a, size_t i
 	}
 	uint32_t tag = 0;
 	uint64_t *slot = bytes == 0 ? NULL : find_slot(v, &v->by_text, text, bytes, &tag);
-	if (slot != NULL && *slot != 0)
+	if (slot != NULL && *slot != 0 && v->twice_allowed > 0)
+		v->twice_allowed--;
+	else if (slot != NULL && *slot != 0)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: token \"%s\" has two ids, %u and %zu", where,
 		                hth_quote(found, sizeof(found), text, bytes), (uint32_t)*slot - 1, id);
 	char *copy = hth_arena_strndup(a, text, bytes);
