@@ -184,42 +184,55 @@ static enum hth_status encode_piece(const struct hth_tokenizer *tok, const char 
 	return st;
 }
 
-/* Encodes again, with the special tokens of `found` that came from messages as plain text. */
-static enum hth_status encode_guarded(const struct hth_chat *c, const char *text, size_t bytes,
-                                      const struct hth_origin *origins, size_t n_origins,
+/* [from, to), in two pieces when `cut` lies inside. */
+static enum hth_status encode_cut(const struct hth_tokenizer *tok, const char *text, size_t from, size_t to, size_t cut,
+                                  int flags, struct hth_tokens *out, struct hth_err *err)
+{
+	enum hth_status st = HTH_OK;
+	if (from < cut && cut < to) {
+		st = encode_piece(tok, text, from, cut, flags, out, err);
+		from = cut;
+	}
+	return st == HTH_OK ? encode_piece(tok, text, from, to, flags, out, err) : st;
+}
+
+/* Encodes again, with the special tokens of `found` that came from messages as plain text and no token across cut. */
+static enum hth_status encode_guarded(const struct hth_chat *c, const struct hth_rendered *r, size_t cut,
                                       const struct hth_tokens *found, struct hth_tokens *out, struct hth_err *err)
 {
+	const char *text = hth_buf_str(&r->text);
 	enum hth_status st = HTH_OK;
 	size_t at = 0;
 	for (size_t i = 0; i < found->n && st == HTH_OK; i++) {
-		if (!hth_tokenizer_is_special(c->tok, found->ids[i]) || found->starts[i] == found->ends[i] ||
-		    !from_message(found->starts[i], found->ends[i], origins, n_origins))
+		size_t start = found->starts[i], end = found->ends[i];
+		if (start == end || !hth_tokenizer_is_special(c->tok, found->ids[i]) ||
+		    !from_message(found->starts[i], found->ends[i], r->origins, r->n_origins))
 			continue;
-		st = encode_piece(c->tok, text, at, found->starts[i], HTH_ENCODE_PARSE_SPECIAL, out, err);
+		st = encode_cut(c->tok, text, at, start, cut, HTH_ENCODE_PARSE_SPECIAL, out, err);
 		if (st == HTH_OK)
-			st = encode_piece(c->tok, text, found->starts[i], found->ends[i], HTH_ENCODE_PLAIN, out, err);
-		at = found->ends[i];
+			st = encode_cut(c->tok, text, start, end, cut, HTH_ENCODE_PLAIN, out, err);
+		at = end;
 	}
-	return st == HTH_OK ? encode_piece(c->tok, text, at, bytes, HTH_ENCODE_PARSE_SPECIAL, out, err) : st;
+	return st == HTH_OK ? encode_cut(c->tok, text, at, r->text.bytes, cut, HTH_ENCODE_PARSE_SPECIAL, out, err) : st;
 }
 
-enum hth_status hth_chat_encode(const struct hth_chat *c, const char *text, size_t bytes,
-                                const struct hth_origin *origins, size_t n_origins, struct hth_tokens *out,
-                                struct hth_err *err)
+enum hth_status hth_chat_encode(const struct hth_chat *c, const struct hth_rendered *r, size_t cut,
+                                struct hth_tokens *out, struct hth_err *err)
 {
 	struct hth_tokens t = { 0 }, guarded = { 0 }, *use = &t;
-	bool bos = false, spelled = false;
+	bool bos = false, again = false;
 	enum hth_status st;
 	if (c->tok == NULL)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "the model has no tokenizer");
 	st = wants_bos(c->tok, &bos, err);
 	if (st == HTH_OK)
-		st = hth_tokenizer_encode(c->tok, text, bytes, HTH_ENCODE_PARSE_SPECIAL, &t, err);
-	for (size_t i = 0; i < t.n && st == HTH_OK && !spelled && n_origins > 0; i++)
-		spelled = t.starts[i] < t.ends[i] && hth_tokenizer_is_special(c->tok, t.ids[i]) &&
-		          from_message(t.starts[i], t.ends[i], origins, n_origins);
-	if (st == HTH_OK && spelled) {
-		st = encode_guarded(c, text, bytes, origins, n_origins, &t, &guarded, err);
+		st = hth_tokenizer_encode(c->tok, hth_buf_str(&r->text), r->text.bytes, HTH_ENCODE_PARSE_SPECIAL, &t, err);
+	for (size_t i = 0; i < t.n && st == HTH_OK && !again; i++)
+		again = (t.starts[i] < cut && cut < t.ends[i]) ||
+		        (t.starts[i] < t.ends[i] && hth_tokenizer_is_special(c->tok, t.ids[i]) &&
+		         from_message(t.starts[i], t.ends[i], r->origins, r->n_origins));
+	if (st == HTH_OK && again) {
+		st = encode_guarded(c, r, cut, &t, &guarded, err);
 		use = &guarded;
 	}
 	size_t first = out->n;
@@ -246,7 +259,7 @@ enum hth_status hth_chat_prompt(const struct hth_chat *c, const json_t *messages
 	struct hth_rendered r;
 	enum hth_status st = hth_chat_render(c, messages, tools, true, &r, err);
 	if (st == HTH_OK)
-		st = hth_chat_encode(c, hth_buf_str(&r.text), r.text.bytes, r.origins, r.n_origins, out, err);
+		st = hth_chat_encode(c, &r, 0, out, err);
 	hth_rendered_clear(&r);
 	return st;
 }

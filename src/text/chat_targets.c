@@ -8,8 +8,9 @@
  * "<think></think>") and leaves out what only separates turns (the newline behind <|im_end|>).
  *
  * A row is one example when every turn stands in F as in R and right behind its P. Where it does not (old thinking
- * dropped, a prompt that opens a block which F lacks) the row becomes one example per turn: R with that turn's
- * targets, or, where R does not continue P, P followed by the turn's own text and end.
+ * dropped, a prompt that opens a block which F lacks, a token of F across the end of P) the row becomes one example per
+ * turn: R with that turn's targets, or, where R does not continue P, P followed by the turn's own text and end. There
+ * the ids are P's, exactly as served, and then those of the rest.
  *
  * A template's {% generation %} blocks, where it has them, are the targets instead, exactly, as in transformers. */
 #include "text/chat_int.h"
@@ -28,6 +29,7 @@ struct turn {
 	size_t message;
 	struct hth_rendered prompt, last; /* P and R */
 	bool continues; /* R begins with P */
+	bool no_last;   /* R does not render by itself */
 };
 
 /* The hull of what a message gave to a rendering: all but role, name and the like. */
@@ -105,22 +107,36 @@ static void mark_generated(const struct hth_tokens *t, const struct hth_rendered
 			mark_overlap(t, r->generated[i].start, r->generated[i].end, mark);
 }
 
-static enum hth_status encode(const struct hth_chat *c, const struct hth_rendered *r, struct hth_tokens *t,
+static enum hth_status encode(const struct hth_chat *c, const struct hth_rendered *r, size_t cut, struct hth_tokens *t,
                               uint8_t **mark, struct hth_err *err)
 {
-	enum hth_status st = hth_chat_encode(c, hth_buf_str(&r->text), r->text.bytes, r->origins, r->n_origins, t, err);
+	enum hth_status st = hth_chat_encode(c, r, cut, t, err);
 	*mark = st == HTH_OK ? hth_calloc(t->n + 1, 1) : NULL;
 	return st == HTH_OK && *mark == NULL ? hth_fail_memory(err, "targets of a training example", t->n) : st;
 }
 
-/* The whole conversation as one example. turns == NULL: every token is a target. */
+/* Whether a token reaches across the end of a turn's prompt: serving would not cut the text so. */
+static bool straddles(const struct hth_tokens *t, const struct turn *turns, size_t n)
+{
+	for (size_t i = 0, at = 0; i < n; i++) { /* prompts grow from turn to turn */
+		size_t end = turns[i].prompt.text.bytes;
+		while (at < t->n && t->ends[at] <= end)
+			at++;
+		if (at < t->n && t->starts[at] < end && !turns[i].no_last)
+			return true;
+	}
+	return false;
+}
+
+/* The whole conversation as one example, if its tokens allow that. */
 static enum hth_status add_whole(const struct hth_chat *c, const struct hth_rendered *full, const struct turn *turns,
-                                 size_t n, bool all, struct hth_examples *out, struct hth_err *err)
+                                 size_t n, bool all, bool *added, struct hth_examples *out, struct hth_err *err)
 {
 	struct hth_tokens t = { 0 };
 	uint8_t *mark = NULL;
-	enum hth_status st = encode(c, full, &t, &mark, err);
-	if (st != HTH_OK)
+	enum hth_status st = encode(c, full, 0, &t, &mark, err);
+	*added = st == HTH_OK && !straddles(&t, turns, n);
+	if (!*added)
 		goto done;
 	if (all)
 		memset(mark, 1, t.n);
@@ -181,7 +197,7 @@ static enum hth_status add_turn(const struct hth_chat *c, const struct turn *tur
 		r = &joined;
 	}
 	if (st == HTH_OK)
-		st = encode(c, r, &t, &mark, err);
+		st = encode(c, r, turn->continues || s.any ? start : 0, &t, &mark, err);
 	if (st != HTH_OK)
 		goto done;
 	if (r == &turn->last && r->n_generated > 0)
@@ -196,8 +212,8 @@ done:
 	return st;
 }
 
-/* Renders P and R of a turn. Where R fails in mid-conversation (a template that insists on what follows), *whole
- * says that only P could be compared. */
+/* Renders P and R of a turn. Where R fails in mid-conversation (a template that insists on what follows), only P is
+ * compared. */
 static enum hth_status prepare(const struct hth_chat *c, const json_t *messages, const json_t *tools,
                                const struct hth_rendered *full, struct turn *t, bool *alike, struct hth_err *err)
 {
@@ -212,6 +228,7 @@ static enum hth_status prepare(const struct hth_chat *c, const json_t *messages,
 		*alike = served_alike(full, t);
 		return HTH_OK;
 	}
+	t->no_last = true;
 	*alike = continues(full, t);
 	if (*alike && st != HTH_ERR_MEMORY)
 		return HTH_OK;
@@ -256,6 +273,12 @@ static enum hth_status find_turns(const struct hth_chat *c, const json_t *messag
 			return st;
 		*alike = *alike && one;
 	}
+	for (size_t i = 0; i < *n && !*alike; i++)
+		if (turns[i].no_last)
+			return hth_fail(err, HTH_ERR_VALUE,
+			                "messages[%zu] (assistant): the row has to be split into turns, but the conversation up to "
+			                "this one does not render by itself",
+			                turns[i].message);
 	return HTH_OK;
 }
 
@@ -281,7 +304,7 @@ enum hth_status hth_chat_examples(const struct hth_chat *c, const json_t *messag
 	if (st != HTH_OK)
 		goto done;
 	if (alike)
-		st = add_whole(c, &full, turns, n, rule == HTH_TARGET_ALL, out, err);
+		st = add_whole(c, &full, turns, n, rule == HTH_TARGET_ALL, &alike, out, err);
 	for (size_t i = 0; i < n && !alike && st == HTH_OK; i++)
 		st = add_turn(c, &turns[i], out, err);
 done:

@@ -24,6 +24,13 @@ static struct hth_jnode *const_node(struct hth_jparser *p, const struct hth_jtok
 	return n;
 }
 
+static bool scratch_ok(struct hth_jparser *p)
+{
+	enum hth_status st = hth_buf_status(&p->scratch, "template", p->err);
+	p->status = p->status != HTH_OK ? p->status : st;
+	return st == HTH_OK;
+}
+
 /* The digits without underscores, in p->scratch. */
 static const char *plain_number(struct hth_jparser *p, const struct hth_jtoken *t)
 {
@@ -31,9 +38,7 @@ static const char *plain_number(struct hth_jparser *p, const struct hth_jtoken *
 	for (size_t i = 0; i < t->bytes; i++)
 		if (t->text[i] != '_')
 			hth_buf_putc(&p->scratch, t->text[i]);
-	if (p->scratch.failed)
-		hth_jp_fail(p, t, "out of memory or a number too long");
-	return p->scratch.failed ? NULL : hth_buf_str(&p->scratch);
+	return scratch_ok(p) ? hth_buf_str(&p->scratch) : NULL;
 }
 
 static struct hth_jnode *number(struct hth_jparser *p)
@@ -160,7 +165,6 @@ static struct hth_jnode *name_or_const(struct hth_jparser *p, bool with_namespac
 static struct hth_jnode *primary(struct hth_jparser *p, bool with_namespace)
 {
 	struct hth_jnode *n = NULL;
-	char found[64];
 	switch (p->cur.kind) {
 	case HTH_JT_NAME:
 		return name_or_const(p, with_namespace);
@@ -189,7 +193,6 @@ static struct hth_jnode *primary(struct hth_jparser *p, bool with_namespace)
 			n = NULL;
 	}
 	p->depth--;
-	(void)found;
 	return n;
 }
 
@@ -365,7 +368,7 @@ static const struct hth_jname *dotted(struct hth_jparser *p)
 		if (!hth_jp_expect(p, HTH_JT_NAME))
 			return NULL;
 	}
-	return hth_jp_intern(p, hth_buf_str(&p->scratch), p->scratch.bytes);
+	return scratch_ok(p) ? hth_jp_intern(p, hth_buf_str(&p->scratch), p->scratch.bytes) : NULL;
 }
 
 /* Outside of an if, an unknown name is an error at once; inside, only when it is reached. */
