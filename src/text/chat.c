@@ -30,15 +30,15 @@ static bool set_token(json_t *context, const char *key, const struct hth_tokeniz
 static bool set_special(json_t *context, const struct hth_tokenizer *tok)
 {
 	return tok == NULL || (set_token(context, "bos_token", tok, hth_tokenizer_bos(tok)) &&
-	                       set_token(context, "eos_token", tok, hth_tokenizer_eos(tok)));
+			       set_token(context, "eos_token", tok, hth_tokenizer_eos(tok)));
 }
 
 enum hth_status hth_chat_render_first(const struct hth_chat *c, const json_t *messages, size_t n, const json_t *tools,
-                                      bool add_generation_prompt, struct hth_rendered *out, struct hth_err *err)
+				      bool add_generation_prompt, struct hth_rendered *out, struct hth_err *err)
 {
 	json_t *context = json_object(), *first = json_array();
 	enum hth_status st;
-	*out = (struct hth_rendered){ 0 };
+	*out = (struct hth_rendered){0};
 	if (c->tmpl == NULL) {
 		st = hth_fail(err, HTH_ERR_UNAVAILABLE, "the model has no chat template");
 		goto done;
@@ -51,7 +51,7 @@ enum hth_status hth_chat_render_first(const struct hth_chat *c, const json_t *me
 	     json_object_set_new(context, "add_generation_prompt", json_boolean(add_generation_prompt)) == 0 &&
 	     json_object_set(context, "tools", tools != NULL ? borrowed(tools) : json_null()) == 0;
 	st = ok ? hth_template_render(c->tmpl, context, c->now, NULL, out, err)
-	        : hth_fail_memory(err, "the context of a chat template", 0);
+		: hth_fail_memory(err, "the context of a chat template", 0);
 done:
 	json_decref(first);
 	json_decref(context);
@@ -59,35 +59,35 @@ done:
 }
 
 enum hth_status hth_chat_render(const struct hth_chat *c, const json_t *messages, const json_t *tools,
-                                bool add_generation_prompt, struct hth_rendered *out, struct hth_err *err)
+				bool add_generation_prompt, struct hth_rendered *out, struct hth_err *err)
 {
-	*out = (struct hth_rendered){ 0 };
+	*out = (struct hth_rendered){0};
 	if (!json_is_array(messages))
 		return hth_fail(err, HTH_ERR_FORMAT, "messages: expected an array");
 	return hth_chat_render_first(c, messages, json_array_size(messages), tools, add_generation_prompt, out, err);
 }
 
 enum hth_status hth_chat_render_row(const struct hth_template *t, const struct hth_tokenizer *tok, const json_t *row,
-                                    int64_t now, struct hth_rendered *out, struct hth_err *err)
+				    int64_t now, struct hth_rendered *out, struct hth_err *err)
 {
-	static const char *const keys[] = { "messages", "tools", "documents", "add_generation_prompt",
-		                            "continue_final_message" };
+	static const char *const keys[] = {"messages", "tools", "documents", "add_generation_prompt",
+					   "continue_final_message"};
 	json_t *context = json_object();
 	const json_t *kwargs = json_object_get(row, "kwargs");
 	enum hth_status st;
-	*out = (struct hth_rendered){ 0 };
+	*out = (struct hth_rendered){0};
 	if (!json_is_array(json_object_get(row, "messages"))) {
 		st = hth_fail(err, HTH_ERR_FORMAT, "\"messages\": expected an array of messages");
 		goto done;
 	}
 	bool ok = context != NULL && set_special(context, tok) &&
-	          (!json_is_object(kwargs) || json_object_update(context, borrowed(kwargs)) == 0);
+		  (!json_is_object(kwargs) || json_object_update(context, borrowed(kwargs)) == 0);
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0] && ok; i++) {
 		json_t *v = json_object_get(row, keys[i]);
 		ok = v == NULL || json_object_set(context, keys[i], v) == 0;
 	}
 	st = ok ? hth_template_render(t, context, now, NULL, out, err)
-	        : hth_fail_memory(err, "the context of a chat template", 0);
+		: hth_fail_memory(err, "the context of a chat template", 0);
 done:
 	json_decref(context);
 	return st;
@@ -121,7 +121,7 @@ static bool tokens_insert_first(struct hth_tokens *t, size_t at, int32_t id)
 /* Whether an encoding with ADD_SPECIAL begins with BOS. */
 static enum hth_status wants_bos(const struct hth_tokenizer *tok, bool *out, struct hth_err *err)
 {
-	struct hth_tokens t = { 0 };
+	struct hth_tokens t = {0};
 	enum hth_status st = hth_tokenizer_encode(tok, "", 0, HTH_ENCODE_ADD_SPECIAL, &t, err);
 	*out = st == HTH_OK && t.n > 0 && t.ids[0] == hth_tokenizer_bos(tok);
 	hth_tokens_clear(&t);
@@ -148,10 +148,10 @@ static bool from_message(uint32_t start, uint32_t end, const struct hth_origin *
 
 /* A piece from the middle of a text: encoded behind a newline whose tokens are then dropped, so that no tokenizer
  * puts its start-of-text blank there; where the newline merges into the piece, without it. */
-static enum hth_status encode_piece(const struct hth_tokenizer *tok, const char *text, size_t from, size_t to, int flags,
-                                    struct hth_tokens *out, struct hth_err *err)
+static enum hth_status encode_piece(const struct hth_tokenizer *tok, const char *text, size_t from, size_t to,
+				    int flags, struct hth_tokens *out, struct hth_err *err)
 {
-	struct hth_tokens t = { 0 };
+	struct hth_tokens t = {0};
 	struct hth_buf b;
 	size_t bytes = to - from, skip = 0, shift = from > 0;
 	enum hth_status st;
@@ -186,7 +186,7 @@ static enum hth_status encode_piece(const struct hth_tokenizer *tok, const char 
 
 /* [from, to), in two pieces when `cut` lies inside. */
 static enum hth_status encode_cut(const struct hth_tokenizer *tok, const char *text, size_t from, size_t to, size_t cut,
-                                  int flags, struct hth_tokens *out, struct hth_err *err)
+				  int flags, struct hth_tokens *out, struct hth_err *err)
 {
 	enum hth_status st = HTH_OK;
 	if (from < cut && cut < to) {
@@ -198,7 +198,7 @@ static enum hth_status encode_cut(const struct hth_tokenizer *tok, const char *t
 
 /* Encodes again, with the special tokens of `found` that came from messages as plain text and no token across cut. */
 static enum hth_status encode_guarded(const struct hth_chat *c, const struct hth_rendered *r, size_t cut,
-                                      const struct hth_tokens *found, struct hth_tokens *out, struct hth_err *err)
+				      const struct hth_tokens *found, struct hth_tokens *out, struct hth_err *err)
 {
 	const char *text = hth_buf_str(&r->text);
 	enum hth_status st = HTH_OK;
@@ -217,20 +217,21 @@ static enum hth_status encode_guarded(const struct hth_chat *c, const struct hth
 }
 
 enum hth_status hth_chat_encode(const struct hth_chat *c, const struct hth_rendered *r, size_t cut,
-                                struct hth_tokens *out, struct hth_err *err)
+				struct hth_tokens *out, struct hth_err *err)
 {
-	struct hth_tokens t = { 0 }, guarded = { 0 }, *use = &t;
+	struct hth_tokens t = {0}, guarded = {0}, *use = &t;
 	bool bos = false, again = false;
 	enum hth_status st;
 	if (c->tok == NULL)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "the model has no tokenizer");
 	st = wants_bos(c->tok, &bos, err);
 	if (st == HTH_OK)
-		st = hth_tokenizer_encode(c->tok, hth_buf_str(&r->text), r->text.bytes, HTH_ENCODE_PARSE_SPECIAL, &t, err);
+		st = hth_tokenizer_encode(c->tok, hth_buf_str(&r->text), r->text.bytes, HTH_ENCODE_PARSE_SPECIAL, &t,
+					  err);
 	for (size_t i = 0; i < t.n && st == HTH_OK && !again; i++)
 		again = (t.starts[i] < cut && cut < t.ends[i]) ||
-		        (t.starts[i] < t.ends[i] && hth_tokenizer_is_special(c->tok, t.ids[i]) &&
-		         from_message(t.starts[i], t.ends[i], r->origins, r->n_origins));
+			(t.starts[i] < t.ends[i] && hth_tokenizer_is_special(c->tok, t.ids[i]) &&
+			 from_message(t.starts[i], t.ends[i], r->origins, r->n_origins));
 	if (st == HTH_OK && again) {
 		st = encode_guarded(c, r, cut, &t, &guarded, err);
 		use = &guarded;
@@ -254,7 +255,7 @@ enum hth_status hth_chat_encode(const struct hth_chat *c, const struct hth_rende
 }
 
 enum hth_status hth_chat_prompt(const struct hth_chat *c, const json_t *messages, const json_t *tools,
-                                struct hth_tokens *out, struct hth_err *err)
+				struct hth_tokens *out, struct hth_err *err)
 {
 	struct hth_rendered r;
 	enum hth_status st = hth_chat_render(c, messages, tools, true, &r, err);
@@ -273,13 +274,13 @@ void hth_examples_clear(struct hth_examples *e)
 		hth_free(e->items[i].target);
 	}
 	hth_free(e->items);
-	*e = (struct hth_examples){ 0 };
+	*e = (struct hth_examples){0};
 }
 
 enum hth_status hth_examples_add(struct hth_examples *e, const struct hth_tokens *t, const uint8_t *mark,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
-	struct hth_example x = { .n = t->n };
+	struct hth_example x = {.n = t->n};
 	struct hth_example *grown = hth_grow(e->items, e->n, &e->cap, SIZE_MAX / sizeof x, sizeof x);
 	if (grown != NULL)
 		e->items = grown;
@@ -302,13 +303,14 @@ enum hth_status hth_examples_add(struct hth_examples *e, const struct hth_tokens
 
 /* prompt + completion as one text, EOS behind it; targets are the tokens that reach into the completion. */
 static enum hth_status plain_example(const struct hth_chat *c, const char *text, size_t prompt_bytes, size_t bytes,
-                                     bool all, struct hth_examples *out, struct hth_err *err)
+				     bool all, struct hth_examples *out, struct hth_err *err)
 {
-	struct hth_tokens t = { 0 };
+	struct hth_tokens t = {0};
 	uint8_t *mark = NULL;
-	enum hth_status st = c->tok == NULL ? hth_fail(err, HTH_ERR_UNAVAILABLE, "the model has no tokenizer")
-	                                    : hth_tokenizer_encode(c->tok, text, bytes,
-	                                                           HTH_ENCODE_ADD_SPECIAL | HTH_ENCODE_PARSE_SPECIAL, &t, err);
+	enum hth_status st = c->tok == NULL
+				     ? hth_fail(err, HTH_ERR_UNAVAILABLE, "the model has no tokenizer")
+				     : hth_tokenizer_encode(c->tok, text, bytes,
+							    HTH_ENCODE_ADD_SPECIAL | HTH_ENCODE_PARSE_SPECIAL, &t, err);
 	if (st != HTH_OK)
 		goto done;
 	int32_t eos = hth_tokenizer_eos(c->tok);
@@ -322,7 +324,8 @@ static enum hth_status plain_example(const struct hth_chat *c, const char *text,
 		goto done;
 	}
 	for (size_t i = 0; i < t.n; i++)
-		mark[i] = all || (t.starts[i] < t.ends[i] && t.ends[i] > prompt_bytes) || (i + 1 == t.n && t.ids[i] == eos);
+		mark[i] = all || (t.starts[i] < t.ends[i] && t.ends[i] > prompt_bytes) ||
+			  (i + 1 == t.n && t.ids[i] == eos);
 	st = hth_examples_add(out, &t, mark, err);
 done:
 	hth_free(mark);
@@ -331,8 +334,8 @@ done:
 }
 
 enum hth_status hth_chat_completion(const struct hth_chat *c, const char *prompt, size_t prompt_bytes,
-                                    const char *completion, size_t completion_bytes, enum hth_target_rule rule,
-                                    struct hth_examples *out, struct hth_err *err)
+				    const char *completion, size_t completion_bytes, enum hth_target_rule rule,
+				    struct hth_examples *out, struct hth_err *err)
 {
 	struct hth_buf b;
 	size_t bytes;
@@ -349,7 +352,7 @@ enum hth_status hth_chat_completion(const struct hth_chat *c, const char *prompt
 }
 
 enum hth_status hth_chat_text(const struct hth_chat *c, const char *text, size_t bytes, struct hth_examples *out,
-                              struct hth_err *err)
+			      struct hth_err *err)
 {
 	return plain_example(c, text, 0, bytes, true, out, err);
 }

@@ -28,14 +28,14 @@ struct span {
 struct turn {
 	size_t message;
 	struct hth_rendered prompt, last; /* P and R */
-	bool continues; /* R begins with P */
-	bool no_last;   /* R does not render by itself */
+	bool continues;                   /* R begins with P */
+	bool no_last;                     /* R does not render by itself */
 };
 
 /* The hull of what a message gave to a rendering: all but role, name and the like. */
 static struct span hull_of(const struct hth_rendered *r, size_t message)
 {
-	struct span s = { 0 };
+	struct span s = {0};
 	for (size_t i = 0; i < r->n_origins; i++) {
 		const struct hth_origin *o = &r->origins[i];
 		if (o->message != (int32_t)message || o->field == HTH_FIELD_OTHER)
@@ -77,7 +77,7 @@ static void mark_overlap(const struct hth_tokens *t, size_t start, size_t end, u
 
 /* Targets of one turn whose served part begins at `start` of rendering r. */
 static void mark_turn(const struct hth_tokenizer *tok, const struct hth_tokens *t, const struct hth_rendered *r,
-                      size_t message, size_t start, uint8_t *mark)
+		      size_t message, size_t start, uint8_t *mark)
 {
 	struct span s = hull_of(r, message);
 	size_t text_end = s.any && s.end > start ? s.end : start, limit = r->text.bytes, end = text_end;
@@ -108,7 +108,7 @@ static void mark_generated(const struct hth_tokens *t, const struct hth_rendered
 }
 
 static enum hth_status encode(const struct hth_chat *c, const struct hth_rendered *r, size_t cut, struct hth_tokens *t,
-                              uint8_t **mark, struct hth_err *err)
+			      uint8_t **mark, struct hth_err *err)
 {
 	enum hth_status st = hth_chat_encode(c, r, cut, t, err);
 	*mark = st == HTH_OK ? hth_calloc(t->n + 1, 1) : NULL;
@@ -130,9 +130,9 @@ static bool straddles(const struct hth_tokens *t, const struct turn *turns, size
 
 /* The whole conversation as one example, if its tokens allow that. */
 static enum hth_status add_whole(const struct hth_chat *c, const struct hth_rendered *full, const struct turn *turns,
-                                 size_t n, bool all, bool *added, struct hth_examples *out, struct hth_err *err)
+				 size_t n, bool all, bool *added, struct hth_examples *out, struct hth_err *err)
 {
-	struct hth_tokens t = { 0 };
+	struct hth_tokens t = {0};
 	uint8_t *mark = NULL;
 	enum hth_status st = encode(c, full, 0, &t, &mark, err);
 	*added = st == HTH_OK && !straddles(&t, turns, n);
@@ -155,9 +155,9 @@ done:
 /* P, then R from its turn's own text on, with the origins of both. */
 static enum hth_status splice(const struct turn *t, size_t from, struct hth_rendered *out, struct hth_err *err)
 {
-	const struct hth_rendered *parts[2] = { &t->prompt, &t->last };
+	const struct hth_rendered *parts[2] = {&t->prompt, &t->last};
 	size_t bytes, n;
-	*out = (struct hth_rendered){ 0 };
+	*out = (struct hth_rendered){0};
 	if (!hth_add_size(t->prompt.text.bytes, t->last.text.bytes, &bytes) ||
 	    !hth_add_size(t->prompt.n_origins, t->last.n_origins, &n))
 		return hth_fail(err, HTH_ERR_LIMIT, "a training example is too long");
@@ -183,11 +183,11 @@ static enum hth_status splice(const struct turn *t, size_t from, struct hth_rend
 
 /* One turn as an example of its own. */
 static enum hth_status add_turn(const struct hth_chat *c, const struct turn *turn, struct hth_examples *out,
-                                struct hth_err *err)
+				struct hth_err *err)
 {
-	struct hth_rendered joined = { 0 };
+	struct hth_rendered joined = {0};
 	const struct hth_rendered *r = &turn->last;
-	struct hth_tokens t = { 0 };
+	struct hth_tokens t = {0};
 	struct span s = hull_of(r, turn->message);
 	uint8_t *mark = NULL;
 	size_t start = turn->prompt.text.bytes;
@@ -215,11 +215,12 @@ done:
 /* Renders P and R of a turn. Where R fails in mid-conversation (a template that insists on what follows), only P is
  * compared. */
 static enum hth_status prepare(const struct hth_chat *c, const json_t *messages, const json_t *tools,
-                               const struct hth_rendered *full, struct turn *t, bool *alike, struct hth_err *err)
+			       const struct hth_rendered *full, struct turn *t, bool *alike, struct hth_err *err)
 {
 	enum hth_status st = hth_chat_render_first(c, messages, t->message, tools, true, &t->prompt, err);
 	if (st != HTH_OK) {
-		hth_err_prefix(err, "messages[%zu] (assistant): its prompt, as serving would send it, does not render", t->message);
+		hth_err_prefix(err, "messages[%zu] (assistant): its prompt, as serving would send it, does not render",
+			       t->message);
 		return st;
 	}
 	st = hth_chat_render_first(c, messages, t->message + 1, tools, false, &t->last, err);
@@ -242,7 +243,8 @@ static enum hth_status check_messages(const json_t *messages, struct hth_err *er
 		return hth_fail(err, HTH_ERR_FORMAT, "messages: expected an array");
 	for (size_t i = 0; i < json_array_size(messages); i++)
 		if (!json_is_string(json_object_get(json_array_get(messages, i), "role")))
-			return hth_fail(err, HTH_ERR_FORMAT, "messages[%zu]: expected an object with a string \"role\"", i);
+			return hth_fail(err, HTH_ERR_FORMAT, "messages[%zu]: expected an object with a string \"role\"",
+					i);
 	return HTH_OK;
 }
 
@@ -254,8 +256,8 @@ static bool is_assistant(const json_t *messages, size_t i)
 
 /* The turns to be trained on, prepared. */
 static enum hth_status find_turns(const struct hth_chat *c, const json_t *messages, const json_t *tools,
-                                  enum hth_target_rule rule, const struct hth_rendered *full, struct turn *turns,
-                                  size_t *n, bool *alike, struct hth_err *err)
+				  enum hth_target_rule rule, const struct hth_rendered *full, struct turn *turns,
+				  size_t *n, bool *alike, struct hth_err *err)
 {
 	*n = 0;
 	*alike = true;
@@ -276,16 +278,17 @@ static enum hth_status find_turns(const struct hth_chat *c, const json_t *messag
 	for (size_t i = 0; i < *n && !*alike; i++)
 		if (turns[i].no_last)
 			return hth_fail(err, HTH_ERR_VALUE,
-			                "messages[%zu] (assistant): the row has to be split into turns, but the conversation up to "
-			                "this one does not render by itself",
-			                turns[i].message);
+					"messages[%zu] (assistant): the row has to be split into turns, but the "
+					"conversation up to "
+					"this one does not render by itself",
+					turns[i].message);
 	return HTH_OK;
 }
 
 enum hth_status hth_chat_examples(const struct hth_chat *c, const json_t *messages, const json_t *tools,
-                                  enum hth_target_rule rule, struct hth_examples *out, struct hth_err *err)
+				  enum hth_target_rule rule, struct hth_examples *out, struct hth_err *err)
 {
-	struct hth_rendered full = { 0 };
+	struct hth_rendered full = {0};
 	struct turn *turns = NULL;
 	size_t n = 0, before = out->n, n_messages = json_array_size(messages);
 	bool alike = true;

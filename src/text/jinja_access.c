@@ -10,10 +10,13 @@ static bool name_is(const char *name, size_t bytes, const char *want)
 /* loop.index and the others; MISSING when there is no such attribute. */
 static bool loop_attr(struct hth_jx *x, struct hth_jloop *l, const char *name, size_t bytes, struct hth_jval *out)
 {
-	const struct { const char *name; size_t value; } numbers[] = {
-		{ "index", l->index0 + 1 }, { "index0", l->index0 },      { "revindex", l->n - l->index0 },
-		{ "length", l->n },         { "depth", l->depth0 + 1 },   { "revindex0", l->n - l->index0 - 1 },
-		{ "depth0", l->depth0 },
+	const struct {
+		const char *name;
+		size_t value;
+	} numbers[] = {
+		{"index", l->index0 + 1}, {"index0", l->index0},    {"revindex", l->n - l->index0},
+		{"length", l->n},         {"depth", l->depth0 + 1}, {"revindex0", l->n - l->index0 - 1},
+		{"depth0", l->depth0},
 	};
 	out->kind = HTH_JV_MISSING;
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
@@ -28,14 +31,14 @@ static bool loop_attr(struct hth_jx *x, struct hth_jloop *l, const char *name, s
 		return true;
 	if (prev ? l->index0 == 0 : l->index0 + 1 >= l->n)
 		return hth_jv_undef(x, HTH_JU_HINT, 0, prev ? "there is no previous item" : "there is no next item",
-		                    prev ? 25 : 21, out);
+				    prev ? 25 : 21, out);
 	size_t i = prev ? l->index0 - 1 : l->index0 + 1;
 	*out = l->items != NULL ? l->items[i] : hth_jv_int(l->range->start + (int64_t)i * l->range->step);
 	return true;
 }
 
 static bool macro_attr(struct hth_jx *x, const struct hth_jmacro *m, const char *name, size_t bytes,
-                       struct hth_jval *out)
+		       struct hth_jval *out)
 {
 	if (name_is(name, bytes, "name")) {
 		const struct hth_jname *n = m->def->name;
@@ -70,7 +73,7 @@ static const struct hth_jnode *find_block(const struct hth_jbody *body, const ch
 /* A real attribute, or MISSING. */
 static bool attribute(struct hth_jx *x, struct hth_jval v, const char *name, size_t bytes, struct hth_jval *out)
 {
-	*out = (struct hth_jval){ .kind = HTH_JV_MISSING };
+	*out = (struct hth_jval){.kind = HTH_JV_MISSING};
 	if (v.kind == HTH_JV_NS) {
 		struct hth_jval *item = hth_jdict_get(v.d, name, bytes);
 		if (item != NULL)
@@ -84,7 +87,7 @@ static bool attribute(struct hth_jx *x, struct hth_jval v, const char *name, siz
 	if (v.kind == HTH_JV_SELF) {
 		const struct hth_jnode *b = find_block(&x->t->body, name, bytes);
 		if (b != NULL)
-			*out = (struct hth_jval){ .kind = HTH_JV_BLOCK, .block = b };
+			*out = (struct hth_jval){.kind = HTH_JV_BLOCK, .block = b};
 		return true;
 	}
 	if (v.kind == HTH_JV_TUPLE && v.l->group && (name_is(name, bytes, "grouper") || name_is(name, bytes, "list"))) {
@@ -103,8 +106,8 @@ static bool attribute(struct hth_jx *x, struct hth_jval v, const char *name, siz
 	struct hth_jmethod *m = hth_jx_alloc(x, sizeof *m);
 	if (m == NULL)
 		return false;
-	*m = (struct hth_jmethod){ .self = v, .fn = fn };
-	*out = (struct hth_jval){ .kind = HTH_JV_METHOD, .method = m };
+	*m = (struct hth_jmethod){.self = v, .fn = fn};
+	*out = (struct hth_jval){.kind = HTH_JV_METHOD, .method = m};
 	return true;
 }
 
@@ -153,7 +156,7 @@ static bool index_item(struct hth_jx *x, struct hth_jval v, int64_t i, struct ht
 bool hth_jv_getitem(struct hth_jx *x, struct hth_jval v, struct hth_jval key, struct hth_jval *out)
 {
 	struct hth_jval *found;
-	*out = (struct hth_jval){ .kind = HTH_JV_MISSING };
+	*out = (struct hth_jval){.kind = HTH_JV_MISSING};
 	switch (v.kind) {
 	case HTH_JV_UNDEF:
 		return hth_jv_fail_undef(x, v);
@@ -202,7 +205,7 @@ static bool bound(struct hth_jx *x, struct hth_jval v, int64_t n, int64_t step, 
 }
 
 static bool slice_str(struct hth_jx *x, struct hth_jstr *s, int64_t start, int64_t step, int64_t count,
-                      struct hth_jval *out)
+		      struct hth_jval *out)
 {
 	struct hth_jsb b;
 	if (step == 1) {
@@ -215,7 +218,7 @@ static bool slice_str(struct hth_jx *x, struct hth_jstr *s, int64_t start, int64
 	size_t *at = hth_jx_array(x, n + 1, sizeof *at); /* byte of each character */
 	if (at == NULL)
 		return false;
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	for (size_t i = 0; hth_jcursor_next(&c); i++)
 		at[i] = c.start;
 	at[n] = s->bytes;
@@ -243,7 +246,8 @@ bool hth_jv_slice(struct hth_jx *x, struct hth_jval v, const struct hth_jval par
 	if (!hth_jv_len(x, v, &len))
 		return false;
 	int64_t n = (int64_t)len;
-	if (part[2].kind != HTH_JV_MISSING && part[2].kind != HTH_JV_NONE && !hth_jv_int_arg(x, part[2], "slice", &step))
+	if (part[2].kind != HTH_JV_MISSING && part[2].kind != HTH_JV_NONE &&
+	    !hth_jv_int_arg(x, part[2], "slice", &step))
 		return false;
 	if (step == 0)
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "slice step cannot be zero");
@@ -252,7 +256,7 @@ bool hth_jv_slice(struct hth_jx *x, struct hth_jval v, const struct hth_jval par
 	    !bound(x, part[1], n, step, step < 0 ? -1 : n, &stop))
 		return false;
 	int64_t count = step > 0 ? (stop > start ? (stop - start - 1) / step + 1 : 0)
-	                         : (stop < start ? (start - stop - 1) / -step + 1 : 0);
+				 : (stop < start ? (start - stop - 1) / -step + 1 : 0);
 	if (v.kind == HTH_JV_STR)
 		return slice_str(x, v.s, count == 0 ? 0 : start, step, count, out);
 	struct hth_jlist *l = hth_jlist_new(x, (size_t)count);

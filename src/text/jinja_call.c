@@ -24,39 +24,39 @@ static bool param_at(const char *params, size_t i, const char **name, size_t *by
 }
 
 static bool bind(struct hth_jx *x, const struct hth_jbuiltin *fn, const char *what, const struct hth_jargs *args,
-                 struct hth_jval slots[HTH_JINJA_MAX_PARAMS])
+		 struct hth_jval slots[HTH_JINJA_MAX_PARAMS])
 {
 	const char *name;
 	size_t bytes, n = 0, used = 0;
 	bool required;
 	for (; param_at(fn->params, n, &name, &bytes, &required); n++) {
-		slots[n] = n < args->n_pos ? args->pos[n] : (struct hth_jval){ .kind = HTH_JV_MISSING };
+		slots[n] = n < args->n_pos ? args->pos[n] : (struct hth_jval){.kind = HTH_JV_MISSING};
 		for (size_t k = 0; k < args->n_kw; k++) {
 			if (args->kw[k].bytes != bytes || memcmp(args->kw[k].name, name, bytes) != 0)
 				continue;
 			if (slots[n].kind != HTH_JV_MISSING)
-				return hth_jx_fail(x, HTH_ERR_FORMAT, "%s '%s': two values for argument '%.*s'", what, fn->name,
-				                   (int)bytes, name);
+				return hth_jx_fail(x, HTH_ERR_FORMAT, "%s '%s': two values for argument '%.*s'", what,
+						   fn->name, (int)bytes, name);
 			slots[n] = args->kw[k].value;
 			used++;
 		}
 		if (required && slots[n].kind == HTH_JV_MISSING)
-			return hth_jx_fail(x, HTH_ERR_FORMAT, "%s '%s': argument '%.*s' is missing", what, fn->name, (int)bytes,
-			                   name);
+			return hth_jx_fail(x, HTH_ERR_FORMAT, "%s '%s': argument '%.*s' is missing", what, fn->name,
+					   (int)bytes, name);
 	}
 	if (args->n_pos > n)
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "%s '%s' takes %zu arguments, %zu were given", what, fn->name, n,
-		                   args->n_pos);
+				   args->n_pos);
 	if (used < args->n_kw)
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "%s '%s': an unexpected keyword argument (it knows \"%s\")", what,
-		                   fn->name, fn->params);
+				   fn->name, fn->params);
 	return true;
 }
 
 bool hth_jcall_builtin(struct hth_jx *x, const struct hth_jbuiltin *fn, const char *what, struct hth_jval self,
-                       const struct hth_jargs *args, struct hth_jval *out)
+		       const struct hth_jargs *args, struct hth_jval *out)
 {
-	struct hth_jval slots[HTH_JINJA_MAX_PARAMS] = { { .kind = HTH_JV_MISSING } };
+	struct hth_jval slots[HTH_JINJA_MAX_PARAMS] = {{.kind = HTH_JV_MISSING}};
 	if (fn->params[0] != '*' && !bind(x, fn, what, args, slots))
 		return false;
 	return fn->fn(x, self, slots, args, out);
@@ -110,27 +110,28 @@ bool hth_jcall_value(struct hth_jx *x, struct hth_jval fn, const struct hth_jarg
 /* The global functions. */
 
 static bool fn_range(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, const struct hth_jargs *all,
-                     struct hth_jval *out)
+		     struct hth_jval *out)
 {
 	int64_t a, b = 0, step = 1;
 	(void)self;
 	(void)all;
-	if (!hth_jv_int_arg(x, arg[0], "range", &a) || (arg[1].kind != HTH_JV_MISSING && !hth_jv_int_arg(x, arg[1], "range", &b)) ||
+	if (!hth_jv_int_arg(x, arg[0], "range", &a) ||
+	    (arg[1].kind != HTH_JV_MISSING && !hth_jv_int_arg(x, arg[1], "range", &b)) ||
 	    (arg[2].kind != HTH_JV_MISSING && !hth_jv_int_arg(x, arg[2], "range", &step)))
 		return false;
 	int64_t start = arg[1].kind == HTH_JV_MISSING ? 0 : a, stop = arg[1].kind == HTH_JV_MISSING ? a : b;
 	if (step == 0)
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "range() arg 3 must not be zero");
 	uint64_t span = step > 0 ? (stop > start ? (uint64_t)stop - (uint64_t)start : 0)
-	                         : (start > stop ? (uint64_t)start - (uint64_t)stop : 0);
+				 : (start > stop ? (uint64_t)start - (uint64_t)stop : 0);
 	uint64_t by = step > 0 ? (uint64_t)step : 0 - (uint64_t)step, n = span / by + (span % by != 0);
 	if (n > HTH_JINJA_MAX_RANGE)
 		return hth_jx_fail(x, HTH_ERR_LIMIT, "a range of more than %d numbers", HTH_JINJA_MAX_RANGE);
 	struct hth_jrange *r = hth_jx_alloc(x, sizeof *r);
 	if (r == NULL)
 		return false;
-	*r = (struct hth_jrange){ .start = start, .stop = stop, .step = step, .n = (int64_t)n };
-	*out = (struct hth_jval){ .kind = HTH_JV_RANGE, .r = r };
+	*r = (struct hth_jrange){.start = start, .stop = stop, .step = step, .n = (int64_t)n};
+	*out = (struct hth_jval){.kind = HTH_JV_RANGE, .r = r};
 	return true;
 }
 
@@ -156,7 +157,8 @@ static bool fill_dict(struct hth_jx *x, const struct hth_jargs *all, struct hth_
 			if (!hth_jv_items(x, items[i], &pair, &two))
 				return false;
 			if (two != 2)
-				return hth_jx_fail(x, HTH_ERR_FORMAT, "dict: an element of %zu values; 2 are required", two);
+				return hth_jx_fail(x, HTH_ERR_FORMAT, "dict: an element of %zu values; 2 are required",
+						   two);
 			if (!hth_jdict_set(x, d, pair[0], pair[1]))
 				return false;
 		}
@@ -171,20 +173,20 @@ static bool fill_dict(struct hth_jx *x, const struct hth_jargs *all, struct hth_
 }
 
 static bool fn_dict(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, const struct hth_jargs *all,
-                    struct hth_jval *out)
+		    struct hth_jval *out)
 {
 	(void)self;
 	(void)arg;
-	*out = (struct hth_jval){ .kind = HTH_JV_DICT };
+	*out = (struct hth_jval){.kind = HTH_JV_DICT};
 	return fill_dict(x, all, &out->d);
 }
 
 static bool fn_namespace(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg,
-                         const struct hth_jargs *all, struct hth_jval *out)
+			 const struct hth_jargs *all, struct hth_jval *out)
 {
 	(void)self;
 	(void)arg;
-	*out = (struct hth_jval){ .kind = HTH_JV_NS };
+	*out = (struct hth_jval){.kind = HTH_JV_NS};
 	if (!fill_dict(x, all, &out->d))
 		return false;
 	for (size_t i = 0; i < out->d->n; i++) {
@@ -200,13 +202,13 @@ static bool new_cycler(struct hth_jx *x, const struct hth_jargs *all, uint8_t ki
 	struct hth_jcycler *c = hth_jx_alloc(x, sizeof *c);
 	if (c == NULL)
 		return false;
-	*c = (struct hth_jcycler){ .items = { .items = all->pos, .n = all->n_pos, .cap = all->n_pos } };
-	*out = (struct hth_jval){ .kind = kind, .cycler = c };
+	*c = (struct hth_jcycler){.items = {.items = all->pos, .n = all->n_pos, .cap = all->n_pos}};
+	*out = (struct hth_jval){.kind = kind, .cycler = c};
 	return true;
 }
 
 static bool fn_cycler(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, const struct hth_jargs *all,
-                      struct hth_jval *out)
+		      struct hth_jval *out)
 {
 	(void)self;
 	(void)arg;
@@ -216,10 +218,10 @@ static bool fn_cycler(struct hth_jx *x, struct hth_jval self, const struct hth_j
 }
 
 static bool fn_joiner(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, const struct hth_jargs *all,
-                      struct hth_jval *out)
+		      struct hth_jval *out)
 {
 	struct hth_jval *sep = hth_jx_array(x, 1, sizeof *sep);
-	struct hth_jargs one = { .pos = sep, .n_pos = 1 };
+	struct hth_jargs one = {.pos = sep, .n_pos = 1};
 	(void)self;
 	(void)all;
 	if (sep == NULL || (arg[0].kind == HTH_JV_MISSING && !hth_jv_text(x, ", ", sep)))
@@ -230,7 +232,7 @@ static bool fn_joiner(struct hth_jx *x, struct hth_jval self, const struct hth_j
 }
 
 static bool fn_raise(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, const struct hth_jargs *all,
-                     struct hth_jval *out)
+		     struct hth_jval *out)
 {
 	struct hth_jstr *s;
 	(void)self;
@@ -243,28 +245,26 @@ static bool fn_raise(struct hth_jx *x, struct hth_jval self, const struct hth_jv
 	return false;
 }
 
-static bool fn_strftime(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg,
-                        const struct hth_jargs *all, struct hth_jval *out)
+static bool fn_strftime(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, const struct hth_jargs *all,
+			struct hth_jval *out)
 {
 	struct hth_jsb b;
 	(void)self;
 	(void)all;
 	if (arg[0].kind != HTH_JV_STR)
-		return hth_jx_fail(x, HTH_ERR_FORMAT, "strftime_now: expected a format string, found a value of type '%s'",
-		                   hth_jv_type(arg[0]));
+		return hth_jx_fail(x, HTH_ERR_FORMAT,
+				   "strftime_now: expected a format string, found a value of type '%s'",
+				   hth_jv_type(arg[0]));
 	hth_jsb_init(&b, x);
 	*out = hth_jv_str(hth_jtime_format(&b, arg[0].s, x->now) ? hth_jsb_done(&b) : NULL);
 	return out->s != NULL;
 }
 
 static const struct hth_jfunc globals[] = {
-	{ { "range", "start|stop,step", fn_range } },
-	{ { "dict", "*", fn_dict } },
-	{ { "namespace", "*", fn_namespace } },
-	{ { "cycler", "*", fn_cycler } },
-	{ { "joiner", "|sep", fn_joiner } },
-	{ { "raise_exception", "message", fn_raise } },
-	{ { "strftime_now", "format", fn_strftime } },
+	{{"range", "start|stop,step", fn_range}},  {{"dict", "*", fn_dict}},
+	{{"namespace", "*", fn_namespace}},        {{"cycler", "*", fn_cycler}},
+	{{"joiner", "|sep", fn_joiner}},           {{"raise_exception", "message", fn_raise}},
+	{{"strftime_now", "format", fn_strftime}},
 };
 
 const struct hth_jfunc *hth_jinja_global(const char *name, size_t bytes)
@@ -276,7 +276,7 @@ const struct hth_jfunc *hth_jinja_global(const char *name, size_t bytes)
 }
 
 const struct hth_jbuiltin *hth_jinja_in_table(const struct hth_jbuiltin *table, size_t n, const char *name,
-                                              size_t bytes)
+					      size_t bytes)
 {
 	for (size_t i = 0; i < n; i++)
 		if (strlen(table[i].name) == bytes && memcmp(table[i].name, name, bytes) == 0)

@@ -126,7 +126,8 @@ static bool put_mapped(struct hth_jsb *b, const struct hth_jcursor *c, char how,
 	if (cp < 0x80 || c->cp > 0x10FFFF) {
 		bool letter = hth_jchar_alpha(c->cp) && cp < 0x80;
 		char ch = (char)(letter ? (how == 'l' || how == 'f' ? cp | 0x20 : cp & ~0x20) : cp);
-		return c->cp > 0x10FFFF ? hth_jsb_put_cp(b, 0xFFFD, c->origin, c->gen) : hth_jsb_add(b, &ch, 1, c->origin, c->gen);
+		return c->cp > 0x10FFFF ? hth_jsb_put_cp(b, 0xFFFD, c->origin, c->gen)
+					: hth_jsb_add(b, &ch, 1, c->origin, c->gen);
 	}
 	if ((how == 'u' || how == 't') && (!put_special(b, c, how == 't', &done) || done))
 		return b->x->status == HTH_OK;
@@ -149,7 +150,7 @@ static bool put_mapped(struct hth_jsb *b, const struct hth_jcursor *c, char how,
 struct hth_jstr *hth_jstr_case(struct hth_jx *x, struct hth_jstr *s, char how)
 {
 	struct hth_jsb b;
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	uint32_t last_cased = 0; /* the cased letter before, across ignorable characters */
 	bool start = true, prev_cased = false;
 	if (!hth_jstr_flat(x, s))
@@ -170,7 +171,8 @@ struct hth_jstr *hth_jstr_case(struct hth_jx *x, struct hth_jstr *s, char how)
 		prev_cased = hth_jchar_cased(c.cp);
 		if (!ignorable(c.cp))
 			last_cased = prev_cased ? c.cp : 0;
-		start = how == 'w' && (hth_jchar_space(c.cp) || (c.cp < 0x80 && c.cp != 0 && strchr("-({[<", (int)c.cp) != NULL));
+		start = how == 'w' &&
+			(hth_jchar_space(c.cp) || (c.cp < 0x80 && c.cp != 0 && strchr("-({[<", (int)c.cp) != NULL));
 	}
 	struct hth_jstr *r = hth_jsb_done(&b);
 	if (r != NULL)

@@ -63,7 +63,7 @@ struct hth_jdict *hth_jdict_new(struct hth_jx *x, size_t cap)
 	struct hth_jdict *d = hth_jx_alloc(x, sizeof *d);
 	if (d == NULL)
 		return NULL;
-	*d = (struct hth_jdict){ 0 };
+	*d = (struct hth_jdict){0};
 	if (cap > 0) {
 		d->items = hth_jx_array(x, cap, sizeof *d->items);
 		d->cap = cap;
@@ -94,7 +94,7 @@ static bool reindex(struct hth_jx *x, struct hth_jdict *d)
 
 /* The item with this key, or NULL. */
 static bool lookup(struct hth_jx *x, const struct hth_jdict *d, struct hth_jval key, uint64_t hash,
-                   struct hth_jpair **out)
+		   struct hth_jpair **out)
 {
 	bool equal = false;
 	*out = NULL;
@@ -146,7 +146,7 @@ bool hth_jdict_set(struct hth_jx *x, struct hth_jdict *d, struct hth_jval key, s
 	} else if (d->cap > SMALL && d->index == NULL && !reindex(x, d)) {
 		return false;
 	}
-	d->items[d->n++] = (struct hth_jpair){ .key = key, .value = value, .hash = hash };
+	d->items[d->n++] = (struct hth_jpair){.key = key, .value = value, .hash = hash};
 	if (d->index != NULL) {
 		size_t at = hash & (d->index_cap - 1);
 		while (d->index[at] != 0)
@@ -171,7 +171,9 @@ struct hth_jval *hth_jdict_get(const struct hth_jdict *d, const char *name, size
 	uint64_t hash = hth_jdict_hash_bytes(name, bytes);
 	size_t at = d->index == NULL ? 0 : hash & (d->index_cap - 1);
 	for (size_t seen = 0; seen < (d->index == NULL ? d->n : d->index_cap); seen++) {
-		struct hth_jpair *p = d->index == NULL ? &d->items[seen] : d->index[at] == 0 ? NULL : &d->items[d->index[at] - 1];
+		struct hth_jpair *p = d->index == NULL    ? &d->items[seen]
+				      : d->index[at] == 0 ? NULL
+							  : &d->items[d->index[at] - 1];
 		if (p == NULL)
 			return NULL;
 		if (p->hash == hash && p->key.kind == HTH_JV_STR && p->key.s->bytes == bytes &&

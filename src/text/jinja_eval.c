@@ -17,11 +17,11 @@ static bool eval_name(struct hth_jx *x, const struct hth_jname *name, struct hth
 	}
 	const struct hth_jfunc *f = hth_jinja_global(name->text, name->bytes);
 	if (f != NULL) {
-		*out = (struct hth_jval){ .kind = HTH_JV_FUNC, .func = f };
+		*out = (struct hth_jval){.kind = HTH_JV_FUNC, .func = f};
 		return true;
 	}
 	if (name->bytes == 4 && memcmp(name->text, "self", 4) == 0) {
-		*out = (struct hth_jval){ .kind = HTH_JV_SELF };
+		*out = (struct hth_jval){.kind = HTH_JV_SELF};
 		return true;
 	}
 	return hth_jv_undef(x, HTH_JU_NAME, 0, name->text, name->bytes, out);
@@ -47,7 +47,7 @@ static bool eval_dict(struct hth_jx *x, const struct hth_jnode *n, struct hth_jv
 		if (!hth_jeval(x, n->items[i], &k) || !hth_jeval(x, n->items[i + 1], &v) || !hth_jdict_set(x, d, k, v))
 			return false;
 	}
-	*out = (struct hth_jval){ .kind = HTH_JV_DICT, .d = d };
+	*out = (struct hth_jval){.kind = HTH_JV_DICT, .d = d};
 	return d != NULL;
 }
 
@@ -155,10 +155,10 @@ static bool eval_item(struct hth_jx *x, const struct hth_jnode *n, struct hth_jv
 		x->at = n;
 		return hth_jv_getitem(x, v, key, out);
 	}
-	const struct hth_jnode *parts[3] = { n->b->a, n->b->b, n->b->c };
+	const struct hth_jnode *parts[3] = {n->b->a, n->b->b, n->b->c};
 	struct hth_jval values[3];
 	for (int i = 0; i < 3; i++) {
-		values[i] = (struct hth_jval){ .kind = HTH_JV_MISSING };
+		values[i] = (struct hth_jval){.kind = HTH_JV_MISSING};
 		if (parts[i] != NULL && !hth_jeval(x, parts[i], &values[i]))
 			return false;
 	}
@@ -187,9 +187,9 @@ static bool add_dyn_pos(struct hth_jx *x, const struct hth_jnode *n, struct hth_
 
 /* **kwargs, and the caller of a call block. */
 static bool add_dyn_kw(struct hth_jx *x, const struct hth_jnode *n, const struct hth_jval *caller,
-                       struct hth_jargs *args)
+		       struct hth_jargs *args)
 {
-	struct hth_jval v = { .kind = HTH_JV_MISSING };
+	struct hth_jval v = {.kind = HTH_JV_MISSING};
 	if (n != NULL && !hth_jeval(x, n, &v))
 		return false;
 	if (n != NULL && v.kind != HTH_JV_DICT)
@@ -205,17 +205,17 @@ static bool add_dyn_kw(struct hth_jx *x, const struct hth_jnode *n, const struct
 		struct hth_jval key = v.d->items[i].key;
 		if (key.kind != HTH_JV_STR)
 			return hth_jx_fail(x, HTH_ERR_FORMAT, "keywords must be strings");
-		args->kw[args->n_kw++] = (struct hth_jkw){ key.s->data, key.s->bytes, v.d->items[i].value };
+		args->kw[args->n_kw++] = (struct hth_jkw){key.s->data, key.s->bytes, v.d->items[i].value};
 	}
 	if (caller != NULL)
-		args->kw[args->n_kw++] = (struct hth_jkw){ "caller", 6, *caller };
+		args->kw[args->n_kw++] = (struct hth_jkw){"caller", 6, *caller};
 	return true;
 }
 
 static bool eval_args(struct hth_jx *x, const struct hth_jcall *c, const struct hth_jval *caller,
-                      struct hth_jargs *args)
+		      struct hth_jargs *args)
 {
-	*args = (struct hth_jargs){ 0 };
+	*args = (struct hth_jargs){0};
 	if (c == NULL)
 		return true;
 	args->pos = hth_jx_array(x, c->n_pos + 1, sizeof *args->pos);
@@ -257,7 +257,7 @@ static bool eval_filter(struct hth_jx *x, const struct hth_jnode *n, struct hth_
 	x->at = n;
 	if (n->fn == NULL)
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "no %s named '%s'", filter ? "filter" : "test",
-		                   hth_quote(name, sizeof name, n->fn_name->text, n->fn_name->bytes));
+				   hth_quote(name, sizeof name, n->fn_name->text, n->fn_name->bytes));
 	return hth_jcall_builtin(x, n->fn, filter ? "filter" : "test", v, &args, out);
 }
 

@@ -7,7 +7,7 @@ struct hth_jscope *hth_jscope_new(struct hth_jx *x, struct hth_jscope *parent)
 {
 	struct hth_jscope *s = hth_jx_alloc(x, sizeof *s);
 	if (s != NULL)
-		*s = (struct hth_jscope){ .parent = parent };
+		*s = (struct hth_jscope){.parent = parent};
 	return s;
 }
 
@@ -38,7 +38,7 @@ bool hth_jscope_set(struct hth_jx *x, struct hth_jscope *s, const struct hth_jna
 		s->vars = grown;
 		s->cap = cap;
 	}
-	s->vars[s->n++] = (struct hth_jvar){ .name = name, .value = v };
+	s->vars[s->n++] = (struct hth_jvar){.name = name, .value = v};
 	return true;
 }
 
@@ -110,7 +110,7 @@ static bool exec_if(struct hth_jx *x, const struct hth_jif *f)
 
 /* The items that pass "if test" of a for. */
 static bool filter_items(struct hth_jx *x, const struct hth_jfor *f, struct hth_jscope *outer, struct hth_jval **items,
-                         size_t *n)
+			 size_t *n)
 {
 	struct hth_jlist *l = hth_jlist_new(x, 0);
 	struct hth_jscope *s = hth_jscope_new(x, outer), *before = x->scope;
@@ -133,7 +133,7 @@ static bool filter_items(struct hth_jx *x, const struct hth_jfor *f, struct hth_
 static bool loop_turns(struct hth_jx *x, const struct hth_jfor *f, struct hth_jloop *loop)
 {
 	struct hth_jscope *s = NULL;
-	struct hth_jval self = { .kind = HTH_JV_LOOP, .loop = loop };
+	struct hth_jval self = {.kind = HTH_JV_LOOP, .loop = loop};
 	for (; loop->index0 < loop->n; loop->index0++) {
 		if (s == NULL || s->captured)
 			s = hth_jscope_new(x, loop->scope);
@@ -141,9 +141,10 @@ static bool loop_turns(struct hth_jx *x, const struct hth_jfor *f, struct hth_jl
 			return false;
 		s->n = 0;
 		x->scope = s;
-		struct hth_jval v = loop->items != NULL
-		                            ? loop->items[loop->index0]
-		                            : hth_jv_int(loop->range->start + (int64_t)loop->index0 * loop->range->step);
+		struct hth_jval v =
+			loop->items != NULL
+				? loop->items[loop->index0]
+				: hth_jv_int(loop->range->start + (int64_t)loop->index0 * loop->range->step);
 		if (!hth_jx_charge(x, 1) || !hth_jscope_set(x, s, x->t->loop_name, self) || !assign(x, f->target, v) ||
 		    !hth_jexec(x, &f->body))
 			return false;
@@ -156,14 +157,14 @@ static bool loop_turns(struct hth_jx *x, const struct hth_jfor *f, struct hth_jl
 }
 
 bool hth_jexec_loop(struct hth_jx *x, const struct hth_jnode *n, struct hth_jval iter, size_t depth0,
-                    struct hth_jscope *outer)
+		    struct hth_jscope *outer)
 {
 	const struct hth_jfor *f = n->loop;
 	struct hth_jscope *before = x->scope;
 	struct hth_jloop *loop = hth_jx_alloc(x, sizeof *loop);
 	if (loop == NULL || !hth_jx_enter(x))
 		return false;
-	*loop = (struct hth_jloop){ .depth0 = depth0, .node = n, .scope = outer };
+	*loop = (struct hth_jloop){.depth0 = depth0, .node = n, .scope = outer};
 	bool ok = true;
 	if (iter.kind == HTH_JV_RANGE && f->test == NULL) {
 		loop->range = iter.r;
@@ -190,8 +191,8 @@ static bool make_macro(struct hth_jx *x, const struct hth_jmacro_def *def, struc
 		return false;
 	for (struct hth_jscope *s = x->scope; s != NULL && !s->captured; s = s->parent)
 		s->captured = true;
-	*m = (struct hth_jmacro){ .def = def, .scope = x->scope };
-	*out = (struct hth_jval){ .kind = HTH_JV_MACRO, .macro = m };
+	*m = (struct hth_jmacro){.def = def, .scope = x->scope};
+	*out = (struct hth_jval){.kind = HTH_JV_MACRO, .macro = m};
 	return true;
 }
 
@@ -205,7 +206,7 @@ static bool bind_params(struct hth_jx *x, const struct hth_jmacro_def *def, cons
 {
 	static const char hint[] = "a parameter of this macro was not provided";
 	for (size_t i = 0; i < def->n_args; i++) {
-		struct hth_jval v = { .kind = HTH_JV_MISSING };
+		struct hth_jval v = {.kind = HTH_JV_MISSING};
 		if (i < args->n_pos)
 			v = args->pos[i];
 		for (size_t k = 0; k < args->n_kw && v.kind == HTH_JV_MISSING; k++) {
@@ -217,7 +218,7 @@ static bool bind_params(struct hth_jx *x, const struct hth_jmacro_def *def, cons
 		size_t first_default = def->n_args - def->n_defaults;
 		if (v.kind == HTH_JV_MISSING &&
 		    !(i >= first_default ? hth_jeval(x, def->defaults[i - first_default], &v)
-		                         : hth_jv_undef(x, HTH_JU_HINT, 0, hint, sizeof hint - 1, &v)))
+					 : hth_jv_undef(x, HTH_JU_HINT, 0, hint, sizeof hint - 1, &v)))
 			return false;
 		if (!hth_jscope_set(x, x->scope, def->args[i], v))
 			return false;
@@ -242,8 +243,8 @@ static bool bind_special(struct hth_jx *x, const struct hth_jmacro_def *def, con
 			caller = args->kw[k].value;
 		else if (!def->uses_kwargs)
 			return hth_jx_fail(x, HTH_ERR_FORMAT, "macro '%s' takes no keyword argument '%s'",
-			                   def->name == NULL ? "caller" : def->name->text,
-			                   hth_quote(name, sizeof name, args->kw[k].name, args->kw[k].bytes));
+					   def->name == NULL ? "caller" : def->name->text,
+					   hth_quote(name, sizeof name, args->kw[k].name, args->kw[k].bytes));
 		else if (key == NULL || !hth_jdict_set(x, rest, hth_jv_str(key), args->kw[k].value))
 			return false;
 	}
@@ -252,13 +253,12 @@ static bool bind_special(struct hth_jx *x, const struct hth_jmacro_def *def, con
 			return false;
 	if (more->n > 0 && !def->uses_varargs)
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "macro '%s' takes not more than %zu argument(s)",
-		                   def->name == NULL ? "caller" : def->name->text, def->n_args);
-	struct hth_jval kwargs = { .kind = HTH_JV_DICT, .d = rest };
+				   def->name == NULL ? "caller" : def->name->text, def->n_args);
+	struct hth_jval kwargs = {.kind = HTH_JV_DICT, .d = rest};
 	bool has_caller_arg = hth_jscope_find(x->scope, def->caller_name) != NULL;
 	return (!def->uses_caller || has_caller_arg || hth_jscope_set(x, x->scope, def->caller_name, caller)) &&
 	       (!def->uses_kwargs || hth_jscope_set(x, x->scope, def->kwargs_name, kwargs)) &&
-	       (!def->uses_varargs ||
-	        hth_jscope_set(x, x->scope, def->varargs_name, hth_jv_list(more, HTH_JV_TUPLE)));
+	       (!def->uses_varargs || hth_jscope_set(x, x->scope, def->varargs_name, hth_jv_list(more, HTH_JV_TUPLE)));
 }
 
 bool hth_jexec_macro(struct hth_jx *x, struct hth_jmacro *m, const struct hth_jargs *args, struct hth_jval *out)
@@ -270,7 +270,7 @@ bool hth_jexec_macro(struct hth_jx *x, struct hth_jmacro *m, const struct hth_ja
 	memset(used, 0, args->n_kw + 1);
 	x->scope = s;
 	bool ok = bind_params(x, m->def, args, used) && bind_special(x, m->def, args, used) &&
-	          hth_jexec_capture(x, &m->def->body, s, out);
+		  hth_jexec_capture(x, &m->def->body, s, out);
 	x->scope = before;
 	x->depth--;
 	return ok;
@@ -278,7 +278,7 @@ bool hth_jexec_macro(struct hth_jx *x, struct hth_jmacro *m, const struct hth_ja
 
 /* A body with a scope of its own as a string, through the filters of `expr` if there are any. */
 static bool capture_filtered(struct hth_jx *x, const struct hth_jbody *body, const struct hth_jnode *expr,
-                             struct hth_jval *out)
+			     struct hth_jval *out)
 {
 	struct hth_jscope *s = hth_jscope_new(x, x->scope);
 	struct hth_jval before = x->hole;

@@ -2,8 +2,6 @@
  * filters, **). Chains of one level are one node with many operands, so that a long chain is not a deep tree. */
 #include "text/jinja_int.h"
 
-#include "base/num.h"
-
 static struct hth_jnode *unary(struct hth_jparser *p, bool with_filter);
 
 static bool is_word(const struct hth_jtoken *t, const char *const *words)
@@ -12,188 +10,6 @@ static bool is_word(const struct hth_jtoken *t, const char *const *words)
 		if (hth_jp_is_name(t, *words))
 			return true;
 	return false;
-}
-
-/* Literals. */
-
-static struct hth_jnode *const_node(struct hth_jparser *p, const struct hth_jtoken *at, struct hth_jval v)
-{
-	struct hth_jnode *n = hth_jp_node(p, HTH_JN_CONST, at);
-	if (n != NULL)
-		n->value = v;
-	return n;
-}
-
-static bool scratch_ok(struct hth_jparser *p)
-{
-	enum hth_status st = hth_buf_status(&p->scratch, "template", p->err);
-	p->status = p->status != HTH_OK ? p->status : st;
-	return st == HTH_OK;
-}
-
-/* The digits without underscores, in p->scratch. */
-static const char *plain_number(struct hth_jparser *p, const struct hth_jtoken *t)
-{
-	hth_buf_reset(&p->scratch);
-	for (size_t i = 0; i < t->bytes; i++)
-		if (t->text[i] != '_')
-			hth_buf_putc(&p->scratch, t->text[i]);
-	return scratch_ok(p) ? hth_buf_str(&p->scratch) : NULL;
-}
-
-static struct hth_jnode *number(struct hth_jparser *p)
-{
-	struct hth_jtoken t = p->cur;
-	const char *text = plain_number(p, &t);
-	int64_t i = 0;
-	double f;
-	if (text == NULL || !hth_jp_next(p))
-		return NULL;
-	if (t.kind == HTH_JT_FLOAT) {
-		if (hth_parse_f64(text, &f))
-			return const_node(p, &t, hth_jv_float(f));
-		hth_jp_fail(p, &t, "this number is out of range");
-		return NULL;
-	}
-	char c = (char)(text[0] == '0' ? text[1] | 0x20 : 0);
-	int base = c == 'x' ? 16 : c == 'o' ? 8 : c == 'b' ? 2 : 10;
-	bool fits = true;
-	for (const char *d = base == 10 ? text : text + 2; *d != '\0'; d++) {
-		int v = *d >= 'a' ? *d - 'a' + 10 : *d >= 'A' ? *d - 'A' + 10 : *d - '0';
-		fits = fits && !__builtin_mul_overflow(i, base, &i) && !__builtin_add_overflow(i, v, &i);
-	}
-	if (fits)
-		return const_node(p, &t, hth_jv_int(i));
-	struct hth_jnode *n = base == 10 ? hth_jp_str(p, &t, text, strlen(text)) : NULL;
-	if (n != NULL)
-		n->value.kind = HTH_JV_BIG;
-	else
-		hth_jp_fail(p, &t, "this integer is beyond 64 bits");
-	return n;
-}
-
-static struct hth_jnode *string(struct hth_jparser *p)
-{
-	struct hth_jtoken at = p->cur;
-	hth_buf_reset(&p->scratch);
-	while (p->cur.kind == HTH_JT_STRING) { /* 'a' 'b' is one string */
-		enum hth_status st = hth_jlex_unescape(&p->lx, &p->cur, &p->scratch);
-		if (st != HTH_OK) {
-			p->status = p->status != HTH_OK ? p->status : st;
-			return NULL;
-		}
-		if (!hth_jp_next(p))
-			return NULL;
-	}
-	return hth_jp_str(p, &at, hth_buf_str(&p->scratch), p->scratch.bytes);
-}
-
-static struct hth_jnode *list(struct hth_jparser *p)
-{
-	struct hth_jnode *n = hth_jp_node(p, HTH_JN_LIST, &p->cur);
-	if (n == NULL || !hth_jp_next(p))
-		return NULL;
-	while (p->cur.kind != HTH_JT_RBRACKET) {
-		if (n->n > 0 && !hth_jp_expect(p, HTH_JT_COMMA))
-			return NULL;
-		if (p->cur.kind == HTH_JT_RBRACKET)
-			break;
-		if (!hth_jp_push(p, &n->items, &n->n, hth_jp_expression(p, true)))
-			return NULL;
-	}
-	return hth_jp_next(p) ? n : NULL;
-}
-
-static struct hth_jnode *dict(struct hth_jparser *p)
-{
-	struct hth_jnode *n = hth_jp_node(p, HTH_JN_DICT, &p->cur);
-	if (n == NULL || !hth_jp_next(p))
-		return NULL;
-	while (p->cur.kind != HTH_JT_RBRACE) {
-		if (n->n > 0 && !hth_jp_expect(p, HTH_JT_COMMA))
-			return NULL;
-		if (p->cur.kind == HTH_JT_RBRACE)
-			break;
-		if (!hth_jp_push(p, &n->items, &n->n, hth_jp_expression(p, true)) || !hth_jp_expect(p, HTH_JT_COLON) ||
-		    !hth_jp_push(p, &n->items, &n->n, hth_jp_expression(p, true)))
-			return NULL;
-	}
-	return hth_jp_next(p) ? n : NULL;
-}
-
-/* Marks the macros around a name that asks for their special variables. */
-static void note_special(struct hth_jparser *p, const struct hth_jname *name)
-{
-	for (size_t i = 0; i < p->n_macros; i++) {
-		struct hth_jmacro_def *m = p->macros[i];
-		m->uses_caller = m->uses_caller || name == m->caller_name;
-		m->uses_kwargs = m->uses_kwargs || name == m->kwargs_name;
-		m->uses_varargs = m->uses_varargs || name == m->varargs_name;
-	}
-}
-
-static struct hth_jnode *name_or_const(struct hth_jparser *p, bool with_namespace)
-{
-	static const char *const trues[] = { "true", "True", NULL }, *const falses[] = { "false", "False", NULL },
-	                  *const nones[] = { "none", "None", NULL };
-	struct hth_jtoken at = p->cur;
-	if (!hth_jp_next(p))
-		return NULL;
-	if (is_word(&at, trues) || is_word(&at, falses))
-		return const_node(p, &at, hth_jv_bool(is_word(&at, trues)));
-	if (is_word(&at, nones))
-		return const_node(p, &at, hth_jv_none());
-	struct hth_jnode *n = hth_jp_node(p, HTH_JN_NAME, &at);
-	const struct hth_jname *name = hth_jp_intern(p, at.text, at.bytes);
-	if (n == NULL || name == NULL)
-		return NULL;
-	note_special(p, name);
-	if (with_namespace && p->cur.kind == HTH_JT_DOT) {
-		struct hth_jnode *ns = hth_jp_node(p, HTH_JN_NSREF, &at);
-		if (ns == NULL || !hth_jp_next(p))
-			return NULL;
-		n->name = name;
-		ns->a = n;
-		at = p->cur;
-		ns->attr = hth_jp_expect(p, HTH_JT_NAME) ? hth_jp_intern(p, at.text, at.bytes) : NULL;
-		return ns->attr != NULL ? ns : NULL;
-	}
-	n->name = name;
-	return n;
-}
-
-static struct hth_jnode *primary(struct hth_jparser *p, bool with_namespace)
-{
-	struct hth_jnode *n = NULL;
-	switch (p->cur.kind) {
-	case HTH_JT_NAME:
-		return name_or_const(p, with_namespace);
-	case HTH_JT_STRING:
-		return string(p);
-	case HTH_JT_INT:
-	case HTH_JT_FLOAT:
-		return number(p);
-	case HTH_JT_LPAREN:
-	case HTH_JT_LBRACKET:
-	case HTH_JT_LBRACE:
-		break;
-	default:
-		hth_jp_fail(p, &p->cur, "expected an expression, found '%s'", hth_jtok_name(p->cur.kind));
-		return NULL;
-	}
-	if (!hth_jp_enter(p))
-		return NULL;
-	if (p->cur.kind == HTH_JT_LBRACKET) {
-		n = list(p);
-	} else if (p->cur.kind == HTH_JT_LBRACE) {
-		n = dict(p);
-	} else if (hth_jp_next(p)) {
-		n = hth_jp_tuple(p, true, true, NULL);
-		if (n != NULL && !hth_jp_expect(p, HTH_JT_RPAREN))
-			n = NULL;
-	}
-	p->depth--;
-	return n;
 }
 
 /* What follows a value: .attr, [item], (call). */
@@ -261,7 +77,7 @@ static struct hth_jnode *attribute(struct hth_jparser *p, struct hth_jnode *on)
 	n->a = on;
 	if (p->cur.kind == HTH_JT_INT) {
 		n->kind = HTH_JN_ITEM;
-		return (n->b = number(p)) != NULL ? n : NULL;
+		return (n->b = hth_jp_number(p)) != NULL ? n : NULL;
 	}
 	struct hth_jtoken at = p->cur;
 	if (at.kind != HTH_JT_NAME) {
@@ -275,7 +91,7 @@ static struct hth_jnode *attribute(struct hth_jparser *p, struct hth_jnode *on)
 /* One argument of a call. */
 static bool argument(struct hth_jparser *p, struct hth_jcall *c, const struct hth_jtoken *at)
 {
-	struct hth_jtoken ahead = { 0 };
+	struct hth_jtoken ahead = {0};
 	bool ok = c->dyn_kw == NULL;
 	if (p->cur.kind == HTH_JT_MUL)
 		return ok && c->dyn_pos == NULL && hth_jp_next(p) && (c->dyn_pos = hth_jp_expression(p, true)) != NULL;
@@ -368,7 +184,7 @@ static const struct hth_jname *dotted(struct hth_jparser *p)
 		if (!hth_jp_expect(p, HTH_JT_NAME))
 			return NULL;
 	}
-	return scratch_ok(p) ? hth_jp_intern(p, hth_buf_str(&p->scratch), p->scratch.bytes) : NULL;
+	return hth_jp_scratch_ok(p) ? hth_jp_intern(p, hth_buf_str(&p->scratch), p->scratch.bytes) : NULL;
 }
 
 /* Outside of an if, an unknown name is an error at once; inside, only when it is reached. */
@@ -378,7 +194,7 @@ static bool known(struct hth_jparser *p, const struct hth_jtoken *at, const stru
 	if (n->fn != NULL || p->in_if > 0)
 		return true;
 	return hth_jp_fail(p, at, "no %s named '%s'", what,
-	                   hth_quote(text, sizeof text, n->fn_name->text, n->fn_name->bytes));
+			   hth_quote(text, sizeof text, n->fn_name->text, n->fn_name->bytes));
 }
 
 static struct hth_jnode *filter(struct hth_jparser *p, struct hth_jnode *on)
@@ -408,7 +224,7 @@ struct hth_jnode *hth_jp_filters(struct hth_jparser *p, struct hth_jnode *on, bo
 
 static struct hth_jnode *test(struct hth_jparser *p, struct hth_jnode *on)
 {
-	static const char *const ends[] = { "else", "or", "and", NULL };
+	static const char *const ends[] = {"else", "or", "and", NULL};
 	struct hth_jtoken at = p->cur;
 	bool negated;
 	struct hth_jnode *n = hth_jp_node(p, HTH_JN_TEST, &at);
@@ -424,13 +240,15 @@ static struct hth_jnode *test(struct hth_jparser *p, struct hth_jnode *on)
 		if (n->call == NULL)
 			return NULL;
 	} else if ((k == HTH_JT_NAME || k == HTH_JT_STRING || k == HTH_JT_INT || k == HTH_JT_FLOAT ||
-	            k == HTH_JT_LBRACKET || k == HTH_JT_LBRACE) && !is_word(&p->cur, ends)) {
+		    k == HTH_JT_LBRACKET || k == HTH_JT_LBRACE) &&
+		   !is_word(&p->cur, ends)) {
 		if (hth_jp_is_name(&p->cur, "is")) {
 			hth_jp_fail(p, &p->cur, "tests cannot be chained with is");
 			return NULL;
 		}
 		n->call = hth_jp_alloc(p, 1, sizeof *n->call);
-		if (n->call == NULL || !hth_jp_push(p, &n->call->pos, &n->call->n_pos, postfix(p, primary(p, false))))
+		if (n->call == NULL ||
+		    !hth_jp_push(p, &n->call->pos, &n->call->n_pos, postfix(p, hth_jp_primary(p, false))))
 			return NULL;
 	}
 	if (!negated)
@@ -454,7 +272,7 @@ static struct hth_jnode *unary(struct hth_jparser *p, bool with_filter)
 		p->depth--;
 		n = n->a != NULL ? n : NULL;
 	} else {
-		n = primary(p, false);
+		n = hth_jp_primary(p, false);
 	}
 	n = postfix(p, n);
 	while (n != NULL && with_filter) {
@@ -496,14 +314,16 @@ enum level { L_OR, L_AND, L_COMPARE, L_SUM, L_CONCAT, L_PRODUCT, L_POWER, L_UNAR
 /* Whether the current token is an operator of `level`; *op says which, *words how many tokens it takes. */
 static bool operator_at(struct hth_jparser *p, enum level level, enum hth_jop *op, int *words)
 {
-	static const struct { uint8_t level, tok, op; } table[] = {
-		{ L_COMPARE, HTH_JT_EQ, HTH_JO_EQ },       { L_COMPARE, HTH_JT_NE, HTH_JO_NE },
-		{ L_COMPARE, HTH_JT_LT, HTH_JO_LT },       { L_COMPARE, HTH_JT_LE, HTH_JO_LE },
-		{ L_COMPARE, HTH_JT_GT, HTH_JO_GT },       { L_COMPARE, HTH_JT_GE, HTH_JO_GE },
-		{ L_SUM, HTH_JT_ADD, HTH_JO_ADD },         { L_SUM, HTH_JT_SUB, HTH_JO_SUB },
-		{ L_CONCAT, HTH_JT_TILDE, HTH_JO_ADD },    { L_PRODUCT, HTH_JT_MUL, HTH_JO_MUL },
-		{ L_PRODUCT, HTH_JT_DIV, HTH_JO_DIV },     { L_PRODUCT, HTH_JT_FLOORDIV, HTH_JO_FLOORDIV },
-		{ L_PRODUCT, HTH_JT_MOD, HTH_JO_MOD },     { L_POWER, HTH_JT_POW, HTH_JO_POW },
+	static const struct {
+		uint8_t level, tok, op;
+	} table[] = {
+		{L_COMPARE, HTH_JT_EQ, HTH_JO_EQ},    {L_COMPARE, HTH_JT_NE, HTH_JO_NE},
+		{L_COMPARE, HTH_JT_LT, HTH_JO_LT},    {L_COMPARE, HTH_JT_LE, HTH_JO_LE},
+		{L_COMPARE, HTH_JT_GT, HTH_JO_GT},    {L_COMPARE, HTH_JT_GE, HTH_JO_GE},
+		{L_SUM, HTH_JT_ADD, HTH_JO_ADD},      {L_SUM, HTH_JT_SUB, HTH_JO_SUB},
+		{L_CONCAT, HTH_JT_TILDE, HTH_JO_ADD}, {L_PRODUCT, HTH_JT_MUL, HTH_JO_MUL},
+		{L_PRODUCT, HTH_JT_DIV, HTH_JO_DIV},  {L_PRODUCT, HTH_JT_FLOORDIV, HTH_JO_FLOORDIV},
+		{L_PRODUCT, HTH_JT_MOD, HTH_JO_MOD},  {L_POWER, HTH_JT_POW, HTH_JO_POW},
 	};
 	struct hth_jtoken ahead;
 	*words = 1;
@@ -548,8 +368,8 @@ static struct hth_jnode *operand(struct hth_jparser *p, enum level level)
 
 static struct hth_jnode *chain(struct hth_jparser *p, enum level level)
 {
-	static const uint8_t kinds[] = { HTH_JN_OR, HTH_JN_AND, HTH_JN_COMPARE, HTH_JN_ARITH, HTH_JN_CONCAT,
-		                         HTH_JN_ARITH, HTH_JN_ARITH };
+	static const uint8_t kinds[] = {HTH_JN_OR,     HTH_JN_AND,   HTH_JN_COMPARE, HTH_JN_ARITH,
+					HTH_JN_CONCAT, HTH_JN_ARITH, HTH_JN_ARITH};
 	struct hth_jtoken at = p->cur;
 	enum hth_jop op;
 	int words;
@@ -591,7 +411,7 @@ struct hth_jnode *hth_jp_expression(struct hth_jparser *p, bool with_cond)
 
 /* simplified: only what can be assigned to. */
 static struct hth_jnode *tuple(struct hth_jparser *p, bool with_cond, bool parens, const char *end, bool simplified,
-                               bool with_namespace)
+			       bool with_namespace)
 {
 	struct hth_jtoken at = p->cur;
 	bool is_tuple = false;
@@ -603,7 +423,7 @@ static struct hth_jnode *tuple(struct hth_jparser *p, bool with_cond, bool paren
 		if (k == HTH_JT_VAR_END || k == HTH_JT_BLOCK_END || k == HTH_JT_RPAREN ||
 		    (end != NULL && hth_jp_is_name(&p->cur, end)))
 			break;
-		struct hth_jnode *e = simplified ? primary(p, with_namespace) : hth_jp_expression(p, with_cond);
+		struct hth_jnode *e = simplified ? hth_jp_primary(p, with_namespace) : hth_jp_expression(p, with_cond);
 		if (!hth_jp_push(p, &n->items, &n->n, e))
 			return NULL;
 		if (p->cur.kind != HTH_JT_COMMA)
@@ -630,7 +450,7 @@ struct hth_jnode *hth_jp_tuple(struct hth_jparser *p, bool with_cond, bool paren
 
 static bool assignable(struct hth_jparser *p, const struct hth_jnode *n)
 {
-	struct hth_jtoken at = { .line = n->line, .col = n->col };
+	struct hth_jtoken at = {.line = n->line, .col = n->col};
 	if (n->kind == HTH_JN_NAME || n->kind == HTH_JN_NSREF)
 		return true;
 	for (size_t i = 0; n->kind == HTH_JN_TUPLE && i < n->n; i++)

@@ -110,7 +110,7 @@ HTH_JMETHOD(f_indent)
 	if (arg[0].kind == HTH_JV_STR)
 		indent = arg[0].s;
 	else if (!hth_jarg_int(x, arg[0], "indent", 4, &width) ||
-	         (indent = hth_jstr_repeat(x, hth_jstr_ref(x, " ", 1), width)) == NULL)
+		 (indent = hth_jstr_repeat(x, hth_jstr_ref(x, " ", 1), width)) == NULL)
 		return false;
 	if (!hth_jstr_flat(x, indent))
 		return false;
@@ -140,13 +140,15 @@ HTH_JMETHOD(f_truncate)
 	int64_t length, leeway;
 	bool kill;
 	HTH_JUNUSED();
-	if (end == NULL || !hth_jarg_str(x, self, "truncate", &s) || !hth_jarg_int(x, arg[0], "truncate", 255, &length) ||
-	    !flag(x, arg[1], false, &kill) || (is_set(arg[2]) && !hth_jarg_str(x, arg[2], "truncate", &end)) ||
+	if (end == NULL || !hth_jarg_str(x, self, "truncate", &s) ||
+	    !hth_jarg_int(x, arg[0], "truncate", 255, &length) || !flag(x, arg[1], false, &kill) ||
+	    (is_set(arg[2]) && !hth_jarg_str(x, arg[2], "truncate", &end)) ||
 	    !hth_jarg_int(x, arg[3], "truncate", 5, &leeway))
 		return false;
 	int64_t tail = (int64_t)hth_jstr_chars(x, end);
 	if (length < tail || leeway < 0)
-		return hth_jx_fail(x, HTH_ERR_FORMAT, "truncate: the length is below that of the end, or the leeway negative");
+		return hth_jx_fail(x, HTH_ERR_FORMAT,
+				   "truncate: the length is below that of the end, or the leeway negative");
 	if ((int64_t)hth_jstr_chars(x, s) <= length + leeway)
 		return give(s, out);
 	head = hth_jstr_slice(x, s, 0, hth_jstr_offset(x, s, (size_t)(length - tail)));
@@ -169,7 +171,7 @@ HTH_JMETHOD(f_wordcount)
 	HTH_JUNUSED();
 	if (!text_of(x, self, &s))
 		return false;
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	while (hth_jcursor_next(&c)) {
 		bool word = c.cp == '_' || hth_jchar_alpha(c.cp) || hth_jchar_numeric(c.cp);
 		n += word && !in_word;
@@ -183,7 +185,7 @@ HTH_JMETHOD(f_striptags)
 {
 	struct hth_jstr *s, *blank = hth_jstr_ref(x, " ", 1);
 	struct hth_jsb b;
-	struct hth_jval words, none[2] = { { .kind = HTH_JV_MISSING }, { .kind = HTH_JV_MISSING } };
+	struct hth_jval words, none[2] = {{.kind = HTH_JV_MISSING}, {.kind = HTH_JV_MISSING}};
 	size_t from = 0;
 	HTH_JUNUSED();
 	if (blank == NULL || !text_of(x, self, &s))
@@ -207,13 +209,14 @@ static bool quote_url(struct hth_jsb *b, struct hth_jval v, bool query)
 	struct hth_jstr *s;
 	if (!text_of(b->x, v, &s))
 		return false;
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	while (hth_jcursor_next(&c)) {
 		char text[16] = "";
 		bool plain = c.cp < 0x80 && c.cp != 0 &&
-		             (hth_jchar_alpha(c.cp) || hth_jchar_numeric(c.cp) ||
-		              strchr(query ? "_.-~" : "_.-~/", (int)c.cp) != NULL);
-		if (plain ? !hth_jsb_add_slice(b, s, c.start, c.at) : query && c.cp == ' ' && !hth_jsb_add(b, "+", 1, c.origin, c.gen))
+			     (hth_jchar_alpha(c.cp) || hth_jchar_numeric(c.cp) ||
+			      strchr(query ? "_.-~" : "_.-~/", (int)c.cp) != NULL);
+		if (plain ? !hth_jsb_add_slice(b, s, c.start, c.at)
+			  : query && c.cp == ' ' && !hth_jsb_add(b, "+", 1, c.origin, c.gen))
 			return false;
 		for (size_t i = c.start; i < c.at && !plain && !(query && c.cp == ' '); i++) {
 			snprintf(text, sizeof text, "%%%02X", (unsigned char)s->data[i]);
@@ -236,7 +239,8 @@ HTH_JMETHOD(f_urlencode)
 		if (!m->fn(x, self, NULL, NULL, &self))
 			return false;
 	}
-	if (self.kind != HTH_JV_LIST && self.kind != HTH_JV_TUPLE && self.kind != HTH_JV_VIEW && self.kind != HTH_JV_GEN)
+	if (self.kind != HTH_JV_LIST && self.kind != HTH_JV_TUPLE && self.kind != HTH_JV_VIEW &&
+	    self.kind != HTH_JV_GEN)
 		return quote_url(&b, self, false) && give(hth_jsb_done(&b), out);
 	if (!hth_jv_items(x, self, &items, &n))
 		return false;
@@ -245,8 +249,8 @@ HTH_JMETHOD(f_urlencode)
 			return false;
 		if (two != 2)
 			return hth_jx_fail(x, HTH_ERR_FORMAT, "urlencode: expected pairs");
-		if ((i > 0 && !hth_jsb_puts(&b, "&", 0)) || !quote_url(&b, pair[0], true) || !hth_jsb_puts(&b, "=", 0) ||
-		    !quote_url(&b, pair[1], true))
+		if ((i > 0 && !hth_jsb_puts(&b, "&", 0)) || !quote_url(&b, pair[0], true) ||
+		    !hth_jsb_puts(&b, "=", 0) || !quote_url(&b, pair[1], true))
 			return false;
 	}
 	return give(hth_jsb_done(&b), out);
@@ -323,7 +327,8 @@ static bool parse_int(const struct hth_jstr *s, int64_t base, int64_t *out)
 			continue;
 		char low = (char)(c | 0x20);
 		int64_t d = c >= '0' && c <= '9' ? c - '0' : low >= 'a' && low <= 'z' ? low - 'a' + 10 : 99;
-		if (d >= base || __builtin_mul_overflow(v, base, &v) || __builtin_add_overflow(v, negative ? -d : d, &v))
+		if (d >= base || __builtin_mul_overflow(v, base, &v) ||
+		    __builtin_add_overflow(v, negative ? -d : d, &v))
 			return false;
 		digits++;
 	}
@@ -424,9 +429,10 @@ HTH_JMETHOD(f_round)
 	    (is_set(arg[1]) && !hth_jarg_str(x, arg[1], "round", &how)))
 		return false;
 	if (!hth_jv_number(self, &d))
-		return self.kind == HTH_JV_UNDEF ? hth_jv_fail_undef(x, self)
-		                                 : hth_jx_fail(x, HTH_ERR_FORMAT, "round: expected a number, found '%s'",
-		                                               hth_jv_type(self));
+		return self.kind == HTH_JV_UNDEF
+			       ? hth_jv_fail_undef(x, self)
+			       : hth_jx_fail(x, HTH_ERR_FORMAT, "round: expected a number, found '%s'",
+					     hth_jv_type(self));
 	bool ceiling = how->bytes == 4 && memcmp(how->data, "ceil", 4) == 0;
 	bool floored = how->bytes == 5 && memcmp(how->data, "floor", 5) == 0;
 	if (ceiling || floored) {
@@ -438,7 +444,7 @@ HTH_JMETHOD(f_round)
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "round: the method must be common, ceil or floor");
 	*out = self.kind != HTH_JV_FLOAT && places >= 0 ? hth_jv_int(self.kind == HTH_JV_INT ? self.i : self.b)
 	       : self.kind != HTH_JV_FLOAT              ? hth_jv_int((int64_t)round_places(d, places))
-	                                                : hth_jv_float(round_places(d, places));
+							: hth_jv_float(round_places(d, places));
 	return true;
 }
 
@@ -449,7 +455,7 @@ HTH_JMETHOD(f_filesizeformat)
 	bool binary;
 	double size;
 	struct hth_jval v;
-	struct hth_jval none = { .kind = HTH_JV_MISSING };
+	struct hth_jval none = {.kind = HTH_JV_MISSING};
 	HTH_JUNUSED();
 	if (!flag(x, arg[0], false, &binary) || !f_float(x, self, &none, NULL, &v))
 		return false;
@@ -467,7 +473,7 @@ HTH_JMETHOD(f_filesizeformat)
 		i++;
 	}
 	snprintf(text, sizeof text, "%.1f %c%sB", base * size / unit, binary && units[i] == 'k' ? 'K' : units[i],
-	         binary ? "i" : "");
+		 binary ? "i" : "");
 	return give(hth_jstr_new(x, text, strlen(text), self.origin), out);
 }
 
@@ -487,7 +493,7 @@ HTH_JMETHOD(f_default)
 HTH_JMETHOD(f_tojson)
 {
 	struct hth_jsb b;
-	struct hth_jdump how = { 0 };
+	struct hth_jdump how = {0};
 	struct hth_jval *sep;
 	size_t n;
 	int64_t width;
@@ -508,7 +514,8 @@ HTH_JMETHOD(f_tojson)
 			return false;
 		if (n != 2)
 			return hth_jx_fail(x, HTH_ERR_FORMAT, "tojson: separators are a pair of strings");
-		if (!hth_jarg_str(x, sep[0], "tojson", &how.item_sep) || !hth_jarg_str(x, sep[1], "tojson", &how.key_sep))
+		if (!hth_jarg_str(x, sep[0], "tojson", &how.item_sep) ||
+		    !hth_jarg_str(x, sep[1], "tojson", &how.key_sep))
 			return false;
 	}
 	if (how.item_sep == NULL || how.key_sep == NULL || (how.indent != NULL && !hth_jstr_flat(x, how.indent)))
@@ -533,34 +540,34 @@ HTH_JMETHOD(f_attr)
 }
 
 static const struct hth_jbuiltin filters[] = {
-	{ "upper", "", f_upper },
-	{ "lower", "", f_lower },
-	{ "capitalize", "", f_capitalize },
-	{ "title", "", f_title },
-	{ "trim", "|chars", f_trim },
-	{ "replace", "old,new|count", f_replace },
-	{ "string", "", f_string },
-	{ "safe", "", f_safe },
-	{ "e", "", f_escape },
-	{ "escape", "", f_escape },
-	{ "forceescape", "", f_forceescape },
-	{ "center", "|width", f_center },
-	{ "indent", "|width,first,blank", f_indent },
-	{ "truncate", "|length,killwords,end,leeway", f_truncate },
-	{ "wordcount", "", f_wordcount },
-	{ "striptags", "", f_striptags },
-	{ "urlencode", "", f_urlencode },
-	{ "xmlattr", "|autospace", f_xmlattr },
-	{ "format", "*", f_format },
-	{ "int", "|default,base", f_int },
-	{ "float", "|default", f_float },
-	{ "abs", "", f_abs },
-	{ "round", "|precision,method", f_round },
-	{ "filesizeformat", "|binary", f_filesizeformat },
-	{ "default", "|default_value,boolean", f_default },
-	{ "d", "|default_value,boolean", f_default },
-	{ "tojson", "|ensure_ascii,indent,separators,sort_keys", f_tojson },
-	{ "attr", "name", f_attr },
+	{"upper", "", f_upper},
+	{"lower", "", f_lower},
+	{"capitalize", "", f_capitalize},
+	{"title", "", f_title},
+	{"trim", "|chars", f_trim},
+	{"replace", "old,new|count", f_replace},
+	{"string", "", f_string},
+	{"safe", "", f_safe},
+	{"e", "", f_escape},
+	{"escape", "", f_escape},
+	{"forceescape", "", f_forceescape},
+	{"center", "|width", f_center},
+	{"indent", "|width,first,blank", f_indent},
+	{"truncate", "|length,killwords,end,leeway", f_truncate},
+	{"wordcount", "", f_wordcount},
+	{"striptags", "", f_striptags},
+	{"urlencode", "", f_urlencode},
+	{"xmlattr", "|autospace", f_xmlattr},
+	{"format", "*", f_format},
+	{"int", "|default,base", f_int},
+	{"float", "|default", f_float},
+	{"abs", "", f_abs},
+	{"round", "|precision,method", f_round},
+	{"filesizeformat", "|binary", f_filesizeformat},
+	{"default", "|default_value,boolean", f_default},
+	{"d", "|default_value,boolean", f_default},
+	{"tojson", "|ensure_ascii,indent,separators,sort_keys", f_tojson},
+	{"attr", "name", f_attr},
 };
 
 const struct hth_jbuiltin *hth_jinja_filter(const char *name, size_t bytes)

@@ -37,7 +37,8 @@ static bool put_str(struct hth_jsb *b, struct hth_jstr *s, const struct spec *f)
 }
 
 /* sign + prefix + digits, padded: '=' and zero padding go between them. */
-static bool put_number(struct hth_jsb *b, const char *head, const char *digits, const struct spec *f, hth_jorigin origin)
+static bool put_number(struct hth_jsb *b, const char *head, const char *digits, const struct spec *f,
+		       hth_jorigin origin)
 {
 	int64_t chars = (int64_t)(strlen(head) + strlen(digits));
 	int64_t space = f->width > chars ? f->width - chars : 0;
@@ -92,7 +93,11 @@ static bool put_int(struct hth_jsb *b, int64_t v, const struct spec *f, hth_jori
 	unsigned base = f->type == 'b' ? 2 : f->type == 'o' ? 8 : f->type == 'x' || f->type == 'X' ? 16 : 10;
 	digits_of(v < 0 ? 0 - (uint64_t)v : (uint64_t)v, base, f->type == 'X', digits);
 	snprintf(head, sizeof head, "%s%s", sign_text(v < 0, f->sign),
-	         !f->alt ? "" : base == 2 ? "0b" : base == 8 ? "0o" : base == 16 ? (f->type == 'X' ? "0X" : "0x") : "");
+		 !f->alt      ? ""
+		 : base == 2  ? "0b"
+		 : base == 8  ? "0o"
+		 : base == 16 ? (f->type == 'X' ? "0X" : "0x")
+			      : "");
 	if (f->precision > (int64_t)strlen(digits) && f->precision < MAX_PRECISION) { /* "%.5d" */
 		size_t zeros = (size_t)f->precision - strlen(digits);
 		memmove(digits + zeros, digits, strlen(digits) + 1);
@@ -194,9 +199,10 @@ static bool percent_value(struct percent *p, struct hth_jval v, struct spec *f)
 	struct hth_jsb repr;
 	double d;
 	if (strchr("diuoxX", f->type) != NULL) {
-		if (!hth_jv_number(v, &d) || (v.kind == HTH_JV_FLOAT && (strchr("diu", f->type) == NULL || fabs(d) > 9e18)))
-			return hth_jx_fail(p->x, HTH_ERR_FORMAT, "%%%c format: a real number is required, not %s", f->type,
-			                   hth_jv_type(v));
+		if (!hth_jv_number(v, &d) ||
+		    (v.kind == HTH_JV_FLOAT && (strchr("diu", f->type) == NULL || fabs(d) > 9e18)))
+			return hth_jx_fail(p->x, HTH_ERR_FORMAT, "%%%c format: a real number is required, not %s",
+					   f->type, hth_jv_type(v));
 		f->type = f->type == 'i' || f->type == 'u' ? 'd' : f->type;
 		return put_int(&p->b, v.kind == HTH_JV_INT ? v.i : (int64_t)d, f, v.origin);
 	}
@@ -208,8 +214,9 @@ static bool percent_value(struct percent *p, struct hth_jval v, struct spec *f)
 	if (f->align == 0)
 		f->align = '>';
 	if (f->type == 'c' && v.kind == HTH_JV_INT)
-		return v.i >= 0 && v.i <= 0x10FFFF ? hth_jsb_put_cp(&p->b, (uint32_t)v.i, v.origin, 0)
-		                                   : hth_jx_fail(p->x, HTH_ERR_FORMAT, "%%c arg not in range(0x110000)");
+		return v.i >= 0 && v.i <= 0x10FFFF
+			       ? hth_jsb_put_cp(&p->b, (uint32_t)v.i, v.origin, 0)
+			       : hth_jx_fail(p->x, HTH_ERR_FORMAT, "%%c arg not in range(0x110000)");
 	if (f->type == 's' || f->type == 'c') {
 		if (!hth_jv_str_of(p->x, v, &s))
 			return false;
@@ -227,11 +234,12 @@ static bool percent_value(struct percent *p, struct hth_jval v, struct spec *f)
 /* One conversion; s[*at] is behind the '%'. */
 static bool percent_one(struct percent *p, const char *s, size_t n, size_t *at)
 {
-	struct spec f = { .fill = ' ', .precision = -1 };
-	struct hth_jval v = { .kind = HTH_JV_MISSING }, key;
+	struct spec f = {.fill = ' ', .precision = -1};
+	struct hth_jval v = {.kind = HTH_JV_MISSING}, key;
 	if (*at < n && s[*at] == '(') {
 		const char *end = memchr(s + *at, ')', n - *at);
-		struct hth_jstr *name = end == NULL ? NULL : hth_jstr_new(p->x, s + *at + 1, (size_t)(end - s) - *at - 1, 0);
+		struct hth_jstr *name =
+			end == NULL ? NULL : hth_jstr_new(p->x, s + *at + 1, (size_t)(end - s) - *at - 1, 0);
 		if (end == NULL || p->args.kind != HTH_JV_DICT)
 			return hth_jx_fail(p->x, HTH_ERR_FORMAT, "format requires a mapping for %%(name)");
 		if (name == NULL)
@@ -276,7 +284,7 @@ static bool percent_one(struct percent *p, const char *s, size_t n, size_t *at)
 
 bool hth_jformat_percent(struct hth_jx *x, struct hth_jstr *fmt, struct hth_jval args, struct hth_jval *out)
 {
-	struct percent p = { .x = x, .args = args, .markup = fmt->markup };
+	struct percent p = {.x = x, .args = args, .markup = fmt->markup};
 	if (!hth_jstr_flat(x, fmt))
 		return false;
 	hth_jsb_init(&p.b, x);
@@ -318,10 +326,10 @@ static int64_t read_int(const char *s, size_t n, size_t *at)
 
 static bool read_spec(struct hth_jx *x, struct hth_jstr *s, struct spec *f)
 {
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	size_t at = 0, n = s->bytes;
 	const char *t = s->data;
-	*f = (struct spec){ .fill = ' ', .precision = -1 };
+	*f = (struct spec){.fill = ' ', .precision = -1};
 	if (hth_jcursor_next(&c) && c.at < n && t[c.at] != '\0' && strchr("<>^=", t[c.at]) != NULL) {
 		f->fill = c.cp;
 		f->align = t[c.at];
@@ -364,9 +372,10 @@ static bool format_value(struct braces *p, struct hth_jval v, struct spec *f, bo
 		return put_float(p->b, d, f, v.origin);
 	if (number || (v.kind == HTH_JV_STR && f->type != 0 && f->type != 's'))
 		return hth_jx_fail(p->x, HTH_ERR_FORMAT, "unknown format code '%c' for object of type '%s'", f->type,
-		                   hth_jv_type(v));
+				   hth_jv_type(v));
 	if (v.kind != HTH_JV_STR && !empty)
-		return hth_jx_fail(p->x, HTH_ERR_FORMAT, "unsupported format string passed to %s.__format__", hth_jv_type(v));
+		return hth_jx_fail(p->x, HTH_ERR_FORMAT, "unsupported format string passed to %s.__format__",
+				   hth_jv_type(v));
 	if (!hth_jv_str_of(p->x, v, &s) || (p->markup && (s = hth_jstr_escape(p->x, s)) == NULL))
 		return false;
 	return put_str(p->b, s, f);
@@ -381,7 +390,8 @@ static bool lookup(struct braces *p, const char *s, size_t n, struct hth_jval *o
 	int64_t index = read_int(s, end, &at);
 	if (end == 0) {
 		if (p->next < 0)
-			return hth_jx_fail(p->x, HTH_ERR_FORMAT, "cannot switch from manual to automatic field numbering");
+			return hth_jx_fail(p->x, HTH_ERR_FORMAT,
+					   "cannot switch from manual to automatic field numbering");
 		index = p->next++;
 	} else if (at == end) {
 		p->next = -1;
@@ -410,7 +420,8 @@ static bool lookup(struct braces *p, const char *s, size_t n, struct hth_jval *o
 			if (key.s == NULL)
 				return false;
 		}
-		if (item ? !hth_jv_getitem(p->x, *out, key, out) : !hth_jv_getattr(p->x, *out, s + from, end - from, out))
+		if (item ? !hth_jv_getitem(p->x, *out, key, out)
+			 : !hth_jv_getattr(p->x, *out, s + from, end - from, out))
 			return false;
 		end += item;
 	}
@@ -428,8 +439,8 @@ static bool field(struct braces *p, const char *s, size_t n, int level)
 	size_t name = 0;
 	while (name < n && s[name] != '!' && s[name] != ':')
 		name += s[name] == '[' && memchr(s + name, ']', n - name) != NULL
-		                ? (size_t)((const char *)memchr(s + name, ']', n - name) - (s + name))
-		                : 1;
+				? (size_t)((const char *)memchr(s + name, ']', n - name) - (s + name))
+				: 1;
 	if (!lookup(p, s, name, &v))
 		return false;
 	if (name < n && s[name] == '!') {
@@ -487,7 +498,7 @@ static bool format_text(struct braces *p, const char *s, size_t n, int level)
 bool hth_jformat_braces(struct hth_jx *x, struct hth_jstr *fmt, const struct hth_jargs *args, struct hth_jval *out)
 {
 	struct hth_jsb b;
-	struct braces p = { .x = x, .b = &b, .args = args, .markup = fmt->markup };
+	struct braces p = {.x = x, .b = &b, .args = args, .markup = fmt->markup};
 	if (!hth_jstr_flat(x, fmt))
 		return false;
 	hth_jsb_init(&b, x);

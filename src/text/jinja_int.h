@@ -15,11 +15,11 @@
 
 #include <string.h>
 
-#define HTH_JINJA_PARSE_DEPTH 100    /* nested brackets, operators and blocks of a template */
-#define HTH_JINJA_MAX_RANGE 100000   /* as jinja2's sandbox */
+#define HTH_JINJA_PARSE_DEPTH 100  /* nested brackets, operators and blocks of a template */
+#define HTH_JINJA_MAX_RANGE 100000 /* as jinja2's sandbox */
 #define HTH_JINJA_MAX_SOURCE (16u << 20)
-#define HTH_JINJA_VALUE_DEPTH 100    /* nested lists and dicts that are printed, compared, dumped */
-#define HTH_JINJA_MAX_PARAMS 6       /* parameters of a filter, test, method or function */
+#define HTH_JINJA_VALUE_DEPTH 100 /* nested lists and dicts that are printed, compared, dumped */
+#define HTH_JINJA_MAX_PARAMS 6    /* parameters of a filter, test, method or function */
 #define HTH_JINJA_NONE SIZE_MAX
 
 enum hth_jkind {
@@ -28,7 +28,8 @@ enum hth_jkind {
 	HTH_JV_NONE,
 	HTH_JV_BOOL,
 	HTH_JV_INT,
-	HTH_JV_BIG, /* an integer beyond 64 bits: its decimal text; printed, compared for equality, never computed with */
+	HTH_JV_BIG, /* an integer beyond 64 bits: its decimal text; printed, compared for equality, never computed with
+		     */
 	HTH_JV_FLOAT,
 	HTH_JV_STR,
 	HTH_JV_BYTES,
@@ -53,9 +54,9 @@ enum hth_jkind {
 typedef uint32_t hth_jorigin;
 
 struct hth_jrun {
-	size_t start, end;  /* bytes of the string */
+	size_t start, end; /* bytes of the string */
 	hth_jorigin origin;
-	uint32_t gen;       /* number of the {% generation %} block, 0: none */
+	uint32_t gen; /* number of the {% generation %} block, 0: none */
 };
 
 /* Text is either flat (data != NULL) or the concatenation of left and right, flattened when first read. */
@@ -66,7 +67,7 @@ struct hth_jstr {
 	const struct hth_jrun *runs; /* sorted, not overlapping, non-empty */
 	size_t n_runs;
 	struct hth_jstr *left, *right;
-	bool markup;                 /* markupsafe.Markup: what is added to it gets escaped */
+	bool markup; /* markupsafe.Markup: what is added to it gets escaped */
 };
 
 struct hth_jval {
@@ -112,8 +113,8 @@ struct hth_jdict {
 enum hth_jundef_how { HTH_JU_NAME, HTH_JU_ATTR, HTH_JU_ITEM, HTH_JU_HINT, HTH_JU_UNSAFE };
 struct hth_jundef {
 	enum hth_jundef_how how;
-	uint8_t of;        /* kind of the object asked */
-	const char *text;  /* name or hint */
+	uint8_t of;       /* kind of the object asked */
+	const char *text; /* name or hint */
 	size_t bytes;
 };
 
@@ -168,7 +169,7 @@ struct hth_jx;
 /* self: the filtered value, the object of a method, the tested value. arg[i]: parameter i or MISSING; all: the
  * arguments as given, for those that take any. */
 typedef bool hth_jbuiltin_fn(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg,
-                             const struct hth_jargs *all, struct hth_jval *out);
+			     const struct hth_jargs *all, struct hth_jval *out);
 struct hth_jbuiltin {
 	const char *name;
 	const char *params; /* "chars,count"; after '|' optional ones; "*": any arguments */
@@ -192,16 +193,60 @@ struct hth_jname {
 };
 
 enum hth_jnode_kind {
-	HTH_JN_CONST, HTH_JN_NAME, HTH_JN_NSREF, HTH_JN_LIST, HTH_JN_TUPLE, HTH_JN_DICT, HTH_JN_ARITH, HTH_JN_CONCAT,
-	HTH_JN_AND, HTH_JN_OR, HTH_JN_NOT, HTH_JN_NEG, HTH_JN_POS, HTH_JN_COMPARE, HTH_JN_COND, HTH_JN_ATTR,
-	HTH_JN_ITEM, HTH_JN_SLICE, HTH_JN_CALL, HTH_JN_FILTER, HTH_JN_TEST, HTH_JN_HOLE,
-	HTH_JN_DATA, HTH_JN_PRINT, HTH_JN_FOR, HTH_JN_IF, HTH_JN_SET, HTH_JN_SETBLOCK, HTH_JN_MACRO, HTH_JN_CALLBLOCK,
-	HTH_JN_FILTERBLOCK, HTH_JN_WITH, HTH_JN_BLOCK, HTH_JN_AUTOESCAPE, HTH_JN_GENERATION, HTH_JN_BREAK,
+	HTH_JN_CONST,
+	HTH_JN_NAME,
+	HTH_JN_NSREF,
+	HTH_JN_LIST,
+	HTH_JN_TUPLE,
+	HTH_JN_DICT,
+	HTH_JN_ARITH,
+	HTH_JN_CONCAT,
+	HTH_JN_AND,
+	HTH_JN_OR,
+	HTH_JN_NOT,
+	HTH_JN_NEG,
+	HTH_JN_POS,
+	HTH_JN_COMPARE,
+	HTH_JN_COND,
+	HTH_JN_ATTR,
+	HTH_JN_ITEM,
+	HTH_JN_SLICE,
+	HTH_JN_CALL,
+	HTH_JN_FILTER,
+	HTH_JN_TEST,
+	HTH_JN_HOLE,
+	HTH_JN_DATA,
+	HTH_JN_PRINT,
+	HTH_JN_FOR,
+	HTH_JN_IF,
+	HTH_JN_SET,
+	HTH_JN_SETBLOCK,
+	HTH_JN_MACRO,
+	HTH_JN_CALLBLOCK,
+	HTH_JN_FILTERBLOCK,
+	HTH_JN_WITH,
+	HTH_JN_BLOCK,
+	HTH_JN_AUTOESCAPE,
+	HTH_JN_GENERATION,
+	HTH_JN_BREAK,
 	HTH_JN_CONTINUE,
 };
 enum hth_jop {
-	HTH_JO_ADD, HTH_JO_SUB, HTH_JO_MUL, HTH_JO_DIV, HTH_JO_FLOORDIV, HTH_JO_MOD, HTH_JO_POW,
-	HTH_JO_EQ, HTH_JO_NE, HTH_JO_LT, HTH_JO_LE, HTH_JO_GT, HTH_JO_GE, HTH_JO_IN, HTH_JO_NOTIN,
+	HTH_JO_ADD,
+	HTH_JO_SUB,
+	HTH_JO_MUL,
+	HTH_JO_DIV,
+	HTH_JO_FLOORDIV,
+	HTH_JO_MOD,
+	HTH_JO_POW,
+	HTH_JO_EQ,
+	HTH_JO_NE,
+	HTH_JO_LT,
+	HTH_JO_LE,
+	HTH_JO_GT,
+	HTH_JO_GE,
+	HTH_JO_IN,
+	HTH_JO_NOTIN,
 };
 
 struct hth_jbody {
@@ -246,8 +291,15 @@ struct hth_jnode {
 	union {
 		struct hth_jval value;
 		const struct hth_jname *name;
-		struct { struct hth_jnode *a, *b, *c; const struct hth_jname *attr; };
-		struct { struct hth_jnode **items; size_t n; uint8_t *ops; };
+		struct {
+			struct hth_jnode *a, *b, *c;
+			const struct hth_jname *attr;
+		};
+		struct {
+			struct hth_jnode **items;
+			size_t n;
+			uint8_t *ops;
+		};
 		struct {
 			struct hth_jnode *on;
 			struct hth_jcall *call;
@@ -257,8 +309,15 @@ struct hth_jnode {
 		struct hth_jfor *loop;
 		struct hth_jif *cond;
 		struct hth_jmacro_def *macro;
-		struct { struct hth_jnode *target, *expr; struct hth_jbody body; };
-		struct { struct hth_jnode **targets, **values; size_t n_with; struct hth_jbody *with_body; };
+		struct {
+			struct hth_jnode *target, *expr;
+			struct hth_jbody body;
+		};
+		struct {
+			struct hth_jnode **targets, **values;
+			size_t n_with;
+			struct hth_jbody *with_body;
+		};
 	};
 };
 
@@ -274,11 +333,42 @@ struct hth_template {
 
 /* Tokens. */
 enum hth_jtok {
-	HTH_JT_EOF, HTH_JT_DATA, HTH_JT_VAR_BEGIN, HTH_JT_VAR_END, HTH_JT_BLOCK_BEGIN, HTH_JT_BLOCK_END, HTH_JT_NAME,
-	HTH_JT_STRING, HTH_JT_INT, HTH_JT_FLOAT, HTH_JT_ADD, HTH_JT_SUB, HTH_JT_MUL, HTH_JT_DIV, HTH_JT_FLOORDIV,
-	HTH_JT_MOD, HTH_JT_POW, HTH_JT_TILDE, HTH_JT_EQ, HTH_JT_NE, HTH_JT_LT, HTH_JT_LE, HTH_JT_GT, HTH_JT_GE,
-	HTH_JT_ASSIGN, HTH_JT_DOT, HTH_JT_COLON, HTH_JT_PIPE, HTH_JT_COMMA, HTH_JT_SEMICOLON, HTH_JT_LPAREN,
-	HTH_JT_RPAREN, HTH_JT_LBRACKET, HTH_JT_RBRACKET, HTH_JT_LBRACE, HTH_JT_RBRACE,
+	HTH_JT_EOF,
+	HTH_JT_DATA,
+	HTH_JT_VAR_BEGIN,
+	HTH_JT_VAR_END,
+	HTH_JT_BLOCK_BEGIN,
+	HTH_JT_BLOCK_END,
+	HTH_JT_NAME,
+	HTH_JT_STRING,
+	HTH_JT_INT,
+	HTH_JT_FLOAT,
+	HTH_JT_ADD,
+	HTH_JT_SUB,
+	HTH_JT_MUL,
+	HTH_JT_DIV,
+	HTH_JT_FLOORDIV,
+	HTH_JT_MOD,
+	HTH_JT_POW,
+	HTH_JT_TILDE,
+	HTH_JT_EQ,
+	HTH_JT_NE,
+	HTH_JT_LT,
+	HTH_JT_LE,
+	HTH_JT_GT,
+	HTH_JT_GE,
+	HTH_JT_ASSIGN,
+	HTH_JT_DOT,
+	HTH_JT_COLON,
+	HTH_JT_PIPE,
+	HTH_JT_COMMA,
+	HTH_JT_SEMICOLON,
+	HTH_JT_LPAREN,
+	HTH_JT_RPAREN,
+	HTH_JT_LBRACKET,
+	HTH_JT_RBRACKET,
+	HTH_JT_LBRACE,
+	HTH_JT_RBRACE,
 };
 struct hth_jtoken {
 	enum hth_jtok kind;
@@ -293,7 +383,7 @@ struct hth_jlexer {
 	size_t line_start;
 	const char *where;
 	struct hth_err *err;
-	char state;     /* 'r' text, 'b' statement, 'v' expression, 'w' raw text */
+	char state; /* 'r' text, 'b' statement, 'v' expression, 'w' raw text */
 	bool line_starting;
 	struct hth_jtoken held; /* a begin token that follows its data */
 	bool has_held;
@@ -334,7 +424,10 @@ const struct hth_jname *hth_jp_intern(struct hth_jparser *p, const char *text, s
 struct hth_jnode *hth_jp_str(struct hth_jparser *p, const struct hth_jtoken *at, const char *text, size_t bytes);
 /* Appends to an arena array that doubles at powers of two. */
 bool hth_jp_push(struct hth_jparser *p, struct hth_jnode ***items, size_t *n, struct hth_jnode *node);
+bool hth_jp_scratch_ok(struct hth_jparser *p);
 /* NULL: failed, p->err says why. */
+struct hth_jnode *hth_jp_primary(struct hth_jparser *p, bool with_namespace);
+struct hth_jnode *hth_jp_number(struct hth_jparser *p);
 struct hth_jnode *hth_jp_expression(struct hth_jparser *p, bool with_cond);
 /* end: a name that ends a tuple here ("recursive"), or NULL. */
 struct hth_jnode *hth_jp_tuple(struct hth_jparser *p, bool with_cond, bool parens, const char *end);
@@ -403,17 +496,17 @@ struct hth_jstr *hth_jstr_new(struct hth_jx *x, const char *text, size_t bytes, 
 struct hth_jstr *hth_jstr_ref(struct hth_jx *x, const char *text, size_t bytes); /* borrows static text */
 struct hth_jstr *hth_jstr_concat(struct hth_jx *x, struct hth_jstr *a, struct hth_jstr *b);
 bool hth_jstr_flat(struct hth_jx *x, struct hth_jstr *s);
-size_t hth_jstr_chars(struct hth_jx *x, struct hth_jstr *s); /* of a flat one */
+size_t hth_jstr_chars(struct hth_jx *x, struct hth_jstr *s);                /* of a flat one */
 size_t hth_jstr_offset(struct hth_jx *x, struct hth_jstr *s, size_t index); /* byte of a code point */
 struct hth_jstr *hth_jstr_slice(struct hth_jx *x, struct hth_jstr *s, size_t from, size_t to); /* bytes */
 /* First or last match in [from, to), as a byte offset; HTH_JINJA_NONE when absent. */
 size_t hth_jstr_find(const struct hth_jstr *s, size_t from, size_t to, const struct hth_jstr *what, bool last);
 bool hth_jstr_equal(const struct hth_jstr *a, const struct hth_jstr *b); /* flat ones */
-struct hth_jstr *hth_jstr_escape(struct hth_jx *x, struct hth_jstr *s); /* HTML; a Markup */
+struct hth_jstr *hth_jstr_escape(struct hth_jx *x, struct hth_jstr *s);  /* HTML; a Markup */
 struct hth_jstr *hth_jstr_mark(struct hth_jx *x, struct hth_jstr *s, bool markup);
 struct hth_jstr *hth_jstr_strip(struct hth_jx *x, struct hth_jstr *s, struct hth_jstr *chars, int sides);
 struct hth_jstr *hth_jstr_replace(struct hth_jx *x, struct hth_jstr *s, struct hth_jstr *from, struct hth_jstr *to,
-                                  int64_t count);
+				  int64_t count);
 struct hth_jstr *hth_jstr_repeat(struct hth_jx *x, struct hth_jstr *s, int64_t times);
 /* One code point of a flat string with where it came from; advances *at. */
 struct hth_jcursor {
@@ -448,7 +541,7 @@ struct hth_jval hth_jv_float(double f);
 struct hth_jval hth_jv_str(struct hth_jstr *s);
 bool hth_jv_text(struct hth_jx *x, const char *text, struct hth_jval *out); /* a static text as a string */
 bool hth_jv_undef(struct hth_jx *x, enum hth_jundef_how how, uint8_t of, const char *text, size_t bytes,
-                  struct hth_jval *out);
+		  struct hth_jval *out);
 bool hth_jv_fail_undef(struct hth_jx *x, struct hth_jval v);
 const char *hth_jv_type(struct hth_jval v); /* Python's type name */
 bool hth_jv_truth(struct hth_jx *x, struct hth_jval v, bool *out);
@@ -483,7 +576,7 @@ bool hth_jop_unary(struct hth_jx *x, bool negate, struct hth_jval a, struct hth_
 
 /* jinja_print.c */
 bool hth_jv_str_of(struct hth_jx *x, struct hth_jval v, struct hth_jstr **out); /* str(v) */
-bool hth_jv_print(struct hth_jsb *b, struct hth_jval v);                       /* str(v) into b */
+bool hth_jv_print(struct hth_jsb *b, struct hth_jval v);                        /* str(v) into b */
 bool hth_jv_repr(struct hth_jsb *b, struct hth_jval v);
 size_t hth_jfloat_repr(double f, char out[40]);
 
@@ -511,18 +604,18 @@ bool hth_jstr_next_line(const struct hth_jstr *s, size_t *at, size_t *from, size
 extern const struct hth_jbuiltin hth_jinja_seq_filters[];
 extern const size_t hth_jinja_n_seq_filters;
 const struct hth_jbuiltin *hth_jinja_in_table(const struct hth_jbuiltin *table, size_t n, const char *name,
-                                              size_t bytes);
+					      size_t bytes);
 
 /* jinja_call.c */
 bool hth_jcall_builtin(struct hth_jx *x, const struct hth_jbuiltin *fn, const char *what, struct hth_jval self,
-                       const struct hth_jargs *args, struct hth_jval *out);
+		       const struct hth_jargs *args, struct hth_jval *out);
 bool hth_jcall_value(struct hth_jx *x, struct hth_jval fn, const struct hth_jargs *args, struct hth_jval *out);
 
 /* jinja_eval.c, jinja_exec.c */
 bool hth_jeval(struct hth_jx *x, const struct hth_jnode *n, struct hth_jval *out);
 bool hth_jexec(struct hth_jx *x, const struct hth_jbody *body);
 bool hth_jexec_loop(struct hth_jx *x, const struct hth_jnode *n, struct hth_jval iter, size_t depth0,
-                    struct hth_jscope *outer);
+		    struct hth_jscope *outer);
 /* A block or macro body as a string. */
 bool hth_jexec_capture(struct hth_jx *x, const struct hth_jbody *body, struct hth_jscope *scope, struct hth_jval *out);
 bool hth_jexec_macro(struct hth_jx *x, struct hth_jmacro *m, const struct hth_jargs *args, struct hth_jval *out);

@@ -18,7 +18,7 @@ static bool dump_str(struct hth_jsb *b, struct hth_jstr *s, hth_jorigin origin, 
 	char text[16];
 	if (!hth_jstr_flat(b->x, s))
 		return false;
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	hth_jorigin first = s->n_runs > 0 ? s->runs[0].origin : origin;
 	hth_jorigin last = s->n_runs > 0 ? s->runs[s->n_runs - 1].origin : origin;
 	size_t plain = 0; /* start of text that needs no escape */
@@ -34,7 +34,7 @@ static bool dump_str(struct hth_jsb *b, struct hth_jstr *s, hth_jorigin origin, 
 			snprintf(text, sizeof text, "\\u%04x", c.cp);
 		else if (ascii && c.cp >= 0x10000)
 			snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xD800 + ((c.cp - 0x10000) >> 10),
-			         0xDC00 + ((c.cp - 0x10000) & 0x3FF));
+				 0xDC00 + ((c.cp - 0x10000) & 0x3FF));
 		else
 			continue;
 		if (!hth_jsb_add_slice(b, s, plain, c.start) || !hth_jsb_add(b, text, strlen(text), c.origin, c.gen))
@@ -91,7 +91,8 @@ static bool sort_keys(struct hth_jx *x, const struct hth_jdict *d, size_t *order
 		order[i] = i;
 	for (size_t width = 1; width < d->n; width *= 2) {
 		for (size_t lo = 0; lo < d->n; lo += 2 * width) {
-			size_t mid = lo + width < d->n ? lo + width : d->n, hi = mid + width < d->n ? mid + width : d->n;
+			size_t mid = lo + width < d->n ? lo + width : d->n,
+			       hi = mid + width < d->n ? mid + width : d->n;
 			size_t i = lo, j = mid;
 			for (size_t k = lo; k < hi; k++) {
 				int c = 0;
@@ -123,7 +124,8 @@ static bool dump_dict(struct hth_jsb *b, struct hth_jval v, const struct hth_jdu
 		const struct hth_jpair *p = &v.d->items[order != NULL ? order[i] : i];
 		if ((i > 0 && !hth_jsb_add(b, how->item_sep->data, how->item_sep->bytes, v.origin, 0)) ||
 		    !newline(b, how, level, v.origin) || !dump_key(b, p->key, how) ||
-		    !hth_jsb_add(b, how->key_sep->data, how->key_sep->bytes, v.origin, 0) || !hth_jv_dump(b, p->value, how))
+		    !hth_jsb_add(b, how->key_sep->data, how->key_sep->bytes, v.origin, 0) ||
+		    !hth_jv_dump(b, p->value, how))
 			return false;
 	}
 	return newline(b, how, level - 1, v.origin) && hth_jsb_puts(b, "}", v.origin);
@@ -200,7 +202,8 @@ static bool read_object(struct hth_jx *x, const json_t *j, hth_jorigin origin, u
 	json_t *value;
 	if (d == NULL)
 		return false;
-	json_object_foreach(object, key, value) {
+	json_object_foreach(object, key, value)
+	{
 		struct hth_jval k, v;
 		if (!read_str(x, key, strlen(key), origin, &k) || !hth_jv_from_json(x, value, origin, depth + 1, &v))
 			return false;
@@ -208,7 +211,7 @@ static bool read_object(struct hth_jx *x, const json_t *j, hth_jorigin origin, u
 		if (!hth_jdict_set(x, d, k, v))
 			return false;
 	}
-	*out = (struct hth_jval){ .kind = HTH_JV_DICT, .d = d };
+	*out = (struct hth_jval){.kind = HTH_JV_DICT, .d = d};
 	return true;
 }
 
@@ -271,7 +274,7 @@ static size_t number_end(const char *text, size_t bytes, size_t at, bool *big)
 }
 
 enum hth_status hth_template_context_parse(const char *text, size_t bytes, const char *where, json_t **out,
-                                           struct hth_err *err)
+					   struct hth_err *err)
 {
 	struct hth_buf b;
 	bool any = false, quoted = false;
@@ -290,7 +293,8 @@ enum hth_status hth_template_context_parse(const char *text, size_t bytes, const
 		if (!big)
 			continue;
 		hth_buf_add(&b, text + plain, start - plain);
-		hth_buf_printf(&b, "{\"\\u0001int\":\"%.*s\"}", (int)(at - start < 4096 ? at - start : 4096), text + start);
+		hth_buf_printf(&b, "{\"\\u0001int\":\"%.*s\"}", (int)(at - start < 4096 ? at - start : 4096),
+			       text + start);
 		plain = at;
 		any = true;
 	}
@@ -298,7 +302,8 @@ enum hth_status hth_template_context_parse(const char *text, size_t bytes, const
 		hth_buf_add(&b, text + plain, bytes - plain);
 	st = hth_buf_status(&b, "JSON with big integers", err);
 	if (st == HTH_OK)
-		st = hth_json_parse(any ? hth_buf_str(&b) : text, any ? b.bytes : bytes, HTH_JSON_STRICT, where, out, err);
+		st = hth_json_parse(any ? hth_buf_str(&b) : text, any ? b.bytes : bytes, HTH_JSON_STRICT, where, out,
+				    err);
 	hth_buf_clear(&b);
 	return st;
 }

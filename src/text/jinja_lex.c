@@ -58,10 +58,10 @@ static enum hth_status fail_at(struct hth_jlexer *lx, size_t pos, const char *wh
 	while (pos + n < lx->bytes && n < 4 && ((unsigned char)lx->src[pos + n] & 0xC0) == 0x80)
 		n++;
 	if (pos >= lx->bytes)
-		return hth_fail(lx->err, HTH_ERR_FORMAT, "%s:%u:%zu: %s", lx->where, lx->line,
-		                pos - lx->line_start + 1, what);
+		return hth_fail(lx->err, HTH_ERR_FORMAT, "%s:%u:%zu: %s", lx->where, lx->line, pos - lx->line_start + 1,
+				what);
 	return hth_fail(lx->err, HTH_ERR_FORMAT, "%s:%u:%zu: %s, found '%s'", lx->where, lx->line,
-	                pos - lx->line_start + 1, what, hth_quote(found, sizeof found, lx->src + pos, n));
+			pos - lx->line_start + 1, what, hth_quote(found, sizeof found, lx->src + pos, n));
 }
 
 /* Moves to `to`, counting lines. */
@@ -153,8 +153,11 @@ static size_t trim_text(const struct hth_jlexer *lx, size_t from, size_t to, cha
 
 static struct hth_jtoken token(const struct hth_jlexer *lx, enum hth_jtok kind, size_t from, size_t to)
 {
-	return (struct hth_jtoken){ .kind = kind, .text = lx->src + from, .bytes = to - from, .line = lx->line,
-		                    .col = (uint32_t)(from - lx->line_start + 1) };
+	return (struct hth_jtoken){.kind = kind,
+				   .text = lx->src + from,
+				   .bytes = to - from,
+				   .line = lx->line,
+				   .col = (uint32_t)(from - lx->line_start + 1)};
 }
 
 /* Skips a comment whose text begins at pos. */
@@ -181,7 +184,8 @@ static enum hth_status lex_raw(struct hth_jlexer *lx, struct hth_jtoken *out)
 	for (size_t at = from; at + 1 < lx->bytes; at++) {
 		char sign;
 		size_t end;
-		if (lx->src[at] != '{' || lx->src[at + 1] != '%' || (end = match_tag(lx, at, "endraw", true, &sign)) == 0)
+		if (lx->src[at] != '{' || lx->src[at + 1] != '%' ||
+		    (end = match_tag(lx, at, "endraw", true, &sign)) == 0)
 			continue;
 		*out = token(lx, HTH_JT_DATA, from, trim_text(lx, from, at, sign, false));
 		advance(lx, end);
@@ -238,7 +242,10 @@ static bool word_char(uint32_t cp)
 
 static bool digit_of(char c, int base)
 {
-	int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 99;
+	int v = c >= '0' && c <= '9'   ? c - '0'
+		: c >= 'a' && c <= 'f' ? c - 'a' + 10
+		: c >= 'A' && c <= 'F' ? c - 'A' + 10
+				       : 99;
 	return v < base;
 }
 
@@ -312,7 +319,7 @@ static enum hth_status balance(struct hth_jlexer *lx, char c, size_t pos)
 	if (open != NULL) {
 		if (lx->n_balance == sizeof lx->balance)
 			return hth_fail(lx->err, HTH_ERR_LIMIT, "%s:%u:%zu: more than %zu nested brackets", lx->where,
-			                lx->line, pos - lx->line_start + 1, sizeof lx->balance);
+					lx->line, pos - lx->line_start + 1, sizeof lx->balance);
 		lx->balance[lx->n_balance++] = c == '(' ? ')' : c == '[' ? ']' : '}';
 	} else if (close != NULL) {
 		char want[64];
@@ -415,12 +422,24 @@ enum hth_status hth_jlex_next(struct hth_jlexer *lx, struct hth_jtoken *out)
 }
 
 /* Names for \N{...} that templates use; Python knows all of Unicode's. */
-static const struct { const char *name; uint32_t cp; } char_names[] = {
-	{ "BULLET", 0x2022 }, { "EM DASH", 0x2014 }, { "EN DASH", 0x2013 }, { "HORIZONTAL ELLIPSIS", 0x2026 },
-	{ "NO-BREAK SPACE", 0xA0 }, { "ZERO WIDTH SPACE", 0x200B }, { "LEFT SINGLE QUOTATION MARK", 0x2018 },
-	{ "RIGHT SINGLE QUOTATION MARK", 0x2019 }, { "LEFT DOUBLE QUOTATION MARK", 0x201C },
-	{ "RIGHT DOUBLE QUOTATION MARK", 0x201D }, { "LINE FEED", 0x0A }, { "SPACE", 0x20 },
-	{ "LOWER ONE EIGHTH BLOCK", 0x2581 }, { "FULLWIDTH VERTICAL LINE", 0xFF5C },
+static const struct {
+	const char *name;
+	uint32_t cp;
+} char_names[] = {
+	{"BULLET", 0x2022},
+	{"EM DASH", 0x2014},
+	{"EN DASH", 0x2013},
+	{"HORIZONTAL ELLIPSIS", 0x2026},
+	{"NO-BREAK SPACE", 0xA0},
+	{"ZERO WIDTH SPACE", 0x200B},
+	{"LEFT SINGLE QUOTATION MARK", 0x2018},
+	{"RIGHT SINGLE QUOTATION MARK", 0x2019},
+	{"LEFT DOUBLE QUOTATION MARK", 0x201C},
+	{"RIGHT DOUBLE QUOTATION MARK", 0x201D},
+	{"LINE FEED", 0x0A},
+	{"SPACE", 0x20},
+	{"LOWER ONE EIGHTH BLOCK", 0x2581},
+	{"FULLWIDTH VERTICAL LINE", 0xFF5C},
 };
 
 static enum hth_status bad_escape(struct hth_jlexer *lx, const struct hth_jtoken *t, const char *what)
@@ -444,7 +463,7 @@ static bool read_digits(const char *s, size_t n, size_t *at, int base, size_t ma
 }
 
 static enum hth_status named_char(struct hth_jlexer *lx, const struct hth_jtoken *t, const char *s, size_t n,
-                                  size_t *at, struct hth_buf *out)
+				  size_t *at, struct hth_buf *out)
 {
 	const char *end = *at < n ? memchr(s + *at, '}', n - *at) : NULL;
 	if (end == NULL || s[*at] != '{')
@@ -462,7 +481,7 @@ static enum hth_status named_char(struct hth_jlexer *lx, const struct hth_jtoken
 
 /* The escape whose letter is s[*at]. */
 static enum hth_status escape(struct hth_jlexer *lx, const struct hth_jtoken *t, const char *s, size_t n, size_t *at,
-                              struct hth_buf *out)
+			      struct hth_buf *out)
 {
 	static const char letters[] = "\\'\"abfnrtv", values[] = "\\'\"\a\b\f\n\r\t\v";
 	char c = s[*at];

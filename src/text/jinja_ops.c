@@ -4,7 +4,8 @@
 
 #include <math.h>
 
-static const char *const op_text[] = { "+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in" };
+static const char *const op_text[] = {
+	"+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in"};
 
 static bool is_int(struct hth_jval v)
 {
@@ -176,7 +177,7 @@ bool hth_jop_arith(struct hth_jx *x, enum hth_jop op, struct hth_jval a, struct 
 	if (a.kind == HTH_JV_BIG || b.kind == HTH_JV_BIG)
 		return overflow(x);
 	return hth_jx_fail(x, HTH_ERR_FORMAT, "unsupported operand types for %s: '%s' and '%s'", op_text[op],
-	                   hth_jv_type(a), hth_jv_type(b));
+			   hth_jv_type(a), hth_jv_type(b));
 }
 
 bool hth_jop_compare(struct hth_jx *x, enum hth_jop op, struct hth_jval a, struct hth_jval b, bool *out)
@@ -224,7 +225,8 @@ bool hth_jop_unary(struct hth_jx *x, bool negate, struct hth_jval a, struct hth_
 		return true;
 	}
 	if (!is_int(a))
-		return hth_jx_fail(x, HTH_ERR_FORMAT, "bad operand type for unary %s: '%s'", negate ? "-" : "+", hth_jv_type(a));
+		return hth_jx_fail(x, HTH_ERR_FORMAT, "bad operand type for unary %s: '%s'", negate ? "-" : "+",
+				   hth_jv_type(a));
 	if (negate && __builtin_sub_overflow((int64_t)0, int_of(a), &i))
 		return overflow(x);
 	*out = hth_jv_int(negate ? i : int_of(a));

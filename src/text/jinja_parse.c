@@ -65,7 +65,7 @@ bool hth_jp_expect(struct hth_jparser *p, enum hth_jtok kind)
 	if (p->cur.kind == kind)
 		return hth_jp_next(p);
 	return hth_jp_fail(p, &p->cur, "expected %s, found %s", hth_jtok_name(kind),
-	                   describe(&p->cur, found, sizeof found));
+			   describe(&p->cur, found, sizeof found));
 }
 
 bool hth_jp_expect_name(struct hth_jparser *p, const char *name)
@@ -86,8 +86,8 @@ bool hth_jp_enter(struct hth_jparser *p)
 {
 	if (p->depth >= HTH_JINJA_PARSE_DEPTH) {
 		if (p->status == HTH_OK)
-			p->status = hth_fail(p->err, HTH_ERR_LIMIT, "%s:%u:%u: more than %d levels of nesting", p->t->where,
-			                     p->cur.line, p->cur.col, HTH_JINJA_PARSE_DEPTH);
+			p->status = hth_fail(p->err, HTH_ERR_LIMIT, "%s:%u:%u: more than %d levels of nesting",
+					     p->t->where, p->cur.line, p->cur.col, HTH_JINJA_PARSE_DEPTH);
 		return false;
 	}
 	p->depth++;
@@ -179,10 +179,9 @@ static bool ends_body(const struct hth_jtoken *t, const char *ends)
 
 /* Text, prints and statements until a block that begins with one of `ends`, whose name is then current.
  * NULL: until the end of the template. */
-static bool parse_body(struct hth_jparser *p, const char *ends, const struct hth_jtoken *opener,
-                       struct hth_jbody *out)
+static bool parse_body(struct hth_jparser *p, const char *ends, const struct hth_jtoken *opener, struct hth_jbody *out)
 {
-	*out = (struct hth_jbody){ 0 };
+	*out = (struct hth_jbody){0};
 	while (p->cur.kind != HTH_JT_EOF) {
 		struct hth_jnode *n = NULL;
 		struct hth_jtoken at = p->cur;
@@ -211,13 +210,14 @@ static bool parse_body(struct hth_jparser *p, const char *ends, const struct hth
 	}
 	if (ends == NULL)
 		return true;
-	return hth_jp_fail(p, &p->cur, "unexpected end of template, expected one of {%% %s%%} for the '%.*s' of line %u",
-	                   ends, (int)(opener->bytes < 32 ? opener->bytes : 32), opener->text, opener->line);
+	return hth_jp_fail(p, &p->cur,
+			   "unexpected end of template, expected one of {%% %s%%} for the '%.*s' of line %u", ends,
+			   (int)(opener->bytes < 32 ? opener->bytes : 32), opener->text, opener->line);
 }
 
 /* The rest of an opening tag, the body, and, with `drop`, the name that ends it. */
 static bool block_body(struct hth_jparser *p, const char *ends, bool drop, const struct hth_jtoken *opener,
-                       struct hth_jbody *out)
+		       struct hth_jbody *out)
 {
 	if (p->cur.kind == HTH_JT_COLON && !hth_jp_next(p)) /* "if x:" is allowed for Python's sake */
 		return false;
@@ -238,8 +238,7 @@ static struct hth_jnode *parse_for(struct hth_jparser *p, const struct hth_jtoke
 	n->loop = f;
 	if ((f->target = hth_jp_target(p, "in", false)) == NULL || !hth_jp_expect_name(p, "in") ||
 	    (f->iter = hth_jp_tuple(p, false, false, "recursive")) == NULL || !hth_jp_skip_name(p, "if", &has) ||
-	    (has && (f->test = hth_jp_expression(p, true)) == NULL) ||
-	    !hth_jp_skip_name(p, "recursive", &f->recursive))
+	    (has && (f->test = hth_jp_expression(p, true)) == NULL) || !hth_jp_skip_name(p, "recursive", &f->recursive))
 		return NULL;
 	p->in_loop++;
 	bool ok = block_body(p, "endfor else ", false, at, &f->body);
@@ -326,11 +325,11 @@ static bool signature(struct hth_jparser *p, struct hth_jmacro_def *m)
 				memcpy(grown, m->args, m->n_args * sizeof *grown);
 			m->args = grown;
 		}
-		if (!hth_jp_expect(p, HTH_JT_NAME) || (m->args[m->n_args++] = hth_jp_intern(p, at.text, at.bytes)) == NULL)
+		if (!hth_jp_expect(p, HTH_JT_NAME) ||
+		    (m->args[m->n_args++] = hth_jp_intern(p, at.text, at.bytes)) == NULL)
 			return false;
 		if (p->cur.kind == HTH_JT_ASSIGN) {
-			if (!hth_jp_next(p) ||
-			    !hth_jp_push(p, &m->defaults, &cap_defaults, hth_jp_expression(p, true)))
+			if (!hth_jp_next(p) || !hth_jp_push(p, &m->defaults, &cap_defaults, hth_jp_expression(p, true)))
 				return false;
 			m->n_defaults = cap_defaults;
 		} else if (m->n_defaults > 0) {
@@ -422,7 +421,8 @@ static struct hth_jnode *parse_block(struct hth_jparser *p, const struct hth_jto
 	n->expr = hth_jp_str(p, at, name.text, name.bytes);
 	bool ok = n->expr != NULL && block_body(p, "endblock ", true, at, &n->body);
 	p->in_loop = in_loop;
-	has = p->cur.kind == HTH_JT_NAME && p->cur.bytes == name.bytes && memcmp(p->cur.text, name.text, name.bytes) == 0;
+	has = p->cur.kind == HTH_JT_NAME && p->cur.bytes == name.bytes &&
+	      memcmp(p->cur.text, name.text, name.bytes) == 0;
 	return ok && (!has || hth_jp_next(p)) ? n : NULL;
 }
 
@@ -464,23 +464,23 @@ static const struct {
 	const char *name;
 	struct hth_jnode *(*parse)(struct hth_jparser *p, const struct hth_jtoken *at);
 } statements[] = {
-	{ "for", parse_for },
-	{ "if", parse_if },
-	{ "set", parse_set },
-	{ "macro", parse_macro },
-	{ "call", parse_call_block },
-	{ "filter", parse_filter_block },
-	{ "with", parse_with },
-	{ "block", parse_block },
-	{ "generation", parse_generation },
-	{ "autoescape", parse_autoescape },
-	{ "print", parse_print },
-	{ "break", parse_jump },
-	{ "continue", parse_jump },
+	{"for", parse_for},
+	{"if", parse_if},
+	{"set", parse_set},
+	{"macro", parse_macro},
+	{"call", parse_call_block},
+	{"filter", parse_filter_block},
+	{"with", parse_with},
+	{"block", parse_block},
+	{"generation", parse_generation},
+	{"autoescape", parse_autoescape},
+	{"print", parse_print},
+	{"break", parse_jump},
+	{"continue", parse_jump},
 };
 
 /* Known to jinja2, not to us: why is said in the message. */
-static const char *const unsupported[] = { "include", "import", "from", "extends" };
+static const char *const unsupported[] = {"include", "import", "from", "extends"};
 
 static struct hth_jnode *statement(struct hth_jparser *p)
 {
@@ -492,8 +492,9 @@ static struct hth_jnode *statement(struct hth_jparser *p)
 	for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++) {
 		if (hth_jp_is_name(&at, unsupported[i]) && p->status == HTH_OK) {
 			p->status = hth_fail(p->err, HTH_ERR_UNAVAILABLE,
-			                     "%s:%u:%u: {%% %s %%} is not supported: a chat template is one text and loads no others",
-			                     p->t->where, at.line, at.col, unsupported[i]);
+					     "%s:%u:%u: {%% %s %%} is not supported: a chat template is one text and "
+					     "loads no others",
+					     p->t->where, at.line, at.col, unsupported[i]);
 			return NULL;
 		}
 	}
@@ -527,7 +528,7 @@ static enum hth_status parse_source(struct hth_template *t, const char *source, 
 		return hth_fail_memory(err, "template parser", sizeof *p);
 	p->t = t;
 	p->err = err;
-	p->lx = (struct hth_jlexer){ .where = t->where, .err = err, .line = 1, .state = 'r', .line_starting = true };
+	p->lx = (struct hth_jlexer){.where = t->where, .err = err, .line = 1, .state = 'r', .line_starting = true};
 	hth_buf_init(&p->scratch, HTH_JINJA_MAX_SOURCE);
 	p->lx.src = normalize(t, source, bytes, &p->lx.bytes);
 	if (p->lx.src == NULL) {
@@ -548,14 +549,14 @@ done:
 }
 
 enum hth_status hth_template_parse(const char *source, size_t bytes, const char *where, struct hth_template **out,
-                                   struct hth_err *err)
+				   struct hth_err *err)
 {
 	enum hth_status st;
 	size_t max;
 	*out = NULL;
 	if (bytes > HTH_JINJA_MAX_SOURCE)
 		return hth_fail(err, HTH_ERR_LIMIT, "%s: a template of %zu bytes, at most %u are read", where, bytes,
-		                HTH_JINJA_MAX_SOURCE);
+				HTH_JINJA_MAX_SOURCE);
 	if (!hth_utf8_valid(source, bytes))
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: the template is not valid UTF-8", where);
 	struct hth_template *t = hth_calloc(1, sizeof *t);

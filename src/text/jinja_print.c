@@ -47,7 +47,8 @@ size_t hth_jfloat_repr(double f, char out[40])
 			out[at++] = '.';
 		for (int i = 1; i < n; i++)
 			out[at++] = digits[i];
-		return (size_t)(at + snprintf(out + at, (size_t)(40 - at), "e%c%02d", exp10 < 0 ? '-' : '+', abs(exp10)));
+		return (size_t)(at +
+				snprintf(out + at, (size_t)(40 - at), "e%c%02d", exp10 < 0 ? '-' : '+', abs(exp10)));
 	}
 	if (exp10 < 0) {
 		out[at++] = '0';
@@ -76,7 +77,7 @@ static bool repr_str(struct hth_jsb *b, struct hth_jstr *s, hth_jorigin origin)
 		return false;
 	bool dquote = memchr(s->data, '\'', s->bytes) != NULL && memchr(s->data, '"', s->bytes) == NULL;
 	char quote = dquote ? '"' : '\'';
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	hth_jorigin first = s->n_runs > 0 ? s->runs[0].origin : origin;
 	hth_jorigin last = s->n_runs > 0 ? s->runs[s->n_runs - 1].origin : origin;
 	if (!hth_jsb_add(b, &quote, 1, first, 0))
@@ -87,11 +88,15 @@ static bool repr_str(struct hth_jsb *b, struct hth_jstr *s, hth_jorigin origin)
 		else if (c.cp == '\\' || c.cp == (uint32_t)quote)
 			snprintf(text, sizeof text, "\\%c", (char)c.cp);
 		else if (!hth_jchar_printable(c.cp))
-			snprintf(text, sizeof text, c.cp < 0x100 ? "\\x%02x" : c.cp < 0x10000 ? "\\u%04x" : "\\U%08x", c.cp);
+			snprintf(text, sizeof text,
+				 c.cp < 0x100     ? "\\x%02x"
+				 : c.cp < 0x10000 ? "\\u%04x"
+						  : "\\U%08x",
+				 c.cp);
 		else
 			text[0] = '\0';
 		if (text[0] != '\0' ? !hth_jsb_add(b, text, strlen(text), c.origin, c.gen)
-		                    : !hth_jsb_add_slice(b, s, c.start, c.at))
+				    : !hth_jsb_add_slice(b, s, c.start, c.at))
 			return false;
 	}
 	return hth_jsb_add(b, &quote, 1, last, 0);
@@ -119,7 +124,7 @@ static bool repr_bytes(struct hth_jsb *b, const struct hth_jstr *s)
 
 /* [a, b] with the given ends. */
 static bool repr_items(struct hth_jsb *b, const struct hth_jval *items, size_t n, const char *open, const char *close,
-                       hth_jorigin origin)
+		       hth_jorigin origin)
 {
 	if (!hth_jsb_puts(b, open, origin))
 		return false;
@@ -142,7 +147,7 @@ static bool repr_dict(struct hth_jsb *b, const struct hth_jdict *d, hth_jorigin 
 
 static bool repr_view(struct hth_jsb *b, const struct hth_jview *v)
 {
-	struct hth_jval *items, self = { .kind = HTH_JV_VIEW, .view = (struct hth_jview *)v };
+	struct hth_jval *items, self = {.kind = HTH_JV_VIEW, .view = (struct hth_jview *)v};
 	size_t n;
 	const char *open = v->what == 'k' ? "dict_keys([" : v->what == 'v' ? "dict_values([" : "dict_items([";
 	return hth_jv_items(b->x, self, &items, &n) && repr_items(b, items, n, open, "])", v->origin);
@@ -153,8 +158,10 @@ static bool repr_object(struct hth_jsb *b, struct hth_jval v)
 	char text[160], name[64];
 	switch (v.kind) {
 	case HTH_JV_RANGE:
-		snprintf(text, sizeof text, v.r->step == 1 ? "range(%" PRId64 ", %" PRId64 ")" : "range(%" PRId64 ", %" PRId64 ", %" PRId64 ")",
-		         v.r->start, v.r->stop, v.r->step);
+		snprintf(text, sizeof text,
+			 v.r->step == 1 ? "range(%" PRId64 ", %" PRId64 ")"
+					: "range(%" PRId64 ", %" PRId64 ", %" PRId64 ")",
+			 v.r->start, v.r->stop, v.r->step);
 		break;
 	case HTH_JV_LOOP:
 		snprintf(text, sizeof text, "<LoopContext %zu/%zu>", v.loop->index0 + 1, v.loop->n);
@@ -163,15 +170,15 @@ static bool repr_object(struct hth_jsb *b, struct hth_jval v)
 		if (v.macro->def->name == NULL)
 			snprintf(text, sizeof text, "<Macro anonymous>");
 		else
-			snprintf(text, sizeof text, "<Macro '%s'>", hth_quote(name, sizeof name, v.macro->def->name->text,
-			                                                      v.macro->def->name->bytes));
+			snprintf(text, sizeof text, "<Macro '%s'>",
+				 hth_quote(name, sizeof name, v.macro->def->name->text, v.macro->def->name->bytes));
 		break;
 	case HTH_JV_FUNC:
 		snprintf(text, sizeof text, "<function %s>", v.func->b.name);
 		break;
 	case HTH_JV_METHOD:
 		snprintf(text, sizeof text, "<built-in method %s of %s object>", v.method->fn->name,
-		         hth_jv_type(v.method->self));
+			 hth_jv_type(v.method->self));
 		break;
 	case HTH_JV_SELF:
 		snprintf(text, sizeof text, "<TemplateReference None>");
@@ -201,7 +208,8 @@ static bool repr_inner(struct hth_jsb *b, struct hth_jval v)
 		return hth_jsb_add(b, v.s->data, v.s->bytes, v.origin, 0);
 	case HTH_JV_STR:
 		if (v.s->markup)
-			return hth_jsb_puts(b, "Markup(", v.origin) && repr_str(b, v.s, v.origin) && hth_jsb_puts(b, ")", v.origin);
+			return hth_jsb_puts(b, "Markup(", v.origin) && repr_str(b, v.s, v.origin) &&
+			       hth_jsb_puts(b, ")", v.origin);
 		return repr_str(b, v.s, v.origin);
 	case HTH_JV_BYTES:
 		return repr_bytes(b, v.s);

@@ -15,7 +15,7 @@
 #define DEFAULT_BYTES (256u << 20)
 #define CONTINUE_TAG "CONTINUE_FINAL_MESSAGE_TAG "
 
-static const char *const reasoning_fields[] = { "reasoning_content", "thinking", "reasoning" };
+static const char *const reasoning_fields[] = {"reasoning_content", "thinking", "reasoning"};
 
 bool hth_jx_fail(struct hth_jx *x, enum hth_status status, const char *fmt, ...)
 {
@@ -40,15 +40,16 @@ bool hth_jx_charge(struct hth_jx *x, size_t work)
 	x->steps += work;
 	if (x->steps > x->max_steps)
 		return hth_jx_fail(x, HTH_ERR_LIMIT, "more than %llu steps; does the template loop without end?",
-		                   (unsigned long long)x->max_steps);
+				   (unsigned long long)x->max_steps);
 	return true;
 }
 
 bool hth_jx_enter(struct hth_jx *x)
 {
 	if (x->depth >= x->max_depth)
-		return hth_jx_fail(x, HTH_ERR_LIMIT, "evaluation nested deeper than %u; does a macro call itself without end?",
-		                   x->max_depth);
+		return hth_jx_fail(x, HTH_ERR_LIMIT,
+				   "evaluation nested deeper than %u; does a macro call itself without end?",
+				   x->max_depth);
 	if (!hth_jx_charge(x, 1))
 		return false;
 	x->depth++;
@@ -80,11 +81,18 @@ void *hth_jx_array(struct hth_jx *x, size_t n, size_t elem_bytes)
 
 static enum hth_field field_of(const char *key)
 {
-	static const struct { const char *key; enum hth_field field; } fields[] = {
-		{ "content", HTH_FIELD_CONTENT },       { "refusal", HTH_FIELD_CONTENT },
-		{ "reasoning_content", HTH_FIELD_REASONING }, { "thinking", HTH_FIELD_REASONING },
-		{ "reasoning", HTH_FIELD_REASONING },   { "tool_plan", HTH_FIELD_REASONING },
-		{ "tool_calls", HTH_FIELD_TOOL },       { "function_call", HTH_FIELD_TOOL },
+	static const struct {
+		const char *key;
+		enum hth_field field;
+	} fields[] = {
+		{"content", HTH_FIELD_CONTENT},
+		{"refusal", HTH_FIELD_CONTENT},
+		{"reasoning_content", HTH_FIELD_REASONING},
+		{"thinking", HTH_FIELD_REASONING},
+		{"reasoning", HTH_FIELD_REASONING},
+		{"tool_plan", HTH_FIELD_REASONING},
+		{"tool_calls", HTH_FIELD_TOOL},
+		{"function_call", HTH_FIELD_TOOL},
 	};
 	for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
 		if (strcmp(key, fields[i].key) == 0)
@@ -108,7 +116,7 @@ static bool read_message(struct hth_jx *x, size_t index, const json_t *message, 
 	const json_t *reasoning = NULL;
 	json_t *object = (json_t *)message, *value; /* jansson iterates over non-const; nothing is written */
 	const char *key;
-	struct hth_jval v, r = { .kind = HTH_JV_MISSING };
+	struct hth_jval v, r = {.kind = HTH_JV_MISSING};
 	struct hth_jdict *d = hth_jdict_new(x, json_object_size(message) + 2);
 	if (!json_is_object(message))
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "messages[%zu] is not an object", index);
@@ -121,12 +129,13 @@ static bool read_message(struct hth_jx *x, size_t index, const json_t *message, 
 	}
 	if (d == NULL || (reasoning != NULL && !set(x, d, "thinking", r)))
 		return false;
-	json_object_foreach(object, key, value) {
+	json_object_foreach(object, key, value)
+	{
 		if (!read_field(x, index, key, value, &v) || !set(x, d, key, v))
 			return false;
 	}
-	*out = (struct hth_jval){ .kind = HTH_JV_DICT, .d = d,
-		                  .origin = (hth_jorigin)(index + 1) << 2 | HTH_FIELD_OTHER };
+	*out = (struct hth_jval){
+		.kind = HTH_JV_DICT, .d = d, .origin = (hth_jorigin)(index + 1) << 2 | HTH_FIELD_OTHER};
 	return reasoning == NULL || set(x, d, "reasoning_content", r);
 }
 
@@ -156,13 +165,15 @@ static bool read_context(struct hth_jx *x, const json_t *context)
 	if (x->context == NULL)
 		return false;
 	if (chat && (!set(x, x->context, "tools", hth_jv_none()) || !set(x, x->context, "documents", hth_jv_none()) ||
-	             !set(x, x->context, "add_generation_prompt", hth_jv_bool(false))))
+		     !set(x, x->context, "add_generation_prompt", hth_jv_bool(false))))
 		return false;
-	json_object_foreach(object, key, value) {
+	json_object_foreach(object, key, value)
+	{
 		struct hth_jval v;
 		if (chat && strcmp(key, "continue_final_message") == 0)
 			continue;
-		if (!(strcmp(key, "messages") == 0 ? read_messages(x, value, &v) : hth_jv_from_json(x, value, 0, 0, &v)) ||
+		if (!(strcmp(key, "messages") == 0 ? read_messages(x, value, &v)
+						   : hth_jv_from_json(x, value, 0, 0, &v)) ||
 		    !set(x, x->context, key, v))
 			return false;
 	}
@@ -183,7 +194,8 @@ static bool add_tag(struct hth_jx *x, struct hth_jdict *d, const char *key, stru
 		}
 	}
 	if (v == NULL || v->kind != HTH_JV_STR)
-		return hth_jx_fail(x, HTH_ERR_FORMAT, "continue_final_message: the last message has no text in \"%s\"", key);
+		return hth_jx_fail(x, HTH_ERR_FORMAT, "continue_final_message: the last message has no text in \"%s\"",
+				   key);
 	struct hth_jstr *tag = hth_jstr_new(x, CONTINUE_TAG, sizeof CONTINUE_TAG - 1, v->origin);
 	*text = v->s;
 	v->s = tag == NULL ? NULL : hth_jstr_concat(x, v->s, tag);
@@ -213,20 +225,22 @@ static bool mark_final(struct hth_jx *x, const json_t *how, struct hth_jstr **te
 			return false;
 		named = named || (equal && memmem(x->t->source, x->t->source_bytes, key, strlen(key)) != NULL);
 	}
-	return named || hth_jx_fail(x, HTH_ERR_FORMAT, "continue_final_message: the template does not read \"%s\"", field);
+	return named ||
+	       hth_jx_fail(x, HTH_ERR_FORMAT, "continue_final_message: the template does not read \"%s\"", field);
 }
 
 /* Where the output is to be cut. */
 static bool cut_final(struct hth_jx *x, struct hth_jstr *out, struct hth_jstr *text, size_t *end)
 {
 	size_t n = sizeof CONTINUE_TAG - 2; /* the tag without its blank */
-	struct hth_jstr tag = { .data = CONTINUE_TAG, .bytes = n }, *stripped = hth_jstr_strip(x, text, NULL, 3);
+	struct hth_jstr tag = {.data = CONTINUE_TAG, .bytes = n}, *stripped = hth_jstr_strip(x, text, NULL, 3);
 	if (stripped == NULL)
 		return false;
 	size_t at = hth_jstr_find(out, 0, out->bytes, &tag, true);
 	if (at == HTH_JINJA_NONE || hth_jstr_find(out, 0, out->bytes, stripped, false) == HTH_JINJA_NONE)
-		return hth_jx_fail(x, HTH_ERR_FORMAT, "continue_final_message: the last message does not appear in the "
-		                                      "rendered chat; the template drops part of it");
+		return hth_jx_fail(x, HTH_ERR_FORMAT,
+				   "continue_final_message: the last message does not appear in the "
+				   "rendered chat; the template drops part of it");
 	*end = at;
 	if (at + n < out->bytes && out->data[at + n] == ' ')
 		return true;
@@ -262,8 +276,10 @@ static bool hand_out(struct hth_jx *x, const struct hth_jstr *s, size_t end, str
 	bool ok = hth_buf_add(&out->text, s->data, end);
 	for (size_t i = 0; i < s->n_runs && s->runs[i].start < end && ok; i++) {
 		const struct hth_jrun *r = &s->runs[i];
-		struct hth_origin o = { .start = r->start, .end = r->end < end ? r->end : end,
-			                .message = (int32_t)(r->origin >> 2) - 1, .field = (enum hth_field)(r->origin & 3) };
+		struct hth_origin o = {.start = r->start,
+				       .end = r->end < end ? r->end : end,
+				       .message = (int32_t)(r->origin >> 2) - 1,
+				       .field = (enum hth_field)(r->origin & 3)};
 		if (r->origin != 0)
 			ok = add_origin(&out->origins, &out->n_origins, &cap, o, r->origin == before);
 		o.message = -1;
@@ -283,8 +299,9 @@ static bool run(struct hth_jx *x, const json_t *context, struct hth_rendered *ou
 	struct hth_jsb b;
 	struct hth_jstr *s, *text = NULL;
 	size_t end;
-	const json_t *how = json_object_get(context, "messages") == NULL ? NULL
-	                                                                 : json_object_get(context, "continue_final_message");
+	const json_t *how = json_object_get(context, "messages") == NULL
+				    ? NULL
+				    : json_object_get(context, "continue_final_message");
 	hth_jsb_init(&b, x);
 	x->out = &b;
 	if (!read_context(x, context) || ((json_is_true(how) || json_is_string(how)) && !mark_final(x, how, &text)) ||
@@ -297,11 +314,11 @@ static bool run(struct hth_jx *x, const json_t *context, struct hth_rendered *ou
 }
 
 enum hth_status hth_template_render(const struct hth_template *t, const json_t *context, int64_t now,
-                                    const struct hth_template_limits *limits, struct hth_rendered *out,
-                                    struct hth_err *err)
+				    const struct hth_template_limits *limits, struct hth_rendered *out,
+				    struct hth_err *err)
 {
-	struct hth_jx x = { .t = t, .now = now, .err = err };
-	*out = (struct hth_rendered){ 0 };
+	struct hth_jx x = {.t = t, .now = now, .err = err};
+	*out = (struct hth_rendered){0};
 	x.max_steps = limits != NULL && limits->max_steps > 0 ? limits->max_steps : DEFAULT_STEPS;
 	x.max_depth = limits != NULL && limits->max_depth > 0 ? limits->max_depth : DEFAULT_DEPTH;
 	x.max_bytes = limits != NULL && limits->max_bytes > 0 ? limits->max_bytes : DEFAULT_BYTES;
@@ -320,5 +337,5 @@ void hth_rendered_clear(struct hth_rendered *r)
 	hth_buf_clear(&r->text);
 	hth_free(r->origins);
 	hth_free(r->generated);
-	*r = (struct hth_rendered){ 0 };
+	*r = (struct hth_rendered){0};
 }

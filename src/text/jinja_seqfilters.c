@@ -19,116 +19,6 @@ static bool flag(struct hth_jx *x, struct hth_jval v, bool *out)
 	return v.kind == HTH_JV_MISSING || hth_jv_truth(x, v, out);
 }
 
-/* item.a.b.0 by a dotted path, each step as item['a'] or item[0]; an undefined result becomes `def` if given. */
-static bool by_path(struct hth_jx *x, struct hth_jval item, const char *path, size_t bytes, struct hth_jval def,
-                    struct hth_jval *out)
-{
-	*out = item;
-	for (size_t at = 0; at <= bytes;) {
-		const char *dot = memchr(path + at, '.', bytes - at);
-		size_t n = dot == NULL ? bytes - at : (size_t)(dot - path) - at, digits = 0;
-		struct hth_jval key = hth_jv_int(0);
-		while (digits < n && digits < 18 && path[at + digits] >= '0' && path[at + digits] <= '9')
-			key.i = key.i * 10 + (path[at + digits++] - '0');
-		if (digits < n || n == 0)
-			key = hth_jv_str(hth_jstr_ref(x, path + at, n));
-		if ((key.kind == HTH_JV_STR && key.s == NULL) || !hth_jv_getitem(x, *out, key, out))
-			return false;
-		if (out->kind == HTH_JV_UNDEF && is_set(def))
-			*out = def;
-		at += n + 1;
-	}
-	return true;
-}
-
-/* The value of an attribute argument on an item; the item itself when there is none. */
-static bool get_attr(struct hth_jx *x, struct hth_jval item, struct hth_jval attr, struct hth_jval def,
-                     struct hth_jval *out)
-{
-	*out = item;
-	if (!is_set(attr))
-		return true;
-	if (attr.kind == HTH_JV_STR)
-		return hth_jstr_flat(x, attr.s) && by_path(x, item, attr.s->data, attr.s->bytes, def, out);
-	if (!hth_jv_getitem(x, item, attr, out))
-		return false;
-	if (out->kind == HTH_JV_UNDEF && is_set(def))
-		*out = def;
-	return true;
-}
-
-/* A sort key: strings in lower case unless case matters. */
-static bool fold(struct hth_jx *x, bool case_sensitive, struct hth_jval *v)
-{
-	if (case_sensitive || v->kind != HTH_JV_STR)
-		return true;
-	v->s = hth_jstr_case(x, v->s, 'l');
-	return v->s != NULL;
-}
-
-/* Keys of items by a path that may name several attributes, "a,b": then each key is a list. */
-static bool sort_key(struct hth_jx *x, struct hth_jval item, struct hth_jval attr, bool case_sensitive,
-                     struct hth_jval *out)
-{
-	struct hth_jval none = { .kind = HTH_JV_MISSING }, v;
-	if (attr.kind != HTH_JV_STR)
-		return get_attr(x, item, attr, none, out) && fold(x, case_sensitive, out);
-	struct hth_jlist *l = hth_jlist_new(x, 1);
-	if (l == NULL || !hth_jstr_flat(x, attr.s))
-		return false;
-	for (size_t at = 0; at <= attr.s->bytes;) {
-		const char *comma = memchr(attr.s->data + at, ',', attr.s->bytes - at);
-		size_t end = comma == NULL ? attr.s->bytes : (size_t)(comma - attr.s->data);
-		if (!by_path(x, item, attr.s->data + at, end - at, none, &v) || !fold(x, case_sensitive, &v) ||
-		    !hth_jlist_push(x, l, v))
-			return false;
-		at = end + 1;
-	}
-	*out = hth_jv_list(l, HTH_JV_LIST);
-	return true;
-}
-
-/* A stable merge sort of items by keys; both are reordered in place. */
-static bool sort_by(struct hth_jx *x, struct hth_jval *items, struct hth_jval *keys, size_t n, bool reverse)
-{
-	struct hth_jval *spare = hth_jx_array(x, 2 * n + 1, sizeof *spare);
-	if (spare == NULL)
-		return false;
-	for (size_t width = 1; width < n; width *= 2) {
-		for (size_t lo = 0; lo < n; lo += 2 * width) {
-			size_t mid = lo + width < n ? lo + width : n, hi = mid + width < n ? mid + width : n;
-			for (size_t i = lo, j = mid, k = lo; k < hi; k++) {
-				int c = 0;
-				if (i < mid && j < hi &&
-				    (!hth_jx_charge(x, 1) || !(reverse ? hth_jv_compare(x, "<", keys[i], keys[j], &c)
-				                                       : hth_jv_compare(x, "<", keys[j], keys[i], &c))))
-					return false;
-				size_t from = i >= mid || (j < hi && c == -1) ? j++ : i++;
-				spare[k] = items[from];
-				spare[n + k] = keys[from];
-			}
-		}
-		memcpy(items, spare, n * sizeof *items);
-		memcpy(keys, spare + n, n * sizeof *keys);
-	}
-	return true;
-}
-
-/* A fresh array of the items and of their keys. */
-static bool with_keys(struct hth_jx *x, struct hth_jval self, struct hth_jval attr, bool case_sensitive,
-                      struct hth_jlist **items, struct hth_jval **keys)
-{
-	struct hth_jval *from;
-	size_t n;
-	if (!hth_jv_items(x, self, &from, &n) || (*items = hth_jlist_new(x, n)) == NULL ||
-	    (*keys = hth_jx_array(x, n + 1, sizeof **keys)) == NULL)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (!hth_jlist_push(x, *items, from[i]) || !sort_key(x, from[i], attr, case_sensitive, &(*keys)[i]))
-			return false;
-	return true;
-}
-
 HTH_JMETHOD(f_length)
 {
 	size_t n;
@@ -203,7 +93,7 @@ HTH_JMETHOD(f_list)
 
 HTH_JMETHOD(f_reverse)
 {
-	struct hth_jval whole[3] = { { .kind = HTH_JV_MISSING }, { .kind = HTH_JV_MISSING }, hth_jv_int(-1) };
+	struct hth_jval whole[3] = {{.kind = HTH_JV_MISSING}, {.kind = HTH_JV_MISSING}, hth_jv_int(-1)};
 	struct hth_jval *items;
 	size_t n;
 	HTH_JUNUSED();
@@ -221,7 +111,7 @@ HTH_JMETHOD(f_reverse)
 HTH_JMETHOD(f_join)
 {
 	struct hth_jstr *sep = hth_jstr_ref(x, "", 0);
-	struct hth_jval *items, none = { .kind = HTH_JV_MISSING };
+	struct hth_jval *items, none = {.kind = HTH_JV_MISSING};
 	size_t n;
 	HTH_JUNUSED();
 	if (sep == NULL || !hth_jv_items(x, self, &items, &n) ||
@@ -229,7 +119,7 @@ HTH_JMETHOD(f_join)
 		return false;
 	struct hth_jval *parts = hth_jx_array(x, n + 1, sizeof *parts);
 	for (size_t i = 0; parts != NULL && i < n; i++)
-		if (!get_attr(x, items[i], arg[1], none, &parts[i]))
+		if (!hth_jseq_attr(x, items[i], arg[1], none, &parts[i]))
 			return false;
 	return parts != NULL && hth_jstr_join_items(x, sep, parts, n, false, out);
 }
@@ -246,21 +136,22 @@ HTH_JMETHOD(f_items)
 		return hth_jv_gen(x, l, out);
 	if (self.kind != HTH_JV_DICT)
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "items: can only get item pairs from a mapping, found '%s'",
-		                   hth_jv_type(self));
+				   hth_jv_type(self));
 	return m->fn(x, self, NULL, NULL, &view) && hth_jv_items(x, view, &l->items, &l->n) && hth_jv_gen(x, l, out);
 }
 
 HTH_JMETHOD(f_dictsort)
 {
 	bool case_sensitive, reverse, by_value = false;
-	struct hth_jval view, *keys, none = { .kind = HTH_JV_MISSING };
+	struct hth_jval view, *keys, none = {.kind = HTH_JV_MISSING};
 	struct hth_jlist *items;
 	struct hth_jstr *by;
 	HTH_JUNUSED();
 	if (self.kind != HTH_JV_DICT)
-		return self.kind == HTH_JV_UNDEF ? hth_jv_fail_undef(x, self)
-		                                 : hth_jx_fail(x, HTH_ERR_FORMAT, "dictsort: expected a mapping, found '%s'",
-		                                               hth_jv_type(self));
+		return self.kind == HTH_JV_UNDEF
+			       ? hth_jv_fail_undef(x, self)
+			       : hth_jx_fail(x, HTH_ERR_FORMAT, "dictsort: expected a mapping, found '%s'",
+					     hth_jv_type(self));
 	if (!flag(x, arg[0], &case_sensitive) || !flag(x, arg[2], &reverse))
 		return false;
 	if (arg[1].kind != HTH_JV_MISSING) {
@@ -271,14 +162,14 @@ HTH_JMETHOD(f_dictsort)
 			return hth_jx_fail(x, HTH_ERR_FORMAT, "dictsort: by is 'key' or 'value'");
 	}
 	const struct hth_jbuiltin *m = hth_jinja_method(HTH_JV_DICT, "items", 5);
-	if (!m->fn(x, self, NULL, NULL, &view) || !with_keys(x, view, none, true, &items, &keys))
+	if (!m->fn(x, self, NULL, NULL, &view) || !hth_jseq_keys(x, view, none, true, &items, &keys))
 		return false;
 	for (size_t i = 0; i < items->n; i++) {
 		keys[i] = items->items[i].l->items[by_value];
-		if (!fold(x, case_sensitive, &keys[i]))
+		if (!hth_jseq_fold(x, case_sensitive, &keys[i]))
 			return false;
 	}
-	return sort_by(x, items->items, keys, items->n, reverse) && give_list(items, out);
+	return hth_jseq_sort(x, items->items, keys, items->n, reverse) && give_list(items, out);
 }
 
 HTH_JMETHOD(f_sort)
@@ -288,14 +179,14 @@ HTH_JMETHOD(f_sort)
 	struct hth_jval *keys;
 	HTH_JUNUSED();
 	return flag(x, arg[0], &reverse) && flag(x, arg[1], &case_sensitive) &&
-	       with_keys(x, self, arg[2], case_sensitive, &items, &keys) &&
-	       sort_by(x, items->items, keys, items->n, reverse) && give_list(items, out);
+	       hth_jseq_keys(x, self, arg[2], case_sensitive, &items, &keys) &&
+	       hth_jseq_sort(x, items->items, keys, items->n, reverse) && give_list(items, out);
 }
 
 static bool extreme(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, int want, struct hth_jval *out)
 {
 	bool case_sensitive;
-	struct hth_jval *items, best = { .kind = HTH_JV_MISSING }, key, none = { .kind = HTH_JV_MISSING };
+	struct hth_jval *items, best = {.kind = HTH_JV_MISSING}, key, none = {.kind = HTH_JV_MISSING};
 	size_t n;
 	int c = want;
 	if (!flag(x, arg[0], &case_sensitive) || !hth_jv_items(x, self, &items, &n))
@@ -303,7 +194,7 @@ static bool extreme(struct hth_jx *x, struct hth_jval self, const struct hth_jva
 	if (n == 0)
 		return hth_jv_undef(x, HTH_JU_HINT, 0, "No aggregated item, sequence was empty.", 39, out);
 	for (size_t i = 0; i < n; i++) {
-		if (!get_attr(x, items[i], arg[1], none, &key) || !fold(x, case_sensitive, &key) ||
+		if (!hth_jseq_attr(x, items[i], arg[1], none, &key) || !hth_jseq_fold(x, case_sensitive, &key) ||
 		    (i > 0 && !hth_jv_compare(x, want < 0 ? "<" : ">", key, best, &c)))
 			return false;
 		if (c == want) {
@@ -328,7 +219,7 @@ HTH_JMETHOD(f_max)
 
 HTH_JMETHOD(f_sum)
 {
-	struct hth_jval *items, v, none = { .kind = HTH_JV_MISSING };
+	struct hth_jval *items, v, none = {.kind = HTH_JV_MISSING};
 	size_t n;
 	HTH_JUNUSED();
 	*out = arg[1].kind != HTH_JV_MISSING ? arg[1] : hth_jv_int(0);
@@ -337,7 +228,7 @@ HTH_JMETHOD(f_sum)
 	if (out->kind == HTH_JV_STR)
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "sum() can't sum strings");
 	for (size_t i = 0; i < n; i++)
-		if (!hth_jx_charge(x, 1) || !get_attr(x, items[i], arg[0], none, &v) ||
+		if (!hth_jx_charge(x, 1) || !hth_jseq_attr(x, items[i], arg[0], none, &v) ||
 		    !hth_jop_arith(x, HTH_JO_ADD, *out, v, out))
 			return false;
 	return true;
@@ -346,7 +237,7 @@ HTH_JMETHOD(f_sum)
 HTH_JMETHOD(f_unique)
 {
 	bool case_sensitive;
-	struct hth_jval *items, *seen, key, none = { .kind = HTH_JV_MISSING };
+	struct hth_jval *items, *seen, key, none = {.kind = HTH_JV_MISSING};
 	struct hth_jdict *d = hth_jdict_new(x, 0);
 	struct hth_jlist *l = hth_jlist_new(x, 0);
 	size_t n;
@@ -354,7 +245,7 @@ HTH_JMETHOD(f_unique)
 	if (d == NULL || l == NULL || !flag(x, arg[0], &case_sensitive) || !hth_jv_items(x, self, &items, &n))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		if (!get_attr(x, items[i], arg[1], none, &key) || !fold(x, case_sensitive, &key) ||
+		if (!hth_jseq_attr(x, items[i], arg[1], none, &key) || !hth_jseq_fold(x, case_sensitive, &key) ||
 		    !hth_jdict_find(x, d, key, &seen))
 			return false;
 		if (seen == NULL && (!hth_jdict_set(x, d, key, none) || !hth_jlist_push(x, l, items[i])))
@@ -370,12 +261,13 @@ HTH_JMETHOD(f_groupby)
 	struct hth_jval *keys, real;
 	HTH_JUNUSED();
 	if (groups == NULL || !flag(x, arg[2], &case_sensitive) ||
-	    !with_keys(x, self, (struct hth_jval){ .kind = HTH_JV_MISSING }, true, &items, &keys))
+	    !hth_jseq_keys(x, self, (struct hth_jval){.kind = HTH_JV_MISSING}, true, &items, &keys))
 		return false;
 	for (size_t i = 0; i < items->n; i++)
-		if (!get_attr(x, items->items[i], arg[0], arg[1], &keys[i]) || !fold(x, case_sensitive, &keys[i]))
+		if (!hth_jseq_attr(x, items->items[i], arg[0], arg[1], &keys[i]) ||
+		    !hth_jseq_fold(x, case_sensitive, &keys[i]))
 			return false;
-	if (!sort_by(x, items->items, keys, items->n, false))
+	if (!hth_jseq_sort(x, items->items, keys, items->n, false))
 		return false;
 	for (size_t i = 0; i < items->n; i++) {
 		if (i > 0 && !hth_jv_equal(x, keys[i - 1], keys[i], &equal))
@@ -383,8 +275,9 @@ HTH_JMETHOD(f_groupby)
 		if (!equal) {
 			struct hth_jval pair;
 			group = hth_jlist_new(x, 0);
-			if (group == NULL || !get_attr(x, items->items[i], arg[0], arg[1], &real) ||
-			    !hth_jv_pair(x, real, hth_jv_list(group, HTH_JV_LIST), &pair) || !hth_jlist_push(x, groups, pair))
+			if (group == NULL || !hth_jseq_attr(x, items->items[i], arg[0], arg[1], &real) ||
+			    !hth_jv_pair(x, real, hth_jv_list(group, HTH_JV_LIST), &pair) ||
+			    !hth_jlist_push(x, groups, pair))
 				return false;
 			pair.l->group = true;
 		}
@@ -396,7 +289,7 @@ HTH_JMETHOD(f_groupby)
 
 /* n items from `from` on, filled up with `fill` to `width` if that is given. */
 static bool push_row(struct hth_jx *x, struct hth_jlist *rows, const struct hth_jval *from, size_t n, size_t width,
-                     struct hth_jval fill)
+		     struct hth_jval fill)
 {
 	struct hth_jlist *row = hth_jlist_new(x, n);
 	for (size_t i = 0; row != NULL && i < (is_set(fill) && width > n ? width : n); i++)
@@ -425,14 +318,15 @@ HTH_JMETHOD(f_batch)
 HTH_JMETHOD(f_slice)
 {
 	struct hth_jlist *rows = hth_jlist_new(x, 0);
-	struct hth_jval *items, none = { .kind = HTH_JV_MISSING };
+	struct hth_jval *items, none = {.kind = HTH_JV_MISSING};
 	int64_t slices;
 	size_t n, at = 0;
 	HTH_JUNUSED();
 	if (rows == NULL || !hth_jarg_int(x, arg[0], "slice", 1, &slices) || !hth_jv_items(x, self, &items, &n))
 		return false;
 	if (slices <= 0 || slices > HTH_JINJA_MAX_RANGE)
-		return hth_jx_fail(x, HTH_ERR_FORMAT, "slice: the number of slices must be in 1..%d", HTH_JINJA_MAX_RANGE);
+		return hth_jx_fail(x, HTH_ERR_FORMAT, "slice: the number of slices must be in 1..%d",
+				   HTH_JINJA_MAX_RANGE);
 	size_t each = n / (size_t)slices, extra = n % (size_t)slices;
 	for (size_t i = 0; i < (size_t)slices; i++) {
 		size_t len = each + (i < extra);
@@ -468,13 +362,13 @@ static bool named(struct hth_jx *x, struct hth_jval name, bool filter, const str
 		return false;
 	*out = filter ? hth_jinja_filter(s->data, s->bytes) : hth_jinja_test(s->data, s->bytes);
 	return *out != NULL || hth_jx_fail(x, HTH_ERR_FORMAT, "no %s named '%s'", filter ? "filter" : "test",
-	                                   hth_quote(text, sizeof text, s->data, s->bytes));
+					   hth_quote(text, sizeof text, s->data, s->bytes));
 }
 
 HTH_JMETHOD(f_map)
 {
 	struct hth_jlist *l = hth_jlist_new(x, 0);
-	struct hth_jval *items = NULL, v, attr = { .kind = HTH_JV_MISSING }, def = { .kind = HTH_JV_MISSING };
+	struct hth_jval *items = NULL, v, attr = {.kind = HTH_JV_MISSING}, def = {.kind = HTH_JV_MISSING};
 	const struct hth_jbuiltin *fn = NULL;
 	size_t n;
 	HTH_JUNUSED();
@@ -495,7 +389,7 @@ HTH_JMETHOD(f_map)
 	for (size_t i = 0; i < n; i++) {
 		struct hth_jargs more = rest_of(all, fn != NULL);
 		if (!(fn != NULL ? hth_jcall_builtin(x, fn, "filter", items[i], &more, &v)
-		                 : get_attr(x, items[i], attr, def, &v)) ||
+				 : hth_jseq_attr(x, items[i], attr, def, &v)) ||
 		    !hth_jlist_push(x, l, v))
 			return false;
 	}
@@ -503,10 +397,10 @@ HTH_JMETHOD(f_map)
 }
 
 static bool choose(struct hth_jx *x, struct hth_jval self, const struct hth_jargs *all, bool by_attr, bool want,
-                   struct hth_jval *out)
+		   struct hth_jval *out)
 {
 	struct hth_jlist *l = hth_jlist_new(x, 0);
-	struct hth_jval *items = NULL, v, none = { .kind = HTH_JV_MISSING };
+	struct hth_jval *items = NULL, v, none = {.kind = HTH_JV_MISSING};
 	const struct hth_jbuiltin *test = NULL;
 	size_t n;
 	bool truth;
@@ -517,7 +411,7 @@ static bool choose(struct hth_jx *x, struct hth_jval self, const struct hth_jarg
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		struct hth_jargs more = rest_of(all, (size_t)by_attr + (test != NULL));
-		if (!get_attr(x, items[i], by_attr ? all->pos[0] : none, none, &v) ||
+		if (!hth_jseq_attr(x, items[i], by_attr ? all->pos[0] : none, none, &v) ||
 		    (test != NULL && !hth_jcall_builtin(x, test, "test", v, &more, &v)) || !hth_jv_truth(x, v, &truth))
 			return false;
 		if (truth == want && !hth_jlist_push(x, l, items[i]))
@@ -554,17 +448,18 @@ HTH_JMETHOD(f_rejectattr)
 HTH_JMETHOD(f_pprint)
 {
 	struct hth_jsb b;
-	struct hth_jval *keys, none = { .kind = HTH_JV_MISSING };
+	struct hth_jval *keys, none = {.kind = HTH_JV_MISSING};
 	struct hth_jlist *names;
 	HTH_JUNUSED();
 	if (self.kind == HTH_JV_DICT) {
 		struct hth_jdict *d = hth_jdict_new(x, self.d->n);
-		if (d == NULL || !with_keys(x, self, none, true, &names, &keys) ||
-		    !sort_by(x, names->items, keys, names->n, false))
+		if (d == NULL || !hth_jseq_keys(x, self, none, true, &names, &keys) ||
+		    !hth_jseq_sort(x, names->items, keys, names->n, false))
 			return false;
 		for (size_t i = 0; i < names->n; i++) {
 			struct hth_jval *v;
-			if (!hth_jdict_find(x, self.d, names->items[i], &v) || !hth_jdict_set(x, d, names->items[i], *v))
+			if (!hth_jdict_find(x, self.d, names->items[i], &v) ||
+			    !hth_jdict_set(x, d, names->items[i], *v))
 				return false;
 		}
 		self.d = d;
@@ -575,29 +470,29 @@ HTH_JMETHOD(f_pprint)
 }
 
 const struct hth_jbuiltin hth_jinja_seq_filters[] = {
-	{ "length", "", f_length },
-	{ "count", "", f_length },
-	{ "first", "", f_first },
-	{ "last", "", f_last },
-	{ "random", "", f_random },
-	{ "list", "", f_list },
-	{ "reverse", "", f_reverse },
-	{ "join", "|d,attribute", f_join },
-	{ "items", "", f_items },
-	{ "dictsort", "|case_sensitive,by,reverse", f_dictsort },
-	{ "sort", "|reverse,case_sensitive,attribute", f_sort },
-	{ "min", "|case_sensitive,attribute", f_min },
-	{ "max", "|case_sensitive,attribute", f_max },
-	{ "sum", "|attribute,start", f_sum },
-	{ "unique", "|case_sensitive,attribute", f_unique },
-	{ "groupby", "attribute|default,case_sensitive", f_groupby },
-	{ "batch", "linecount|fill_with", f_batch },
-	{ "slice", "slices|fill_with", f_slice },
-	{ "map", "*", f_map },
-	{ "select", "*", f_select },
-	{ "reject", "*", f_reject },
-	{ "selectattr", "*", f_selectattr },
-	{ "rejectattr", "*", f_rejectattr },
-	{ "pprint", "", f_pprint },
+	{"length", "", f_length},
+	{"count", "", f_length},
+	{"first", "", f_first},
+	{"last", "", f_last},
+	{"random", "", f_random},
+	{"list", "", f_list},
+	{"reverse", "", f_reverse},
+	{"join", "|d,attribute", f_join},
+	{"items", "", f_items},
+	{"dictsort", "|case_sensitive,by,reverse", f_dictsort},
+	{"sort", "|reverse,case_sensitive,attribute", f_sort},
+	{"min", "|case_sensitive,attribute", f_min},
+	{"max", "|case_sensitive,attribute", f_max},
+	{"sum", "|attribute,start", f_sum},
+	{"unique", "|case_sensitive,attribute", f_unique},
+	{"groupby", "attribute|default,case_sensitive", f_groupby},
+	{"batch", "linecount|fill_with", f_batch},
+	{"slice", "slices|fill_with", f_slice},
+	{"map", "*", f_map},
+	{"select", "*", f_select},
+	{"reject", "*", f_reject},
+	{"selectattr", "*", f_selectattr},
+	{"rejectattr", "*", f_rejectattr},
+	{"pprint", "", f_pprint},
 };
 const size_t hth_jinja_n_seq_filters = sizeof hth_jinja_seq_filters / sizeof hth_jinja_seq_filters[0];

@@ -10,7 +10,7 @@
 
 void hth_jsb_init(struct hth_jsb *b, struct hth_jx *x)
 {
-	*b = (struct hth_jsb){ .x = x };
+	*b = (struct hth_jsb){.x = x};
 }
 
 static bool reserve(struct hth_jsb *b, size_t more)
@@ -55,7 +55,7 @@ static bool add_run(struct hth_jsb *b, size_t start, size_t end, hth_jorigin ori
 		b->runs = grown;
 		b->cap_runs = cap;
 	}
-	b->runs[b->n_runs++] = (struct hth_jrun){ .start = start, .end = end, .origin = origin, .gen = gen };
+	b->runs[b->n_runs++] = (struct hth_jrun){.start = start, .end = end, .origin = origin, .gen = gen};
 	return true;
 }
 
@@ -123,7 +123,7 @@ static struct hth_jstr *new_str(struct hth_jx *x)
 {
 	struct hth_jstr *s = hth_jx_alloc(x, sizeof *s);
 	if (s != NULL)
-		*s = (struct hth_jstr){ .data = "", .chars = HTH_JINJA_NONE };
+		*s = (struct hth_jstr){.data = "", .chars = HTH_JINJA_NONE};
 	return s;
 }
 
@@ -264,7 +264,8 @@ size_t hth_jstr_find(const struct hth_jstr *s, size_t from, size_t to, const str
 	if (from > to || what->bytes > to - from)
 		return HTH_JINJA_NONE;
 	if (!last) {
-		const char *hit = what->bytes == 0 ? s->data + from : memmem(s->data + from, to - from, what->data, what->bytes);
+		const char *hit =
+			what->bytes == 0 ? s->data + from : memmem(s->data + from, to - from, what->data, what->bytes);
 		return hit == NULL ? HTH_JINJA_NONE : (size_t)(hit - s->data);
 	}
 	for (size_t at = to - what->bytes + 1; at > from; at--)
@@ -311,14 +312,14 @@ struct hth_jstr *hth_jstr_mark(struct hth_jx *x, struct hth_jstr *s, bool markup
 struct hth_jstr *hth_jstr_escape(struct hth_jx *x, struct hth_jstr *s)
 {
 	static const char special[] = "&<>'\"";
-	static const char *const text[] = { "&amp;", "&lt;", "&gt;", "&#39;", "&#34;" };
+	static const char *const text[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
 	struct hth_jsb b;
 	if (s->markup)
 		return s;
 	if (!hth_jstr_flat(x, s))
 		return NULL;
 	hth_jsb_init(&b, x);
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	size_t from = 0;
 	while (hth_jcursor_next(&c)) {
 		const char *hit = c.cp < 0x80 && c.cp != 0 ? strchr(special, (int)c.cp) : NULL;
@@ -341,7 +342,7 @@ static bool strips(uint32_t cp, const struct hth_jstr *chars)
 {
 	if (chars == NULL)
 		return hth_jchar_space(cp);
-	struct hth_jcursor c = { .s = chars };
+	struct hth_jcursor c = {.s = chars};
 	while (hth_jcursor_next(&c))
 		if (c.cp == cp)
 			return true;
@@ -371,7 +372,7 @@ struct hth_jstr *hth_jstr_strip(struct hth_jx *x, struct hth_jstr *s, struct hth
 /* Python's replace with an empty needle: `to` before every character and at the end. */
 static bool replace_empty(struct hth_jsb *b, struct hth_jstr *s, struct hth_jstr *to, int64_t count)
 {
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	while (hth_jcursor_next(&c)) {
 		if (count != 0 && !hth_jsb_add_str(b, to))
 			return false;
@@ -383,7 +384,7 @@ static bool replace_empty(struct hth_jsb *b, struct hth_jstr *s, struct hth_jstr
 }
 
 struct hth_jstr *hth_jstr_replace(struct hth_jx *x, struct hth_jstr *s, struct hth_jstr *from, struct hth_jstr *to,
-                                  int64_t count)
+				  int64_t count)
 {
 	struct hth_jsb b;
 	size_t at = 0;

@@ -17,7 +17,7 @@ static void reverse(struct hth_jlist *l)
 }
 
 static bool split_at(struct hth_jx *x, struct hth_jstr *s, struct hth_jstr *sep, int64_t max, bool right,
-                     struct hth_jlist *l)
+		     struct hth_jlist *l)
 {
 	size_t from = 0, to = s->bytes;
 	if (sep->bytes == 0)
@@ -42,7 +42,7 @@ static bool split_space(struct hth_jx *x, struct hth_jstr *s, int64_t max, bool 
 {
 	struct hth_jstr *rest = hth_jstr_strip(x, s, NULL, right ? 2 : 1);
 	while (rest != NULL && rest->bytes > 0) {
-		struct hth_jcursor c = { .s = rest };
+		struct hth_jcursor c = {.s = rest};
 		size_t cut = HTH_JINJA_NONE;
 		while (max != 0 && hth_jcursor_next(&c)) {
 			if (!hth_jchar_space(c.cp))
@@ -55,7 +55,8 @@ static bool split_space(struct hth_jx *x, struct hth_jstr *s, int64_t max, bool 
 			rest = hth_jstr_strip(x, rest, NULL, 3);
 			return rest != NULL && (rest->bytes == 0 || hth_jlist_push(x, l, hth_jv_str(rest)));
 		}
-		if (!push_slice(x, l, rest, right ? cut : 0, right ? rest->bytes : cut) || !hth_jx_charge(x, rest->bytes / 64))
+		if (!push_slice(x, l, rest, right ? cut : 0, right ? rest->bytes : cut) ||
+		    !hth_jx_charge(x, rest->bytes / 64))
 			return false;
 		rest = hth_jstr_slice(x, rest, right ? 0 : cut, right ? cut : rest->bytes);
 		rest = rest == NULL ? NULL : hth_jstr_strip(x, rest, NULL, right ? 2 : 1);
@@ -73,8 +74,8 @@ static bool split(struct hth_jx *x, struct hth_jval self, const struct hth_jval 
 	    !hth_jx_charge(x, self.s->bytes / 64))
 		return false;
 	bool ok = arg[0].kind == HTH_JV_MISSING || arg[0].kind == HTH_JV_NONE
-	                  ? split_space(x, self.s, max, right, l)
-	                  : hth_jarg_str(x, arg[0], "split", &sep) && split_at(x, self.s, sep, max, right, l);
+			  ? split_space(x, self.s, max, right, l)
+			  : hth_jarg_str(x, arg[0], "split", &sep) && split_at(x, self.s, sep, max, right, l);
 	if (right)
 		reverse(l);
 	*out = hth_jv_list(l, HTH_JV_LIST);
@@ -82,14 +83,14 @@ static bool split(struct hth_jx *x, struct hth_jval self, const struct hth_jval 
 }
 
 bool hth_jstr_split(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, const struct hth_jargs *all,
-                    struct hth_jval *out)
+		    struct hth_jval *out)
 {
 	HTH_JUNUSED();
 	return split(x, self, arg, false, out);
 }
 
 bool hth_jstr_rsplit(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, const struct hth_jargs *all,
-                     struct hth_jval *out)
+		     struct hth_jval *out)
 {
 	HTH_JUNUSED();
 	return split(x, self, arg, true, out);
@@ -97,13 +98,13 @@ bool hth_jstr_rsplit(struct hth_jx *x, struct hth_jval self, const struct hth_jv
 
 bool hth_jstr_next_line(const struct hth_jstr *s, size_t *at, size_t *from, size_t *end)
 {
-	struct hth_jcursor c = { .s = s, .at = *at };
+	struct hth_jcursor c = {.s = s, .at = *at};
 	*from = *at;
 	if (*at >= s->bytes)
 		return false;
 	while (hth_jcursor_next(&c)) {
 		bool broken = (c.cp >= 0x0A && c.cp <= 0x0D) || (c.cp >= 0x1C && c.cp <= 0x1E) || c.cp == 0x85 ||
-		              c.cp == 0x2028 || c.cp == 0x2029;
+			      c.cp == 0x2028 || c.cp == 0x2029;
 		if (!broken)
 			continue;
 		*end = c.start;
@@ -115,13 +116,14 @@ bool hth_jstr_next_line(const struct hth_jstr *s, size_t *at, size_t *from, size
 }
 
 bool hth_jstr_splitlines(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg,
-                         const struct hth_jargs *all, struct hth_jval *out)
+			 const struct hth_jargs *all, struct hth_jval *out)
 {
 	struct hth_jlist *l = hth_jlist_new(x, 0);
 	bool keep = false;
 	size_t at = 0, from, end;
 	HTH_JUNUSED();
-	if (l == NULL || !hth_jstr_flat(x, self.s) || (arg[0].kind != HTH_JV_MISSING && !hth_jv_truth(x, arg[0], &keep)))
+	if (l == NULL || !hth_jstr_flat(x, self.s) ||
+	    (arg[0].kind != HTH_JV_MISSING && !hth_jv_truth(x, arg[0], &keep)))
 		return false;
 	while (hth_jstr_next_line(self.s, &at, &from, &end))
 		if (!push_slice(x, l, self.s, from, keep ? at : end))
@@ -141,25 +143,26 @@ static bool partition(struct hth_jx *x, struct hth_jval self, struct hth_jval ar
 	size_t n = self.s->bytes, hit = hth_jstr_find(self.s, 0, n, sep, right);
 	size_t cut = hit != HTH_JINJA_NONE ? hit : right ? 0 : n, end = hit != HTH_JINJA_NONE ? hit + sep->bytes : cut;
 	*out = hth_jv_list(l, HTH_JV_TUPLE);
-	return push_slice(x, l, self.s, 0, cut) && push_slice(x, l, self.s, cut, end) && push_slice(x, l, self.s, end, n);
+	return push_slice(x, l, self.s, 0, cut) && push_slice(x, l, self.s, cut, end) &&
+	       push_slice(x, l, self.s, end, n);
 }
 
 bool hth_jstr_partition(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, const struct hth_jargs *all,
-                        struct hth_jval *out)
+			struct hth_jval *out)
 {
 	HTH_JUNUSED();
 	return partition(x, self, arg[0], false, out);
 }
 
 bool hth_jstr_rpartition(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg,
-                         const struct hth_jargs *all, struct hth_jval *out)
+			 const struct hth_jargs *all, struct hth_jval *out)
 {
 	HTH_JUNUSED();
 	return partition(x, self, arg[0], true, out);
 }
 
 bool hth_jstr_join_items(struct hth_jx *x, struct hth_jstr *sep, const struct hth_jval *items, size_t n, bool strict,
-                         struct hth_jval *out)
+			 struct hth_jval *out)
 {
 	struct hth_jsb b;
 	hth_jsb_init(&b, x);
@@ -167,7 +170,7 @@ bool hth_jstr_join_items(struct hth_jx *x, struct hth_jstr *sep, const struct ht
 		struct hth_jstr *s;
 		if (strict && items[i].kind != HTH_JV_STR)
 			return hth_jx_fail(x, HTH_ERR_FORMAT, "sequence item %zu: expected str instance, %s found", i,
-			                   hth_jv_type(items[i]));
+					   hth_jv_type(items[i]));
 		if (!hth_jv_str_of(x, items[i], &s) || (strict && sep->markup && (s = hth_jstr_escape(x, s)) == NULL))
 			return false;
 		if ((i > 0 && !hth_jsb_add_str(&b, sep)) || !hth_jsb_add_str(&b, s) || !hth_jx_charge(x, 1))
@@ -178,7 +181,7 @@ bool hth_jstr_join_items(struct hth_jx *x, struct hth_jstr *sep, const struct ht
 }
 
 bool hth_jstr_join(struct hth_jx *x, struct hth_jval self, const struct hth_jval *arg, const struct hth_jargs *all,
-                   struct hth_jval *out)
+		   struct hth_jval *out)
 {
 	struct hth_jval *items;
 	size_t n;

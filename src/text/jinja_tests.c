@@ -5,7 +5,7 @@
 
 #define TEST(name)                                                                                                     \
 	static bool name(struct hth_jx *x, struct hth_jval v, const struct hth_jval *arg, const struct hth_jargs *all, \
-	                 struct hth_jval *out)
+			 struct hth_jval *out)
 #define UNUSED() ((void)x, (void)v, (void)arg, (void)all)
 
 static bool yes_no(bool b, struct hth_jval *out)
@@ -35,15 +35,15 @@ KIND_TEST(is_escaped, v.kind == HTH_JV_STR && v.s->markup)
 KIND_TEST(is_number, v.kind == HTH_JV_INT || v.kind == HTH_JV_BIG || v.kind == HTH_JV_FLOAT || v.kind == HTH_JV_BOOL)
 /* what has a length and items; an undefined value too, which jinja2 lets through */
 KIND_TEST(is_sequence, v.kind == HTH_JV_STR || v.kind == HTH_JV_BYTES || v.kind == HTH_JV_LIST ||
-                               v.kind == HTH_JV_TUPLE || v.kind == HTH_JV_DICT || v.kind == HTH_JV_RANGE ||
-                               v.kind == HTH_JV_UNDEF)
+			       v.kind == HTH_JV_TUPLE || v.kind == HTH_JV_DICT || v.kind == HTH_JV_RANGE ||
+			       v.kind == HTH_JV_UNDEF)
 KIND_TEST(is_iterable, v.kind == HTH_JV_STR || v.kind == HTH_JV_BYTES || v.kind == HTH_JV_LIST ||
-                               v.kind == HTH_JV_TUPLE || v.kind == HTH_JV_DICT || v.kind == HTH_JV_RANGE ||
-                               v.kind == HTH_JV_UNDEF || v.kind == HTH_JV_VIEW || v.kind == HTH_JV_GEN ||
-                               v.kind == HTH_JV_LOOP)
+			       v.kind == HTH_JV_TUPLE || v.kind == HTH_JV_DICT || v.kind == HTH_JV_RANGE ||
+			       v.kind == HTH_JV_UNDEF || v.kind == HTH_JV_VIEW || v.kind == HTH_JV_GEN ||
+			       v.kind == HTH_JV_LOOP)
 KIND_TEST(is_callable, v.kind == HTH_JV_FUNC || v.kind == HTH_JV_METHOD || v.kind == HTH_JV_MACRO ||
-                               v.kind == HTH_JV_JOINER || v.kind == HTH_JV_LOOP || v.kind == HTH_JV_BLOCK ||
-                               v.kind == HTH_JV_UNDEF)
+			       v.kind == HTH_JV_JOINER || v.kind == HTH_JV_LOOP || v.kind == HTH_JV_BLOCK ||
+			       v.kind == HTH_JV_UNDEF)
 
 /* v % by, as Python's; fails for what has no remainder. */
 static bool remainder_is(struct hth_jx *x, struct hth_jval v, struct hth_jval by, int64_t want, struct hth_jval *out)
@@ -79,7 +79,7 @@ static bool all_case(struct hth_jx *x, struct hth_jval v, bool upper, struct hth
 	bool any = false, wrong = false;
 	if (!hth_jv_str_of(x, v, &s) || !hth_jstr_flat(x, s))
 		return false;
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	while (hth_jcursor_next(&c)) {
 		bool up = hth_jchar_upper(c.cp), low = hth_jchar_lower(c.cp);
 		any = any || up || low;
@@ -122,13 +122,15 @@ TEST(is_in)
 TEST(is_filter)
 {
 	UNUSED();
-	return yes_no(v.kind == HTH_JV_STR && hth_jstr_flat(x, v.s) && hth_jinja_filter(v.s->data, v.s->bytes) != NULL, out);
+	return yes_no(v.kind == HTH_JV_STR && hth_jstr_flat(x, v.s) && hth_jinja_filter(v.s->data, v.s->bytes) != NULL,
+		      out);
 }
 
 TEST(is_test)
 {
 	UNUSED();
-	return yes_no(v.kind == HTH_JV_STR && hth_jstr_flat(x, v.s) && hth_jinja_test(v.s->data, v.s->bytes) != NULL, out);
+	return yes_no(v.kind == HTH_JV_STR && hth_jstr_flat(x, v.s) && hth_jinja_test(v.s->data, v.s->bytes) != NULL,
+		      out);
 }
 
 #define COMPARE_TEST(name, op)                                                                                         \
@@ -147,45 +149,19 @@ COMPARE_TEST(is_lt, HTH_JO_LT)
 COMPARE_TEST(is_le, HTH_JO_LE)
 
 static const struct hth_jbuiltin tests[] = {
-	{ "defined", "", is_defined },
-	{ "undefined", "", is_undefined },
-	{ "none", "", is_none },
-	{ "boolean", "", is_boolean },
-	{ "true", "", is_true },
-	{ "false", "", is_false },
-	{ "integer", "", is_integer },
-	{ "float", "", is_float },
-	{ "number", "", is_number },
-	{ "string", "", is_string },
-	{ "mapping", "", is_mapping },
-	{ "sequence", "", is_sequence },
-	{ "iterable", "", is_iterable },
-	{ "callable", "", is_callable },
-	{ "escaped", "", is_escaped },
-	{ "odd", "", is_odd },
-	{ "even", "", is_even },
-	{ "divisibleby", "num", is_divisibleby },
-	{ "lower", "", is_lower },
-	{ "upper", "", is_upper },
-	{ "sameas", "other", is_sameas },
-	{ "in", "seq", is_in },
-	{ "filter", "", is_filter },
-	{ "test", "", is_test },
-	{ "==", "other", is_eq },
-	{ "eq", "other", is_eq },
-	{ "equalto", "other", is_eq },
-	{ "!=", "other", is_ne },
-	{ "ne", "other", is_ne },
-	{ ">", "other", is_gt },
-	{ "gt", "other", is_gt },
-	{ "greaterthan", "other", is_gt },
-	{ ">=", "other", is_ge },
-	{ "ge", "other", is_ge },
-	{ "<", "other", is_lt },
-	{ "lt", "other", is_lt },
-	{ "lessthan", "other", is_lt },
-	{ "<=", "other", is_le },
-	{ "le", "other", is_le },
+	{"defined", "", is_defined},   {"undefined", "", is_undefined}, {"none", "", is_none},
+	{"boolean", "", is_boolean},   {"true", "", is_true},           {"false", "", is_false},
+	{"integer", "", is_integer},   {"float", "", is_float},         {"number", "", is_number},
+	{"string", "", is_string},     {"mapping", "", is_mapping},     {"sequence", "", is_sequence},
+	{"iterable", "", is_iterable}, {"callable", "", is_callable},   {"escaped", "", is_escaped},
+	{"odd", "", is_odd},           {"even", "", is_even},           {"divisibleby", "num", is_divisibleby},
+	{"lower", "", is_lower},       {"upper", "", is_upper},         {"sameas", "other", is_sameas},
+	{"in", "seq", is_in},          {"filter", "", is_filter},       {"test", "", is_test},
+	{"==", "other", is_eq},        {"eq", "other", is_eq},          {"equalto", "other", is_eq},
+	{"!=", "other", is_ne},        {"ne", "other", is_ne},          {">", "other", is_gt},
+	{"gt", "other", is_gt},        {"greaterthan", "other", is_gt}, {">=", "other", is_ge},
+	{"ge", "other", is_ge},        {"<", "other", is_lt},           {"lt", "other", is_lt},
+	{"lessthan", "other", is_lt},  {"<=", "other", is_le},          {"le", "other", is_le},
 };
 
 const struct hth_jbuiltin *hth_jinja_test(const char *name, size_t bytes)

@@ -4,32 +4,32 @@
 
 struct hth_jval hth_jv_none(void)
 {
-	return (struct hth_jval){ .kind = HTH_JV_NONE };
+	return (struct hth_jval){.kind = HTH_JV_NONE};
 }
 
 struct hth_jval hth_jv_bool(bool b)
 {
-	return (struct hth_jval){ .kind = HTH_JV_BOOL, .b = b };
+	return (struct hth_jval){.kind = HTH_JV_BOOL, .b = b};
 }
 
 struct hth_jval hth_jv_int(int64_t i)
 {
-	return (struct hth_jval){ .kind = HTH_JV_INT, .i = i };
+	return (struct hth_jval){.kind = HTH_JV_INT, .i = i};
 }
 
 struct hth_jval hth_jv_float(double f)
 {
-	return (struct hth_jval){ .kind = HTH_JV_FLOAT, .f = f };
+	return (struct hth_jval){.kind = HTH_JV_FLOAT, .f = f};
 }
 
 struct hth_jval hth_jv_str(struct hth_jstr *s)
 {
-	return (struct hth_jval){ .kind = HTH_JV_STR, .s = s };
+	return (struct hth_jval){.kind = HTH_JV_STR, .s = s};
 }
 
 struct hth_jval hth_jv_list(struct hth_jlist *l, uint8_t kind)
 {
-	return (struct hth_jval){ .kind = kind, .l = l };
+	return (struct hth_jval){.kind = kind, .l = l};
 }
 
 bool hth_jv_text(struct hth_jx *x, const char *text, struct hth_jval *out)
@@ -40,13 +40,13 @@ bool hth_jv_text(struct hth_jx *x, const char *text, struct hth_jval *out)
 }
 
 bool hth_jv_undef(struct hth_jx *x, enum hth_jundef_how how, uint8_t of, const char *text, size_t bytes,
-                  struct hth_jval *out)
+		  struct hth_jval *out)
 {
 	struct hth_jundef *u = hth_jx_alloc(x, sizeof *u);
 	if (u == NULL)
 		return false;
-	*u = (struct hth_jundef){ .how = how, .of = of, .text = text, .bytes = bytes };
-	*out = (struct hth_jval){ .kind = HTH_JV_UNDEF, .u = u };
+	*u = (struct hth_jundef){.how = how, .of = of, .text = text, .bytes = bytes};
+	*out = (struct hth_jval){.kind = HTH_JV_UNDEF, .u = u};
 	return true;
 }
 
@@ -54,7 +54,7 @@ bool hth_jv_fail_undef(struct hth_jx *x, struct hth_jval v)
 {
 	char name[80];
 	const struct hth_jundef *u = v.u;
-	const char *of = hth_jv_type((struct hth_jval){ .kind = u->of });
+	const char *of = hth_jv_type((struct hth_jval){.kind = u->of});
 	hth_quote(name, sizeof name, u->text, u->bytes);
 	switch (u->how) {
 	case HTH_JU_NAME:
@@ -73,13 +73,29 @@ bool hth_jv_fail_undef(struct hth_jx *x, struct hth_jval v)
 const char *hth_jv_type(struct hth_jval v)
 {
 	static const char *const names[] = {
-		[HTH_JV_MISSING] = "missing", [HTH_JV_UNDEF] = "Undefined", [HTH_JV_NONE] = "NoneType",
-		[HTH_JV_BOOL] = "bool", [HTH_JV_INT] = "int", [HTH_JV_BIG] = "int", [HTH_JV_FLOAT] = "float",
-		[HTH_JV_STR] = "str", [HTH_JV_BYTES] = "bytes", [HTH_JV_LIST] = "list", [HTH_JV_TUPLE] = "tuple",
-		[HTH_JV_DICT] = "dict", [HTH_JV_VIEW] = "dict view", [HTH_JV_GEN] = "generator",
-		[HTH_JV_RANGE] = "range", [HTH_JV_NS] = "Namespace", [HTH_JV_LOOP] = "LoopContext",
-		[HTH_JV_MACRO] = "Macro", [HTH_JV_FUNC] = "function", [HTH_JV_METHOD] = "method",
-		[HTH_JV_CYCLER] = "Cycler", [HTH_JV_JOINER] = "Joiner", [HTH_JV_SELF] = "TemplateReference",
+		[HTH_JV_MISSING] = "missing",
+		[HTH_JV_UNDEF] = "Undefined",
+		[HTH_JV_NONE] = "NoneType",
+		[HTH_JV_BOOL] = "bool",
+		[HTH_JV_INT] = "int",
+		[HTH_JV_BIG] = "int",
+		[HTH_JV_FLOAT] = "float",
+		[HTH_JV_STR] = "str",
+		[HTH_JV_BYTES] = "bytes",
+		[HTH_JV_LIST] = "list",
+		[HTH_JV_TUPLE] = "tuple",
+		[HTH_JV_DICT] = "dict",
+		[HTH_JV_VIEW] = "dict view",
+		[HTH_JV_GEN] = "generator",
+		[HTH_JV_RANGE] = "range",
+		[HTH_JV_NS] = "Namespace",
+		[HTH_JV_LOOP] = "LoopContext",
+		[HTH_JV_MACRO] = "Macro",
+		[HTH_JV_FUNC] = "function",
+		[HTH_JV_METHOD] = "method",
+		[HTH_JV_CYCLER] = "Cycler",
+		[HTH_JV_JOINER] = "Joiner",
+		[HTH_JV_SELF] = "TemplateReference",
 		[HTH_JV_BLOCK] = "BlockReference",
 	};
 	return names[v.kind];
@@ -106,7 +122,8 @@ bool hth_jv_int_arg(struct hth_jx *x, struct hth_jval v, const char *what, int64
 	}
 	if (v.kind == HTH_JV_UNDEF)
 		return hth_jv_fail_undef(x, v);
-	return hth_jx_fail(x, HTH_ERR_FORMAT, "%s: expected an integer, found a value of type '%s'", what, hth_jv_type(v));
+	return hth_jx_fail(x, HTH_ERR_FORMAT, "%s: expected an integer, found a value of type '%s'", what,
+			   hth_jv_type(v));
 }
 
 struct hth_jlist *hth_jlist_new(struct hth_jx *x, size_t cap)
@@ -114,7 +131,7 @@ struct hth_jlist *hth_jlist_new(struct hth_jx *x, size_t cap)
 	struct hth_jlist *l = hth_jx_alloc(x, sizeof *l);
 	if (l == NULL)
 		return NULL;
-	*l = (struct hth_jlist){ .cap = cap };
+	*l = (struct hth_jlist){.cap = cap};
 	if (cap > 0 && (l->items = hth_jx_array(x, cap, sizeof *l->items)) == NULL)
 		return NULL;
 	return l;
@@ -141,8 +158,8 @@ bool hth_jv_gen(struct hth_jx *x, struct hth_jlist *l, struct hth_jval *out)
 	struct hth_jgen *g = hth_jx_alloc(x, sizeof *g);
 	if (g == NULL)
 		return false;
-	*g = (struct hth_jgen){ .items = l->items, .n = l->n };
-	*out = (struct hth_jval){ .kind = HTH_JV_GEN, .g = g };
+	*g = (struct hth_jgen){.items = l->items, .n = l->n};
+	*out = (struct hth_jval){.kind = HTH_JV_GEN, .g = g};
 	return true;
 }
 
@@ -315,7 +332,7 @@ static int order(size_t a, size_t b)
 }
 
 static bool compare_lists(struct hth_jx *x, const char *op, const struct hth_jlist *a, const struct hth_jlist *b,
-                          int *out)
+			  int *out)
 {
 	bool equal = true;
 	if (!enter_value(x))
@@ -359,14 +376,14 @@ bool hth_jv_compare(struct hth_jx *x, const char *op, struct hth_jval a, struct 
 	if (a.kind == b.kind && (a.kind == HTH_JV_LIST || a.kind == HTH_JV_TUPLE))
 		return compare_lists(x, op, a.l, b.l, out);
 	return hth_jx_fail(x, HTH_ERR_FORMAT, "'%s' not supported between instances of '%s' and '%s'", op,
-	                   hth_jv_type(a), hth_jv_type(b));
+			   hth_jv_type(a), hth_jv_type(b));
 }
 
 static bool chars_of(struct hth_jx *x, struct hth_jstr *s, struct hth_jlist *l)
 {
 	if (!hth_jstr_flat(x, s))
 		return false;
-	struct hth_jcursor c = { .s = s };
+	struct hth_jcursor c = {.s = s};
 	while (hth_jcursor_next(&c)) {
 		struct hth_jstr *one = hth_jstr_slice(x, s, c.start, c.at);
 		if (one == NULL || !hth_jlist_push(x, l, hth_jv_str(one)))
@@ -389,7 +406,7 @@ static bool view_items(struct hth_jx *x, const struct hth_jdict *d, char what, s
 
 bool hth_jv_items(struct hth_jx *x, struct hth_jval v, struct hth_jval **items, size_t *n)
 {
-	struct hth_jlist l = { 0 };
+	struct hth_jlist l = {0};
 	bool ok = true;
 	switch (v.kind) {
 	case HTH_JV_LIST:
@@ -437,7 +454,7 @@ bool hth_jv_in(struct hth_jx *x, struct hth_jval item, struct hth_jval seq, bool
 	if (seq.kind == HTH_JV_STR) {
 		if (item.kind != HTH_JV_STR)
 			return hth_jx_fail(x, HTH_ERR_FORMAT, "'in <string>' requires string as left operand, not %s",
-			                   hth_jv_type(item));
+					   hth_jv_type(item));
 		if (!hth_jstr_flat(x, seq.s) || !hth_jstr_flat(x, item.s) || !hth_jx_charge(x, seq.s->bytes / 64))
 			return false;
 		*out = hth_jstr_find(seq.s, 0, seq.s->bytes, item.s, false) != HTH_JINJA_NONE;

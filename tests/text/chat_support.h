@@ -32,16 +32,20 @@ static struct hth_tokenizer *byte_tokenizer(const char *const *specials, size_t 
 	hth_buf_init(&key, 64);
 	hth_buf_puts(&b, "{\"added_tokens\":[");
 	for (size_t i = 0; i < n; i++)
-		hth_buf_printf(&b, "%s{\"id\":%zu,\"content\":\"%s\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
-		                   "\"normalized\":false,\"special\":true}",
-		               i > 0 ? "," : "", 256 + i, specials[i]);
+		hth_buf_printf(
+			&b,
+			"%s{\"id\":%zu,\"content\":\"%s\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
+			"\"normalized\":false,\"special\":true}",
+			i > 0 ? "," : "", 256 + i, specials[i]);
 	hth_buf_puts(&b, "],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
-	                 "\"trim_offsets\":false,\"use_regex\":true},\"decoder\":{\"type\":\"ByteLevel\"},");
+			 "\"trim_offsets\":false,\"use_regex\":true},\"decoder\":{\"type\":\"ByteLevel\"},");
 	if (bos)
-		hth_buf_printf(&b, "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":"
-		                   "\"%s\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[],"
-		                   "\"special_tokens\":{\"%s\":{\"id\":\"%s\",\"ids\":[256],\"tokens\":[\"%s\"]}}},",
-		               specials[0], specials[0], specials[0], specials[0]);
+		hth_buf_printf(
+			&b,
+			"\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":"
+			"\"%s\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[],"
+			"\"special_tokens\":{\"%s\":{\"id\":\"%s\",\"ids\":[256],\"tokens\":[\"%s\"]}}},",
+			specials[0], specials[0], specials[0], specials[0]);
 	hth_buf_puts(&b, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"merges\":[],\"vocab\":{");
 	for (int byte = 0; byte < 256; byte++) {
 		hth_buf_reset(&key);

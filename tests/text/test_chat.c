@@ -2,31 +2,32 @@
  * [brackets]. Real vocabularies are in test_chat_fixtures.c. */
 #include "chat_support.h"
 
-static const char chatml[] =
-        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+static const char chatml[] = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + "
+			     "'<|im_end|>' + '\\n' }}{% endfor %}"
+			     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 /* Thinking of earlier turns is dropped, as Qwen3 does. */
 static const char thinking[] =
-        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}"
-        "{% if m.reasoning_content and loop.last %}<think>{{ m.reasoning_content }}</think>{% endif %}"
-        "{{ m.content }}<|im_end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+	"{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}"
+	"{% if m.reasoning_content and loop.last %}<think>{{ m.reasoning_content }}</think>{% endif %}"
+	"{{ m.content }}<|im_end|>\n{% endfor %}"
+	"{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 static const char tools[] =
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
-        "{% if m.tool_calls %}{% for c in m.tool_calls %}<tool_call>{\"name\": \"{{ c.function.name }}\", "
-        "\"arguments\": {{ c.function.arguments | tojson }}}</tool_call>{% endfor %}{% else %}{{ m.content }}{% endif %}"
-        "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+	"{% for m in messages %}<|im_start|>{{ m.role }}\n"
+	"{% if m.tool_calls %}{% for c in m.tool_calls %}<tool_call>{\"name\": \"{{ c.function.name }}\", "
+	"\"arguments\": {{ c.function.arguments | tojson }}}</tool_call>{% endfor %}{% else %}{{ m.content }}{% endif "
+	"%}"
+	"<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-static const char *const specials[] = { "<s>", "<|im_start|>", "<|im_end|>" };
+static const char *const specials[] = {"<s>", "<|im_start|>", "<|im_end|>"};
 
 /* Renders each example of a row as a line. */
 static void expect(const char *source, bool bos, const char *messages, enum hth_target_rule rule,
-                   const char *const *want, size_t n)
+		   const char *const *want, size_t n)
 {
 	struct hth_tokenizer *tok = byte_tokenizer(specials, 3, bos);
 	struct hth_template *t = parse(source);
-	struct hth_chat c = { .tmpl = t, .tok = tok };
-	struct hth_examples e = { 0 };
+	struct hth_chat c = {.tmpl = t, .tok = tok};
+	struct hth_examples e = {0};
 	json_t *m = json(messages);
 	assert_ok(hth_chat_examples(&c, m, NULL, rule, &e, &err));
 	assert_int_equal(e.n, n);
@@ -43,7 +44,7 @@ static void expect(const char *source, bool bos, const char *messages, enum hth_
 
 #define EXPECT(source, messages, rule, ...)                                                                            \
 	do {                                                                                                           \
-		const char *const want_[] = { __VA_ARGS__ };                                                           \
+		const char *const want_[] = {__VA_ARGS__};                                                             \
 		expect(source, false, messages, rule, want_, sizeof want_ / sizeof want_[0]);                          \
 	} while (0)
 
@@ -70,7 +71,8 @@ static void last_assistant_rule_marks_the_last_turn_only(void **state)
 static void all_rule_marks_everything_but_the_first_token(void **state)
 {
 	(void)state;
-	EXPECT(chatml, "[{\"role\":\"user\",\"content\":\"hi\"}]", HTH_TARGET_ALL, "<|im_start|>[user\nhi<|im_end|>\n]");
+	EXPECT(chatml, "[{\"role\":\"user\",\"content\":\"hi\"}]", HTH_TARGET_ALL,
+	       "<|im_start|>[user\nhi<|im_end|>\n]");
 }
 
 static void empty_turn_trains_the_end_token(void **state)
@@ -83,7 +85,8 @@ static void empty_turn_trains_the_end_token(void **state)
 static void row_without_assistant_has_no_targets(void **state)
 {
 	(void)state;
-	EXPECT(chatml, "[{\"role\":\"user\",\"content\":\"q\"}]", HTH_TARGET_ASSISTANT, "<|im_start|>user\nq<|im_end|>\n");
+	EXPECT(chatml, "[{\"role\":\"user\",\"content\":\"q\"}]", HTH_TARGET_ASSISTANT,
+	       "<|im_start|>user\nq<|im_end|>\n");
 }
 
 static void dropped_thinking_splits_the_row(void **state)
@@ -106,16 +109,18 @@ static void prompt_that_opens_a_block_is_kept_in_front(void **state)
 	/* the served prompt ends in <think>, the rendered turn has none: P, then the turn's own text */
 	EXPECT("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 	       "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}",
-	       "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}]", HTH_TARGET_ASSISTANT,
-	       "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\n[a<|im_end|>]\n");
+	       "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}]",
+	       HTH_TARGET_ASSISTANT, "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\n[a<|im_end|>]\n");
 }
 
 static void tool_calls_are_targets_with_their_tags(void **state)
 {
 	(void)state;
 	EXPECT(tools,
-	       "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"type\":"
-	       "\"function\",\"function\":{\"name\":\"f\",\"arguments\":{\"x\":1}}}]},{\"role\":\"tool\",\"content\":\"r\"}]",
+	       "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{"
+	       "\"type\":"
+	       "\"function\",\"function\":{\"name\":\"f\",\"arguments\":{\"x\":1}}}]},{\"role\":\"tool\",\"content\":"
+	       "\"r\"}]",
 	       HTH_TARGET_ASSISTANT,
 	       "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n"
 	       "[<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call><|im_end|>]\n"
@@ -125,7 +130,8 @@ static void tool_calls_are_targets_with_their_tags(void **state)
 static void generation_blocks_are_the_targets_where_they_are(void **state)
 {
 	(void)state;
-	EXPECT("{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}"
+	EXPECT("{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{{ "
+	       "m.content }}"
 	       "{% endgeneration %}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
 	       "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
 	       TWO_TURNS, HTH_TARGET_ASSISTANT,
@@ -137,8 +143,8 @@ static void special_text_in_a_message_is_text(void **state)
 {
 	struct hth_tokenizer *tok = byte_tokenizer(specials, 3, false);
 	struct hth_template *t = parse(chatml);
-	struct hth_chat c = { .tmpl = t, .tok = tok };
-	struct hth_tokens ids = { 0 };
+	struct hth_chat c = {.tmpl = t, .tok = tok};
+	struct hth_tokens ids = {0};
 	json_t *m = json("[{\"role\":\"user\",\"content\":\"a<|im_end|>b\"}]");
 	int ends = 0;
 	(void)state;
@@ -163,9 +169,10 @@ static void bos_is_added_once_and_never_twice(void **state)
 	(void)state;
 	for (int i = 0; i < 2; i++) {
 		struct hth_tokenizer *tok = byte_tokenizer(specials, 3, true);
-		struct hth_template *t = parse(i == 0 ? "{% for m in messages %}{{ m.content }}{% endfor %}" : "<s>{{ messages[0].content }}");
-		struct hth_chat c = { .tmpl = t, .tok = tok };
-		struct hth_tokens ids = { 0 };
+		struct hth_template *t = parse(i == 0 ? "{% for m in messages %}{{ m.content }}{% endfor %}"
+						      : "<s>{{ messages[0].content }}");
+		struct hth_chat c = {.tmpl = t, .tok = tok};
+		struct hth_tokens ids = {0};
 		json_t *m = json("[{\"role\":\"user\",\"content\":\"x\"}]");
 		assert_ok(hth_chat_prompt(&c, m, NULL, &ids, &err));
 		assert_int_equal(ids.n, 2);
@@ -182,9 +189,9 @@ static void template_errors_name_the_turn(void **state)
 {
 	struct hth_tokenizer *tok = byte_tokenizer(specials, 3, false);
 	struct hth_template *t = parse("{% if add_generation_prompt %}{{ raise_exception('no prompt') }}{% endif %}"
-	                               "{% for m in messages %}{{ m.content }}{% endfor %}");
-	struct hth_chat c = { .tmpl = t, .tok = tok };
-	struct hth_examples e = { 0 };
+				       "{% for m in messages %}{{ m.content }}{% endfor %}");
+	struct hth_chat c = {.tmpl = t, .tok = tok};
+	struct hth_examples e = {0};
 	json_t *m = json("[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}]");
 	json_t *bad = json("[{\"content\":\"q\"}]");
 	(void)state;
@@ -203,16 +210,16 @@ static void template_errors_name_the_turn(void **state)
 static void completion_targets_are_the_completion_and_eos(void **state)
 {
 	struct hth_tokenizer *tok = byte_tokenizer(specials, 3, true);
-	struct hth_chat c = { .tok = tok };
-	struct hth_examples e = { 0 };
+	struct hth_chat c = {.tok = tok};
+	struct hth_examples e = {0};
 	char *text;
 	(void)state;
 	assert_ok(hth_chat_completion(&c, "2+2=", 4, "4", 1, HTH_TARGET_ASSISTANT, &e, &err));
 	assert_ok(hth_chat_completion(&c, "2+2=", 4, "4", 1, HTH_TARGET_ALL, &e, &err));
 	assert_ok(hth_chat_text(&c, "abc", 3, &e, &err));
 	assert_ok(hth_chat_text(&c, "abc<|im_end|>", 13, &e, &err));
-	static const char *const want[] = { "<s>2+2=[4<|im_end|>]", "<s>[2+2=4<|im_end|>]", "<s>[abc<|im_end|>]",
-		                            "<s>[abc<|im_end|>]" };
+	static const char *const want[] = {"<s>2+2=[4<|im_end|>]", "<s>[2+2=4<|im_end|>]", "<s>[abc<|im_end|>]",
+					   "<s>[abc<|im_end|>]"};
 	assert_int_equal(hth_tokenizer_eos(tok), 258);
 	for (size_t i = 0; i < 4; i++) {
 		text = show(tok, &e.items[i]);
@@ -228,7 +235,8 @@ static void row_renders_with_kwargs_and_special_tokens(void **state)
 	struct hth_tokenizer *tok = byte_tokenizer(specials, 3, true);
 	struct hth_template *t = parse("{{ eos_token }}|{{ mode }}|{{ tools is none }}|{{ messages[0].thinking }}");
 	struct hth_rendered r;
-	json_t *row = json("{\"messages\":[{\"role\":\"assistant\",\"reasoning\":\"why\"}],\"kwargs\":{\"mode\":\"x\"}}");
+	json_t *row =
+		json("{\"messages\":[{\"role\":\"assistant\",\"reasoning\":\"why\"}],\"kwargs\":{\"mode\":\"x\"}}");
 	json_t *bad = json("{\"messages\":1}");
 	(void)state;
 	assert_ok(hth_chat_render_row(t, tok, row, 0, &r, &err));
@@ -248,14 +256,14 @@ static void failed_allocations_leave_nothing_behind(void **state)
 {
 	struct hth_tokenizer *tok = byte_tokenizer(specials, 3, true);
 	struct hth_template *t = parse(thinking);
-	struct hth_chat c = { .tmpl = t, .tok = tok };
+	struct hth_chat c = {.tmpl = t, .tok = tok};
 	json_t *m = json("[{\"role\":\"user\",\"content\":\"a<|im_end|>b\"},"
-	                 "{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"},"
-	                 "{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]");
+			 "{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"},"
+			 "{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]");
 	bool done = false;
 	(void)state;
 	for (uint64_t nth = 1; !done && nth < 5000; nth++) {
-		struct hth_examples e = { 0 };
+		struct hth_examples e = {0};
 		hth_mem_fail_at(nth, nth % 2 == 0);
 		enum hth_status st = hth_chat_examples(&c, m, NULL, HTH_TARGET_ASSISTANT, &e, &err);
 		hth_mem_fail_at(0, false);

@@ -31,7 +31,7 @@ static void open_lines(struct line_reader *r, const char *name)
 	struct hth_err err;
 	char path[1024];
 	const char *dir = fixtures_dir();
-	*r = (struct line_reader){ 0 };
+	*r = (struct line_reader){0};
 	snprintf(path, sizeof path, "%s/templates/%s", dir == NULL ? "" : dir, name);
 	if (dir == NULL || access(path, R_OK) != 0)
 		skip_because("the template fixtures are not here (HTH_FIXTURES)");
@@ -40,17 +40,19 @@ static void open_lines(struct line_reader *r, const char *name)
 
 /* 0 as expected, else 1 after saying what differs. */
 static int check(const char *what, int line, const json_t *want, enum hth_status st, const struct hth_rendered *r,
-                 const struct hth_err *err)
+		 const struct hth_err *err)
 {
 	const json_t *expected = json_object_get(want, "expected");
 	const char *type = json_string_value(json_object_get(want, "error_type"));
 	const char *message = json_string_value(json_object_get(want, "error"));
 	if (expected != NULL) {
 		size_t n = json_string_length(expected);
-		if (st == HTH_OK && r->text.bytes == n && memcmp(hth_buf_str(&r->text), json_string_value(expected), n) == 0)
+		if (st == HTH_OK && r->text.bytes == n &&
+		    memcmp(hth_buf_str(&r->text), json_string_value(expected), n) == 0)
 			return 0;
-		fprintf(stderr, "%s, line %d: %s\n  expected |%s|\n  got      |%s|\n", what, line, st != HTH_OK ? err->text : "",
-		        json_string_value(expected), st == HTH_OK ? hth_buf_str(&r->text) : "");
+		fprintf(stderr, "%s, line %d: %s\n  expected |%s|\n  got      |%s|\n", what, line,
+			st != HTH_OK ? err->text : "", json_string_value(expected),
+			st == HTH_OK ? hth_buf_str(&r->text) : "");
 		return 1;
 	}
 	bool own = type != NULL && strcmp(type, "raise_exception") == 0;
@@ -58,7 +60,7 @@ static int check(const char *what, int line, const json_t *want, enum hth_status
 	    (!own || strncmp(err->text, message, HTH_ERR_TEXT_BYTES - 4) == 0))
 		return 0;
 	fprintf(stderr, "%s, line %d: expected error %s \"%s\", got %d \"%s\"\n", what, line, type, message, (int)st,
-	        st != HTH_OK ? err->text : hth_buf_str(&r->text));
+		st != HTH_OK ? err->text : hth_buf_str(&r->text));
 	return 1;
 }
 
@@ -74,10 +76,11 @@ static void units_render_as_jinja2_does(void **state)
 		struct hth_err err;
 		json_t *unit;
 		struct hth_template *t = NULL;
-		struct hth_rendered r = { 0 };
+		struct hth_rendered r = {0};
 		assert_ok(hth_template_context_parse(text, bytes, "units.jsonl", &unit, &err));
 		const json_t *source = json_object_get(unit, "source");
-		enum hth_status st = hth_template_parse(json_string_value(source), json_string_length(source), "unit", &t, &err);
+		enum hth_status st =
+			hth_template_parse(json_string_value(source), json_string_length(source), "unit", &t, &err);
 		if (st == HTH_OK)
 			st = hth_template_render(t, json_object_get(unit, "context"), NOW, NULL, &r, &err);
 		failed += check(json_string_value(source), lines.line, unit, st, &r, &err);
@@ -108,8 +111,8 @@ static struct hth_template *load_template(const char *name)
 
 static json_t *context_of(const json_t *row)
 {
-	static const char *const keys[] = { "messages", "tools", "documents", "add_generation_prompt",
-		                            "continue_final_message" };
+	static const char *const keys[] = {"messages", "tools", "documents", "add_generation_prompt",
+					   "continue_final_message"};
 	json_t *context = json_copy(json_object_get(row, "kwargs"));
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
 		json_object_set(context, keys[i], json_object_get(row, keys[i]));
@@ -129,7 +132,7 @@ static void real_templates_render_as_transformers_does(void **state)
 	while (next_line(&lines, &text, &bytes)) {
 		struct hth_err err;
 		json_t *row;
-		struct hth_rendered r = { 0 };
+		struct hth_rendered r = {0};
 		char what[512];
 		assert_ok(hth_template_context_parse(text, bytes, "cases.jsonl", &row, &err));
 		const char *template = json_string_value(json_object_get(row, "template"));
