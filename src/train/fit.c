@@ -44,7 +44,9 @@ static void fixed_memory(const struct hth_fit_args *a, const struct hth_params *
 	m->params_bytes = hth_params_bytes(p);
 	m->data_bytes = hth_dataset_bytes(a->train) + hth_dataset_bytes(a->valid);
 	hth_mem_sample(&use);
-	m->program_bytes = use.anon_bytes > m->data_bytes ? use.anon_bytes - m->data_bytes : 0;
+	m->program_bytes = a->program_bytes;
+	if (m->program_bytes == 0)
+		m->program_bytes = use.anon_bytes > m->data_bytes ? use.anon_bytes - m->data_bytes : 0;
 	m->limit_bytes = a->cfg->memory_limit;
 	if (m->limit_bytes == 0) {
 		hth_machine_info(&info);

@@ -23,7 +23,8 @@ struct hth_fit_args {
 	struct hth_machine machine;
 	const struct hth_dataset *train;
 	const struct hth_dataset *valid;     /* or NULL */
-	int64_t token_budget;                /* of a run that is resumed: tried first; else 0 */
+	int64_t token_budget;                /* of a run that is resumed: the only one tried; else 0 */
+	uint64_t program_bytes;              /* 0: measured now */
 };
 
 struct hth_fit {
