@@ -128,9 +128,9 @@ static enum hth_status wants_bos(const struct hth_tokenizer *tok, bool *out, str
 	return st;
 }
 
-/* Whether a special token at [start, end) comes from a message: it touches content, reasoning or tool calls, or lies
- * inside any other field. */
-static bool from_message(uint32_t start, uint32_t end, const struct hth_origin *origins, size_t n)
+/* Whether [start, end) comes from a message: it touches content, reasoning or tool calls, or lies inside any other
+ * field. */
+static bool from_message(size_t start, size_t end, const struct hth_origin *origins, size_t n)
 {
 	size_t lo = 0, hi = n; /* the first origin that ends behind start */
 	while (lo < hi) {
@@ -144,6 +144,23 @@ static bool from_message(uint32_t start, uint32_t end, const struct hth_origin *
 		if (origins[lo].field != HTH_FIELD_OTHER || (origins[lo].start <= start && origins[lo].end >= end))
 			return true;
 	return false;
+}
+
+/* Whether token i is a special token that a message spelled out, and where. Only its own text counts: some tokens
+ * swallow the white space beside them (Phi-3's), and an unknown token stands for text that is not its name. */
+static bool spelled_by_message(const struct hth_tokenizer *tok, const struct hth_rendered *r,
+			       const struct hth_tokens *t, size_t i, size_t *start, size_t *end)
+{
+	size_t bytes;
+	if (t->starts[i] == t->ends[i] || !hth_tokenizer_is_special(tok, t->ids[i]))
+		return false;
+	const char *name = hth_tokenizer_token(tok, t->ids[i], &bytes), *text = hth_buf_str(&r->text);
+	const char *hit = name == NULL ? NULL : memmem(text + t->starts[i], t->ends[i] - t->starts[i], name, bytes);
+	if (hit == NULL)
+		return false;
+	*start = (size_t)(hit - text);
+	*end = *start + bytes;
+	return from_message(*start, *end, r->origins, r->n_origins);
 }
 
 /* A piece from the middle of a text: encoded behind a newline whose tokens are then dropped, so that no tokenizer
@@ -204,9 +221,8 @@ static enum hth_status encode_guarded(const struct hth_chat *c, const struct hth
 	enum hth_status st = HTH_OK;
 	size_t at = 0;
 	for (size_t i = 0; i < found->n && st == HTH_OK; i++) {
-		size_t start = found->starts[i], end = found->ends[i];
-		if (start == end || !hth_tokenizer_is_special(c->tok, found->ids[i]) ||
-		    !from_message(found->starts[i], found->ends[i], r->origins, r->n_origins))
+		size_t start, end;
+		if (!spelled_by_message(c->tok, r, found, i, &start, &end))
 			continue;
 		st = encode_cut(c->tok, text, at, start, cut, HTH_ENCODE_PARSE_SPECIAL, out, err);
 		if (st == HTH_OK)
@@ -221,6 +237,7 @@ enum hth_status hth_chat_encode(const struct hth_chat *c, const struct hth_rende
 {
 	struct hth_tokens t = {0}, guarded = {0}, *use = &t;
 	bool bos = false, again = false;
+	size_t start, end;
 	enum hth_status st;
 	if (c->tok == NULL)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "the model has no tokenizer");
@@ -229,9 +246,7 @@ enum hth_status hth_chat_encode(const struct hth_chat *c, const struct hth_rende
 		st = hth_tokenizer_encode(c->tok, hth_buf_str(&r->text), r->text.bytes, HTH_ENCODE_PARSE_SPECIAL, &t,
 					  err);
 	for (size_t i = 0; i < t.n && st == HTH_OK && !again; i++)
-		again = (t.starts[i] < cut && cut < t.ends[i]) ||
-			(t.starts[i] < t.ends[i] && hth_tokenizer_is_special(c->tok, t.ids[i]) &&
-			 from_message(t.starts[i], t.ends[i], r->origins, r->n_origins));
+		again = (t.starts[i] < cut && cut < t.ends[i]) || spelled_by_message(c->tok, r, &t, i, &start, &end);
 	if (st == HTH_OK && again) {
 		st = encode_guarded(c, r, cut, &t, &guarded, err);
 		use = &guarded;

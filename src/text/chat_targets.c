@@ -9,8 +9,9 @@
  *
  * A row is one example when every turn stands in F as in R and right behind its P. Where it does not (old thinking
  * dropped, a prompt that opens a block which F lacks, a token of F across the end of P) the row becomes one example per
- * turn: R with that turn's targets, or, where R does not continue P, P followed by the turn's own text and end. There
- * the ids are P's, exactly as served, and then those of the rest.
+ * turn: R with that turn's targets, or, where R does not continue P, P followed by what R has where it parts from P
+ * (P "<think>\n" and R "<think></think>yes" give "<think>\n</think>yes"). There the ids are P's, exactly as served, and
+ * then those of the rest.
  *
  * A template's {% generation %} blocks, where it has them, are the targets instead, exactly, as in transformers. */
 #include "text/chat_int.h"
@@ -181,6 +182,23 @@ static enum hth_status splice(const struct turn *t, size_t from, struct hth_rend
 	return HTH_OK;
 }
 
+/* Where the turn's own part of R begins when R does not continue P: where the two part, moved back to the end of a tag
+ * or line so that no tag is cut; never inside an earlier message, at the latest at the turn's text. */
+static size_t own_part(const struct turn *t, struct span hull)
+{
+	const char *p = hth_buf_str(&t->prompt.text), *r = hth_buf_str(&t->last.text);
+	size_t n = t->prompt.text.bytes < t->last.text.bytes ? t->prompt.text.bytes : t->last.text.bytes;
+	size_t common = 0, earlier = 0;
+	for (size_t i = 0; i < t->last.n_origins; i++)
+		if (t->last.origins[i].message != (int32_t)t->message && t->last.origins[i].end <= hull.start)
+			earlier = t->last.origins[i].end;
+	while (common < n && p[common] == r[common])
+		common++;
+	while (common > earlier && strchr(">]\n", r[common - 1]) == NULL)
+		common--;
+	return common < earlier || common == 0 || common > hull.start ? hull.start : common;
+}
+
 /* One turn as an example of its own. */
 static enum hth_status add_turn(const struct hth_chat *c, const struct turn *turn, struct hth_examples *out,
 				struct hth_err *err)
@@ -192,17 +210,19 @@ static enum hth_status add_turn(const struct hth_chat *c, const struct turn *tur
 	uint8_t *mark = NULL;
 	size_t start = turn->prompt.text.bytes;
 	enum hth_status st = HTH_OK;
-	if (!turn->continues && s.any) {
-		st = splice(turn, s.start, &joined, err);
+	if (!turn->continues) {
+		if (!s.any) /* an empty turn: all that follows the common part is its end */
+			s.start = r->text.bytes;
+		st = splice(turn, own_part(turn, s), &joined, err);
 		r = &joined;
 	}
 	if (st == HTH_OK)
-		st = encode(c, r, turn->continues || s.any ? start : 0, &t, &mark, err);
+		st = encode(c, r, start, &t, &mark, err);
 	if (st != HTH_OK)
 		goto done;
-	if (r == &turn->last && r->n_generated > 0)
-		mark_generated(&t, r, turn->continues ? start : r->generated[r->n_generated - 1].start, mark);
-	else if (turn->continues || s.any)
+	if (turn->continues && r->n_generated > 0)
+		mark_generated(&t, r, start, mark);
+	else
 		mark_turn(c->tok, &t, r, turn->message, start, mark);
 	st = hth_examples_add(out, &t, mark, err);
 done:

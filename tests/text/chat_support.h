@@ -12,7 +12,7 @@
 static struct hth_err err;
 
 /* GPT-2's printable stand-in for a byte. */
-static uint32_t stand_in(int byte)
+static inline uint32_t stand_in(int byte)
 {
 	int n = 0;
 	if ((byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || (byte >= 174 && byte <= 255))
@@ -23,7 +23,7 @@ static uint32_t stand_in(int byte)
 }
 
 /* specials: ids 256, 257, ...; bos: its encodings begin with the first of them. */
-static struct hth_tokenizer *byte_tokenizer(const char *const *specials, size_t n, bool bos)
+static inline struct hth_tokenizer *byte_tokenizer(const char *const *specials, size_t n, bool bos)
 {
 	struct hth_buf b, key;
 	struct hth_tokenizer *t;
@@ -66,7 +66,7 @@ static struct hth_tokenizer *byte_tokenizer(const char *const *specials, size_t 
 }
 
 /* The text of an example's tokens with the targets in [brackets]. Caller frees with hth_free. */
-static char *show(const struct hth_tokenizer *t, const struct hth_example *e)
+static inline char *show(const struct hth_tokenizer *t, const struct hth_example *e)
 {
 	struct hth_buf b;
 	hth_buf_init(&b, 1u << 20);
@@ -83,14 +83,14 @@ static char *show(const struct hth_tokenizer *t, const struct hth_example *e)
 	return hth_buf_take(&b, NULL);
 }
 
-static json_t *json(const char *text)
+static inline json_t *json(const char *text)
 {
 	json_t *j;
 	assert_ok(hth_json_parse(text, strlen(text), HTH_JSON_ALLOW_SCALAR, "test", &j, &err));
 	return j;
 }
 
-static struct hth_template *parse(const char *source)
+static inline struct hth_template *parse(const char *source)
 {
 	struct hth_template *t;
 	assert_ok(hth_template_parse(source, strlen(source), "test", &t, &err));

@@ -113,6 +113,21 @@ static void prompt_that_opens_a_block_is_kept_in_front(void **state)
 	       HTH_TARGET_ASSISTANT, "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\n[a<|im_end|>]\n");
 }
 
+static void turn_that_parts_from_its_prompt_is_joined_at_a_tag(void **state)
+{
+	static const char source[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' "
+				     "%}<think></think>{% endif %}"
+				     "{{ m.content }}<|im_end|>\n{% endfor %}"
+				     "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}";
+	(void)state;
+	EXPECT(source, "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}]",
+	       HTH_TARGET_ASSISTANT,
+	       "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\n[</think>a<|im_end|>]\n");
+	EXPECT(source, "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"\"}]",
+	       HTH_TARGET_ASSISTANT,
+	       "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\n[</think><|im_end|>]\n");
+}
+
 static void tool_calls_are_targets_with_their_tags(void **state)
 {
 	(void)state;
@@ -288,6 +303,7 @@ int main(void)
 		cmocka_unit_test(row_without_assistant_has_no_targets),
 		cmocka_unit_test(dropped_thinking_splits_the_row),
 		cmocka_unit_test(prompt_that_opens_a_block_is_kept_in_front),
+		cmocka_unit_test(turn_that_parts_from_its_prompt_is_joined_at_a_tag),
 		cmocka_unit_test(tool_calls_are_targets_with_their_tags),
 		cmocka_unit_test(generation_blocks_are_the_targets_where_they_are),
 		cmocka_unit_test(special_text_in_a_message_is_text),
