@@ -5,7 +5,7 @@
 build=${1:-build}-fuzz seconds=${2:-10}
 shift; [ $# -gt 0 ] && shift
 here=tests/fuzz
-targets=${*:-json yaml gguf safetensors adapter_config jinja tokenizer_json text rows model adapter_gguf config}
+targets=${*:-json yaml gguf safetensors adapter_config jinja tokenizer_json text rows model adapter_gguf manifest config}
 
 # The folder whose archive, with those before it, a target links; the longest input; the largest single allocation (MB).
 layer_of() { case $1 in json|yaml) echo base ;; gguf|safetensors|adapter_config) echo formats ;;
