@@ -102,9 +102,16 @@ def nfc_tables(folder):
     return pairs, decomp, ccc, joiners
 
 
-def rows(values, per_line, fmt):
-    values = [fmt % v for v in values]
-    return "".join("\t" + ", ".join(values[i:i + per_line]) + ",\n" for i in range(0, len(values), per_line))
+def rows(values, fmt):
+    """Values as lines of an initializer, filled to 118 columns with tabs of 8."""
+    out, line = "", ""
+    for v in values:
+        item = fmt % v + ","
+        if line and 8 + len(line) + 1 + len(item) > 118:
+            out += "\t" + line + "\n"
+            line = ""
+        line += (" " if line else "") + item
+    return out + ("\t" + line + "\n" if line else "")
 
 
 HEAD = """/* Written by tools/unicode.py from the tokenizers library 0.23.3; do not edit.
@@ -148,15 +155,15 @@ def main():
             starts.append(c << 8 | v)
             last = v
     text = HEAD % "General categories as runs, other classes as ranges."
-    text += "const char hth_unicode_categories[][3] = {\n" + rows(CATEGORIES, 14, '"%s"') + "};\n"
+    text += "const char hth_unicode_categories[][3] = {\n" + rows(CATEGORIES, '"%s"') + "};\n"
     text += "const size_t hth_unicode_n_categories = %d;\n\n" % len(CATEGORIES)
     text += "/* first code point << 8 | category (%d: none, surrogates among them), each to the next one's first */\n" \
         % len(CATEGORIES)
-    text += "const uint32_t hth_unicode_runs[] = {\n" + rows(starts, 10, "0x%X") + "};\n"
+    text += "const uint32_t hth_unicode_runs[] = {\n" + rows(starts, "0x%X") + "};\n"
     text += "const size_t hth_unicode_n_runs = %d;\n\n" % len(starts)
     for name, ranges in classes.items():
         text += "static const uint32_t ranges_%s[][2] = {\n" % name.lower()
-        text += rows(ranges, 7, "{0x%X, 0x%X}") + "};\n"
+        text += rows(ranges, "{0x%X, 0x%X}") + "};\n"
     text += "\nconst struct hth_unicode_class hth_unicode_classes[] = {\n"
     for name, ranges in classes.items():
         text += '\t{"%s", %d, ranges_%s},\n' % (name, len(ranges), name.lower())
@@ -170,18 +177,18 @@ def main():
         pool += decomp[c]
     text = HEAD % "NFC: decompositions, compositions, combining classes."
     text += "/* code point << 16 | at << 2 | length - 1: its canonical decomposition in the pool */\n"
-    text += "const uint64_t hth_nfc_decomp[] = {\n" + rows([c << 16 | at << 2 | n - 1 for c, at, n in index], 8, "0x%X")
+    text += "const uint64_t hth_nfc_decomp[] = {\n" + rows([c << 16 | at << 2 | n - 1 for c, at, n in index], "0x%X")
     text += "};\nconst size_t hth_nfc_n_decomp = %d;\n\n" % len(index)
-    text += "const uint32_t hth_nfc_pool[] = {\n" + rows(pool, 14, "0x%X") + "};\n\n"
+    text += "const uint32_t hth_nfc_pool[] = {\n" + rows(pool, "0x%X") + "};\n\n"
     text += "/* first << 42 | second << 21 | composed, sorted */\n"
     text += "const uint64_t hth_nfc_pairs[] = {\n"
-    text += rows(sorted(a << 42 | b << 21 | c for c, (a, b) in pairs.items()), 6, "0x%X")
+    text += rows(sorted(a << 42 | b << 21 | c for c, (a, b) in pairs.items()), "0x%X")
     text += "};\nconst size_t hth_nfc_n_pairs = %d;\n\n" % len(pairs)
     text += "/* code point << 8 | combining class, sorted; class 0 is left out */\n"
-    text += "const uint32_t hth_nfc_ccc[] = {\n" + rows([c << 8 | k for c, k in ccc], 12, "0x%X")
+    text += "const uint32_t hth_nfc_ccc[] = {\n" + rows([c << 8 | k for c, k in ccc], "0x%X")
     text += "};\nconst size_t hth_nfc_n_ccc = %d;\n" % len(ccc)
     text += "\n/* class 0, yet they may compose with what is before them; the jamo are left to arithmetic */\n"
-    text += "const uint32_t hth_nfc_joiners[] = {\n" + rows(joiners, 14, "0x%X")
+    text += "const uint32_t hth_nfc_joiners[] = {\n" + rows(joiners, "0x%X")
     text += "};\nconst size_t hth_nfc_n_joiners = %d;\n" % len(joiners)
     (out / "unicode_nfc_data.c").write_text(text)
 

@@ -159,7 +159,8 @@ static bool merge_long(const struct hth_bpe *b, struct hth_bpe_work *w)
 	while (w->n_heap > 0) {
 		uint64_t top = heap_pop(w);
 		uint32_t i = (uint32_t)top;
-		/* A pair that changed since it was pushed has another rank: its text is longer. A dead symbol has none. */
+		/* A pair that changed since it was pushed has another rank: its text is longer. A dead symbol has none.
+		 */
 		if (s[i].rank != (uint32_t)(top >> 32))
 			continue;
 		uint32_t gone = s[i].next;

@@ -101,7 +101,7 @@ static struct hth_step *new_step(struct hth_pretok *p, enum hth_step_kind kind, 
 }
 
 enum hth_status hth_pretok_add_split(struct hth_pretok *p, struct hth_arena *arena, const char *pattern, size_t bytes,
-                                     enum hth_split split, bool invert, const char *where, struct hth_err *err)
+				     enum hth_split split, bool invert, const char *where, struct hth_err *err)
 {
 	struct hth_step *s = new_step(p, HTH_STEP_SPLIT, where, err);
 
@@ -120,9 +120,10 @@ enum hth_status hth_pretok_add_split(struct hth_pretok *p, struct hth_arena *are
 }
 
 enum hth_status hth_pretok_add_bytes(struct hth_pretok *p, struct hth_arena *arena, bool space_first, bool split,
-                                     const char *where, struct hth_err *err)
+				     const char *where, struct hth_err *err)
 {
-	static const char words[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+	static const char words[] =
+		"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 	enum hth_status st;
 
 	if (p->bytes)
@@ -141,7 +142,7 @@ enum hth_status hth_pretok_add_bytes(struct hth_pretok *p, struct hth_arena *are
 }
 
 enum hth_status hth_pretok_add_metaspace(struct hth_pretok *p, struct hth_arena *arena, enum hth_prepend prepend,
-                                         bool split, const char *where, struct hth_err *err)
+					 bool split, const char *where, struct hth_err *err)
 {
 	if (p->bytes)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: Metaspace after ByteLevel is not supported", where);
@@ -194,9 +195,9 @@ static void take_next(struct hth_pretok_work *w)
 struct cutting {
 	struct hth_pretok_work *w;
 	enum hth_split split;
-	size_t first;      /* in w->next: this piece's first part */
-	bool last_match;   /* the part before was a match */
-	bool pending;      /* HTH_SPLIT_NEXT: a match that waits for what follows */
+	size_t first;    /* in w->next: this piece's first part */
+	bool last_match; /* the part before was a match */
+	bool pending;    /* HTH_SPLIT_NEXT: a match that waits for what follows */
 	size_t pending_at;
 };
 
@@ -247,7 +248,8 @@ static inline uint32_t decode(const unsigned char *s, size_t *used)
 		return (uint32_t)(s[0] & 0x0F) << 12 | (uint32_t)(s[1] & 0x3F) << 6 | (s[2] & 0x3F);
 	}
 	*used = 4;
-	return (uint32_t)(s[0] & 7) << 18 | (uint32_t)(s[1] & 0x3F) << 12 | (uint32_t)(s[2] & 0x3F) << 6 | (s[3] & 0x3F);
+	return (uint32_t)(s[0] & 7) << 18 | (uint32_t)(s[1] & 0x3F) << 12 | (uint32_t)(s[2] & 0x3F) << 6 |
+	       (s[3] & 0x3F);
 }
 
 static size_t write_symbols(const struct hth_step *s, const char *text, size_t bytes, uint8_t *symbols)
@@ -277,7 +279,7 @@ static size_t lead_bytes(unsigned char lead)
 }
 
 static enum hth_status cut_piece(const struct hth_step *s, struct hth_pretok_work *w, struct hth_piece piece,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	const char *text = w->text.text + piece.start;
 	size_t bytes = piece.end - piece.start, n = write_symbols(s, text, bytes, w->symbols);
@@ -288,7 +290,8 @@ static enum hth_status cut_piece(const struct hth_step *s, struct hth_pretok_wor
 
 	while (from <= n) {
 		size_t ms, me, start, end;
-		enum hth_status st = hth_pattern_next(&s->pattern, &w->matcher, w->symbols, n, from, &found, &ms, &me, err);
+		enum hth_status st =
+			hth_pattern_next(&s->pattern, &w->matcher, w->symbols, n, from, &found, &ms, &me, err);
 		if (st != HTH_OK)
 			return st;
 		if (!found)
@@ -343,15 +346,15 @@ static enum hth_status run_split(const struct hth_step *s, struct hth_pretok_wor
 
 /* Writes a piece anew with the word sign for spaces. */
 static void write_metaspace(const struct hth_step *s, const struct hth_aligned *a, struct hth_piece p,
-                            struct hth_mapped *out)
+			    struct hth_mapped *out)
 {
 	const char *text = a->text + p.start;
 	size_t bytes = p.end - p.start, kept = p.start;
 	bool has_sign = text[0] == ' ' || (bytes >= 3 && memcmp(text, WORD_SIGN, 3) == 0);
 	uint32_t origin = hth_aligned_from(a, p.start);
 
-	if (!has_sign && (s->prepend == HTH_PREPEND_ALWAYS ||
-	                  (s->prepend == HTH_PREPEND_FIRST && a->starts_input && p.start == 0)))
+	if (!has_sign &&
+	    (s->prepend == HTH_PREPEND_ALWAYS || (s->prepend == HTH_PREPEND_FIRST && a->starts_input && p.start == 0)))
 		hth_mapped_put(out, WORD_SIGN, 3, origin, origin);
 	for (size_t i = p.start; i < p.end; i++) {
 		if (a->text[i] != ' ')
@@ -393,7 +396,7 @@ static enum hth_status rewrite(const struct hth_step *s, struct hth_pretok_work 
 }
 
 enum hth_status hth_pretok_run(const struct hth_pretok *p, struct hth_pretok_work *w, const struct hth_aligned *text,
-                               struct hth_err *err)
+			       struct hth_err *err)
 {
 	w->text = *text;
 	w->n_next = 0;
@@ -403,8 +406,8 @@ enum hth_status hth_pretok_run(const struct hth_pretok *p, struct hth_pretok_wor
 	for (size_t i = 0; i < p->n; i++) {
 		const struct hth_step *s = &p->steps[i];
 		enum hth_status st = s->kind == HTH_STEP_SPLIT   ? run_split(s, w, err)
-		                     : s->kind == HTH_STEP_BYTES ? HTH_OK
-		                                                 : rewrite(s, w, err);
+				     : s->kind == HTH_STEP_BYTES ? HTH_OK
+								 : rewrite(s, w, err);
 		if (st != HTH_OK)
 			return st;
 	}

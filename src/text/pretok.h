@@ -50,10 +50,10 @@ struct hth_step {
 	enum hth_step_kind kind;
 	enum hth_split split;
 	bool invert;
-	bool on_bytes;              /* comes after HTH_STEP_BYTES */
+	bool on_bytes; /* comes after HTH_STEP_BYTES */
 	enum hth_prepend prepend;
 	struct hth_pattern pattern;
-	uint8_t byte_symbols[256];  /* pattern's symbol of each byte: its code point below 128, or its stand-in's */
+	uint8_t byte_symbols[256]; /* pattern's symbol of each byte: its code point below 128, or its stand-in's */
 };
 
 #define HTH_PRETOK_MAX_STEPS 16
@@ -66,13 +66,13 @@ void hth_pretok_clear(struct hth_pretok *p);
 
 /* Adds a step. where: file and key, for messages. */
 HTH_MUST enum hth_status hth_pretok_add_split(struct hth_pretok *p, struct hth_arena *arena, const char *pattern,
-                                              size_t bytes, enum hth_split split, bool invert, const char *where,
-                                              struct hth_err *err);
+					      size_t bytes, enum hth_split split, bool invert, const char *where,
+					      struct hth_err *err);
 HTH_MUST enum hth_status hth_pretok_add_bytes(struct hth_pretok *p, struct hth_arena *arena, bool space_first,
-                                              bool split, const char *where, struct hth_err *err);
+					      bool split, const char *where, struct hth_err *err);
 HTH_MUST enum hth_status hth_pretok_add_metaspace(struct hth_pretok *p, struct hth_arena *arena,
-                                                  enum hth_prepend prepend, bool split, const char *where,
-                                                  struct hth_err *err);
+						  enum hth_prepend prepend, bool split, const char *where,
+						  struct hth_err *err);
 
 /* The steps that a GGUF's tokenizer.ggml.pre names, with what else the name implies. HTH_ERR_UNAVAILABLE for a name
  * that list.h lacks. */
@@ -82,7 +82,7 @@ struct hth_pretok_traits {
 	bool add_bos;       /* where the file has no add_bos_token */
 };
 HTH_MUST enum hth_status hth_pretok_from_gguf(const char *name, struct hth_pretok *p, struct hth_arena *arena,
-                                              struct hth_pretok_traits *traits, struct hth_err *err);
+					      struct hth_pretok_traits *traits, struct hth_err *err);
 
 /* GPT-2's stand-ins: a byte's code point, and back (-1: not a stand-in). */
 uint32_t hth_byte_stand_in(unsigned char byte);
@@ -106,6 +106,6 @@ struct hth_pretok_work {
 void hth_pretok_work_clear(struct hth_pretok_work *w); /* safe on zeroed */
 /* text is valid UTF-8 and stays borrowed until the next run. */
 HTH_MUST enum hth_status hth_pretok_run(const struct hth_pretok *p, struct hth_pretok_work *w,
-                                        const struct hth_aligned *text, struct hth_err *err);
+					const struct hth_aligned *text, struct hth_err *err);
 
 #endif

@@ -16,40 +16,52 @@ struct recipe_step {
 	enum hth_split split;
 };
 
+/* clang-format off */
 #define BYTES {NULL, HTH_SPLIT_ISOLATED}
 #define BYTES_SPLIT {"", HTH_SPLIT_ISOLATED}
 #define SPLIT(pattern) {pattern, HTH_SPLIT_ISOLATED}
+/* clang-format on */
 
 static const struct recipe_step gpt2[] = {BYTES_SPLIT};
 static const struct recipe_step digits_gpt2[] = {SPLIT("\\p{tok_numeric}"), BYTES_SPLIT};
 static const struct recipe_step falcon[] = {
-	{"\\p{tok_punctuation}", HTH_SPLIT_CONTIGUOUS}, BYTES_SPLIT, {"\\p{tok_numeric}", HTH_SPLIT_CONTIGUOUS},
+	{"\\p{tok_punctuation}", HTH_SPLIT_CONTIGUOUS},
+	BYTES_SPLIT,
+	{"\\p{tok_numeric}", HTH_SPLIT_CONTIGUOUS},
 	SPLIT("[0-9][0-9][0-9]"),
 };
 static const struct recipe_step llama3[] = {
-	SPLIT(CONTRACTIONS "|" LEAD "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL), BYTES,
+	SPLIT(CONTRACTIONS "|" LEAD "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL),
+	BYTES,
 };
 static const struct recipe_step qwen2[] = {
-	SPLIT(CONTRACTIONS "|" LEAD "\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL), BYTES,
+	SPLIT(CONTRACTIONS "|" LEAD "\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL),
+	BYTES,
 };
 static const struct recipe_step qwen35[] = {
-	SPLIT(CONTRACTIONS "|" LEAD "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" TAIL), BYTES,
+	SPLIT(CONTRACTIONS "|" LEAD "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" TAIL),
+	BYTES,
 };
 static const struct recipe_step tekken[] = {
-	SPLIT(LEAD UPPER "*" LOWER "+|" LEAD UPPER "+" LOWER "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" TAIL), BYTES,
+	SPLIT(LEAD UPPER "*" LOWER "+|" LEAD UPPER "+" LOWER "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" TAIL),
+	BYTES,
 };
 static const struct recipe_step gpt4o[] = {
 	SPLIT(LEAD UPPER "*" LOWER "+" CONTRACTIONS "?|" LEAD UPPER "+" LOWER "*" CONTRACTIONS
-	      "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" TAIL), BYTES,
+			 "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" TAIL),
+	BYTES,
 };
 static const struct recipe_step deepseek_coder[] = {
-	SPLIT("[\\r\\n]"), SPLIT("\\s?\\p{L}+"), SPLIT("\\s?\\p{P}+"),
-	SPLIT("[\\u4e00-\\u9fa5\\u0800-\\u4e00\\uac00-\\ud7ff]+"), SPLIT("\\p{tok_numeric}"), BYTES,
+	SPLIT("[\\r\\n]"),         SPLIT("\\s?\\p{L}+"),
+	SPLIT("\\s?\\p{P}+"),      SPLIT("[\\u4e00-\\u9fa5\\u0800-\\u4e00\\uac00-\\ud7ff]+"),
+	SPLIT("\\p{tok_numeric}"), BYTES,
 };
 static const struct recipe_step deepseek_v3[] = {
-	SPLIT("\\p{N}{1,3}"), SPLIT("[\\u4e00-\\u9fa5\\u3040-\\u309f\\u30a0-\\u30ff]+"),
+	SPLIT("\\p{N}{1,3}"),
+	SPLIT("[\\u4e00-\\u9fa5\\u3040-\\u309f\\u30a0-\\u30ff]+"),
 	SPLIT("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
-	      "| ?[\\p{P}\\p{S}]+[\\r\\n]*" TAIL), BYTES,
+	      "| ?[\\p{P}\\p{S}]+[\\r\\n]*" TAIL),
+	BYTES,
 };
 
 static const struct {
@@ -65,7 +77,7 @@ static const struct {
 };
 
 enum hth_status hth_pretok_from_gguf(const char *name, struct hth_pretok *p, struct hth_arena *arena,
-                                     struct hth_pretok_traits *traits, struct hth_err *err)
+				     struct hth_pretok_traits *traits, struct hth_err *err)
 {
 	char where[96], quoted[64];
 	size_t k;
@@ -76,9 +88,9 @@ enum hth_status hth_pretok_from_gguf(const char *name, struct hth_pretok *p, str
 	}
 	if (k == sizeof(known) / sizeof(*known))
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-		                "tokenizer.ggml.pre is \"%s\", a pre-tokenizer that is not known here; "
-		                "use the model's Hugging Face folder, whose tokenizer.json says how it cuts text",
-		                hth_quote(quoted, sizeof(quoted), name, strlen(name)));
+				"tokenizer.ggml.pre is \"%s\", a pre-tokenizer that is not known here; "
+				"use the model's Hugging Face folder, whose tokenizer.json says how it cuts text",
+				hth_quote(quoted, sizeof(quoted), name, strlen(name)));
 	snprintf(where, sizeof(where), "pre-tokenizer %s", name);
 	for (size_t i = 0; i < known[k].n; i++) {
 		const struct recipe_step *s = &known[k].steps[i];
@@ -86,7 +98,8 @@ enum hth_status hth_pretok_from_gguf(const char *name, struct hth_pretok *p, str
 		if (s->pattern == NULL || s->pattern[0] == '\0')
 			st = hth_pretok_add_bytes(p, arena, false, s->pattern != NULL, where, err);
 		else
-			st = hth_pretok_add_split(p, arena, s->pattern, strlen(s->pattern), s->split, false, where, err);
+			st = hth_pretok_add_split(p, arena, s->pattern, strlen(s->pattern), s->split, false, where,
+						  err);
 		if (st != HTH_OK)
 			return st;
 	}

@@ -54,7 +54,7 @@ static uint32_t *find_borders(const struct hth_pattern_source *src, size_t *n)
 
 /* Numbers the kinds of code points that no set tells apart and writes each code point's number to symbols. */
 static size_t number_kinds(const struct hth_pattern_source *src, const uint32_t *borders, size_t n_borders,
-                           struct signature kinds[MAX_SYMBOLS], uint8_t *symbols)
+			   struct signature kinds[MAX_SYMBOLS], uint8_t *symbols)
 {
 	size_t at[HTH_PATTERN_MAX_SETS] = {0}, n_kinds = 0;
 
@@ -119,7 +119,7 @@ done:
 
 /* The pattern over bytes: each set becomes a class of the symbols that lie in it. */
 static void write_bytes_pattern(const struct hth_pattern_source *src, const struct signature *kinds, size_t n_kinds,
-                                struct hth_buf *out)
+				struct hth_buf *out)
 {
 	for (size_t at = 0; at < src->text.bytes; at++) {
 		if (src->text.data[at] != 1) {
@@ -148,7 +148,7 @@ static void pcre_free(void *p, void *unused)
 }
 
 static enum hth_status compile(struct hth_pattern *p, const struct hth_buf *bytes_pattern, const char *where,
-                               struct hth_err *err)
+			       struct hth_err *err)
 {
 	int code = 0;
 	size_t at = 0;
@@ -158,7 +158,7 @@ static enum hth_status compile(struct hth_pattern *p, const struct hth_buf *byte
 	if (context == NULL)
 		return hth_fail_memory(err, "a pattern", 0);
 	p->code = pcre2_compile((PCRE2_SPTR)bytes_pattern->data, bytes_pattern->bytes, PCRE2_NEVER_UTF, &code, &at,
-	                        context);
+				context);
 	pcre2_compile_context_free(context);
 	if (p->code == NULL) {
 		char text[128] = "";
@@ -173,7 +173,7 @@ static enum hth_status compile(struct hth_pattern *p, const struct hth_buf *byte
 }
 
 enum hth_status hth_pattern_new(struct hth_pattern *p, struct hth_arena *arena, const char *pattern, size_t bytes,
-                                const char *where, struct hth_err *err)
+				const char *where, struct hth_err *err)
 {
 	struct hth_pattern_source src = {0};
 	struct hth_buf text;
@@ -195,7 +195,8 @@ enum hth_status hth_pattern_new(struct hth_pattern *p, struct hth_arena *arena, 
 	}
 	n_kinds = number_kinds(&src, borders, n_borders, kinds, symbols);
 	if (n_kinds > MAX_SYMBOLS) {
-		st = hth_fail(err, HTH_ERR_LIMIT, "%s: the pattern tells more than 256 kinds of code points apart", where);
+		st = hth_fail(err, HTH_ERR_LIMIT, "%s: the pattern tells more than 256 kinds of code points apart",
+			      where);
 		goto done;
 	}
 	if (!fold_table(p, arena, symbols)) {
@@ -241,7 +242,7 @@ static bool matcher_ready(struct hth_matcher *m, const struct hth_pattern *p)
 }
 
 enum hth_status hth_pattern_next(const struct hth_pattern *p, struct hth_matcher *m, const uint8_t *symbols, size_t n,
-                                 size_t from, bool *found, size_t *start, size_t *end, struct hth_err *err)
+				 size_t from, bool *found, size_t *start, size_t *end, struct hth_err *err)
 {
 	if (!matcher_ready(m, p))
 		return hth_fail_memory(err, "a pattern's matches", 0);

@@ -20,7 +20,7 @@ struct hth_pattern_source {
 	size_t n_sets;
 };
 HTH_MUST enum hth_status hth_pattern_parse(const char *pattern, size_t bytes, const char *where,
-                                           struct hth_pattern_source *out, struct hth_err *err);
+					   struct hth_pattern_source *out, struct hth_err *err);
 void hth_pattern_source_clear(struct hth_pattern_source *s); /* safe on zeroed */
 
 struct hth_pattern {
@@ -31,7 +31,7 @@ struct hth_pattern {
 };
 /* where: file and key, for messages. Syntax that is not understood is HTH_ERR_UNAVAILABLE and named. */
 HTH_MUST enum hth_status hth_pattern_new(struct hth_pattern *p, struct hth_arena *arena, const char *pattern,
-                                         size_t bytes, const char *where, struct hth_err *err);
+					 size_t bytes, const char *where, struct hth_err *err);
 void hth_pattern_clear(struct hth_pattern *p); /* safe on zeroed */
 
 static inline uint8_t hth_pattern_symbol(const struct hth_pattern *p, uint32_t code_point)
@@ -48,7 +48,7 @@ void hth_matcher_clear(struct hth_matcher *m); /* safe on zeroed */
 /* The first match at or after `from` in symbols[0..n). found=false: none. HTH_ERR_LIMIT when a pattern needs too many
  * steps. */
 HTH_MUST enum hth_status hth_pattern_next(const struct hth_pattern *p, struct hth_matcher *m, const uint8_t *symbols,
-                                          size_t n, size_t from, bool *found, size_t *start, size_t *end,
-                                          struct hth_err *err);
+					  size_t n, size_t from, bool *found, size_t *start, size_t *end,
+					  struct hth_err *err);
 
 #endif

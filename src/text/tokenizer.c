@@ -170,7 +170,8 @@ static enum hth_status encode_chars(struct encoder *e, const struct hth_aligned 
 	}
 	for (uint32_t i = p.start + 1; t->cuts_words && i + 3 <= p.end; i++) {
 		unsigned char before = (unsigned char)a->text[i - 1];
-		if (a->text[i] != HTH_WORD_SIGN[0] || memcmp(a->text + i, HTH_WORD_SIGN, 3) != 0 || t->joins_sign[before])
+		if (a->text[i] != HTH_WORD_SIGN[0] || memcmp(a->text + i, HTH_WORD_SIGN, 3) != 0 ||
+		    t->joins_sign[before])
 			continue;
 		if (i - start >= 3 && memcmp(a->text + i - 3, HTH_WORD_SIGN, 3) == 0)
 			continue;
@@ -184,15 +185,7 @@ static enum hth_status encode_chars(struct encoder *e, const struct hth_aligned 
 
 static enum hth_status encode_piece(struct encoder *e, const struct hth_aligned *a, struct hth_piece p)
 {
-	switch (e->t->kind) {
-	case HTH_MODEL_BPE_BYTES:
-		return encode_bytes(e, a, p);
-	case HTH_MODEL_BPE_CHARS:
-		return encode_chars(e, a, p);
-	case HTH_MODEL_UNIGRAM:
-		break;
-	}
-	return HTH_OK;
+	return e->t->kind == HTH_MODEL_BPE_BYTES ? encode_bytes(e, a, p) : encode_chars(e, a, p);
 }
 
 static enum hth_status encode_plain(struct encoder *e, const struct hth_aligned *a)
@@ -239,7 +232,7 @@ static bool is_whole_word(const struct hth_aligned *a, size_t start, size_t end)
 /* Widens a match over the white space that its token takes with it, to the left no further than `floor`. A match may
  * begin inside the white space that the one before it took: both count, as in the reference. */
 static void take_spaces(const struct hth_added_token *x, const struct hth_aligned *a, size_t floor, size_t *start,
-                        size_t *end)
+			size_t *end)
 {
 	size_t used;
 
@@ -251,7 +244,8 @@ static void take_spaces(const struct hth_added_token *x, const struct hth_aligne
 	}
 	if (x->lstrip && *start < floor)
 		*start = floor < *end ? floor : *end - 1;
-	while (x->rstrip && *end < a->bytes && hth_unicode_is_space(hth_utf8_next(a->text + *end, a->bytes - *end, &used)))
+	while (x->rstrip && *end < a->bytes &&
+	       hth_unicode_is_space(hth_utf8_next(a->text + *end, a->bytes - *end, &used)))
 		*end += used;
 }
 
@@ -259,7 +253,7 @@ typedef enum hth_status (*between_fn)(struct encoder *e, const struct hth_aligne
 
 /* Cuts a by the added tokens of x; what lies between goes to `between`. */
 static enum hth_status cut_added(struct encoder *e, const struct hth_added *x, const struct hth_aligned *a,
-                                 between_fn between)
+				 between_fn between)
 {
 	size_t done = 0, from = 0, start, end;
 	const struct hth_added_token *found;
@@ -321,7 +315,7 @@ static enum hth_status push_affix(struct encoder *e, const int32_t *ids, size_t 
 }
 
 enum hth_status hth_tokenizer_encode(const struct hth_tokenizer *t, const char *text, size_t bytes, int flags,
-                                     struct hth_tokens *out, struct hth_err *err)
+				     struct hth_tokens *out, struct hth_err *err)
 {
 	struct encoder e = {.t = t, .parse_special = (flags & HTH_ENCODE_PARSE_SPECIAL) != 0, .out = out, .err = err};
 	struct hth_mapped repaired = {0};
@@ -330,7 +324,8 @@ enum hth_status hth_tokenizer_encode(const struct hth_tokenizer *t, const char *
 	enum hth_status st = HTH_OK;
 
 	if (bytes > MAX_TEXT_BYTES)
-		return hth_fail(err, HTH_ERR_LIMIT, "a text of %zu bytes, at most 1 GiB can be tokenized at once", bytes);
+		return hth_fail(err, HTH_ERR_LIMIT, "a text of %zu bytes, at most 1 GiB can be tokenized at once",
+				bytes);
 	if (bytes > 0 && !hth_utf8_valid(text, bytes)) {
 		repair(text, bytes, &repaired);
 		if (repaired.failed) {

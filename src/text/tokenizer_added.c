@@ -37,15 +37,15 @@ static inline uint64_t *edge_of(const struct hth_added *x, uint32_t node, unsign
 }
 
 enum hth_status hth_added_put(struct hth_added *x, const struct hth_added_token *token, const char *text, size_t bytes,
-                              const char *where, struct hth_err *err)
+			      const char *where, struct hth_err *err)
 {
 	uint32_t node = 0;
 
 	if (bytes == 0)
 		return HTH_OK;
 	if (bytes > MAX_ADDED_BYTES)
-		return hth_fail(err, HTH_ERR_LIMIT, "%s: added token %d has %zu bytes, at most %d", where, token->id, bytes,
-		                MAX_ADDED_BYTES);
+		return hth_fail(err, HTH_ERR_LIMIT, "%s: added token %d has %zu bytes, at most %d", where, token->id,
+				bytes, MAX_ADDED_BYTES);
 	if (x->n == x->cap || bytes > x->max_nodes - x->n_nodes)
 		return hth_fail(err, HTH_ERR_LIMIT, "%s: the added tokens grow too much when normalized", where);
 	for (size_t i = 0; i < bytes; i++) {
@@ -63,7 +63,7 @@ enum hth_status hth_added_put(struct hth_added *x, const struct hth_added_token 
 }
 
 const struct hth_added_token *hth_added_next(const struct hth_added *x, const char *text, size_t bytes, size_t from,
-                                             size_t *start, size_t *end)
+					     size_t *start, size_t *end)
 {
 	const unsigned char *t = (const unsigned char *)text;
 

@@ -15,7 +15,7 @@ static enum hth_status check_id(const struct hth_tokenizer *t, int32_t id, struc
 
 /* Text that is certain. The first space of all goes where the family's decoder says so. */
 static void put_text(struct hth_detokenizer *d, const struct hth_tokenizer *t, const char *text, size_t bytes,
-                     struct hth_buf *out)
+		     struct hth_buf *out)
 {
 	if (bytes == 0)
 		return;
@@ -100,7 +100,7 @@ static void put_first(struct hth_detokenizer *d, const struct hth_token *x, stru
 }
 
 enum hth_status hth_detokenizer_push(struct hth_detokenizer *d, const struct hth_tokenizer *t, int32_t id,
-                                     struct hth_buf *out, struct hth_err *err)
+				     struct hth_buf *out, struct hth_err *err)
 {
 	enum hth_status st = check_id(t, id, err);
 	if (st != HTH_OK)
@@ -144,7 +144,7 @@ void hth_detokenizer_flush(struct hth_detokenizer *d, struct hth_buf *out)
 }
 
 enum hth_status hth_tokenizer_decode(const struct hth_tokenizer *t, const int32_t *ids, size_t n, bool skip_special,
-                                     struct hth_buf *out, struct hth_err *err)
+				     struct hth_buf *out, struct hth_err *err)
 {
 	struct hth_detokenizer d = {.skip_special = skip_special};
 

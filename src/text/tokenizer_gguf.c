@@ -43,7 +43,7 @@ static bool is_integer(enum hth_gguf_type t)
 
 /* An array of n numbers. */
 static enum hth_status find_numbers(struct loader *l, const char *name, bool integers, size_t n,
-                                    const struct hth_gguf_kv **out)
+				    const struct hth_gguf_kv **out)
 {
 	char key[64];
 
@@ -52,14 +52,14 @@ static enum hth_status find_numbers(struct loader *l, const char *name, bool int
 	if (kv == NULL)
 		return HTH_OK;
 	bool numbers = kv->type == HTH_GGUF_ARRAY &&
-	               (is_integer(kv->elem_type) ||
-	                (!integers && (kv->elem_type == HTH_GGUF_F32 || kv->elem_type == HTH_GGUF_F64)));
+		       (is_integer(kv->elem_type) ||
+			(!integers && (kv->elem_type == HTH_GGUF_F32 || kv->elem_type == HTH_GGUF_F64)));
 	if (!numbers)
 		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: expected an array of %s", at_key(l, name),
-		                integers ? "integers" : "numbers");
+				integers ? "integers" : "numbers");
 	if (kv->n != n)
 		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: %llu values, expected one for each of %zu tokens",
-		                at_key(l, name), (unsigned long long)kv->n, n);
+				at_key(l, name), (unsigned long long)kv->n, n);
 	return HTH_OK;
 }
 
@@ -71,7 +71,7 @@ static enum hth_status check_types(struct loader *l, size_t n)
 		int64_t type = hth_gguf_array_int(l->types, i);
 		if (type < NORMAL || type > BYTE)
 			st = hth_fail(l->err, HTH_ERR_FORMAT, "%s: token %zu has type %lld, expected 1..6",
-			              at_key(l, "token_type"), i, (long long)type);
+				      at_key(l, "token_type"), i, (long long)type);
 	}
 	return st;
 }
@@ -87,7 +87,7 @@ static enum hth_status read_tokens(struct loader *l)
 		return st;
 	if (it.left == 0 || it.left > HTH_MAX_TOKENS)
 		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: %llu tokens, expected 1..%zu", at_key(l, "tokens"),
-		                (unsigned long long)it.left, HTH_MAX_TOKENS);
+				(unsigned long long)it.left, HTH_MAX_TOKENS);
 	size_t n = (size_t)it.left;
 	if ((st = check_types(l, n)) != HTH_OK || (st = hth_vocab_init(&t->vocab, &t->arena, n, l->err)) != HTH_OK)
 		return st;
@@ -99,11 +99,12 @@ static enum hth_status read_tokens(struct loader *l)
 			return st;
 		if (type == BYTE && hth_byte_token(s.data, s.bytes) < 0) {
 			char quoted[96];
-			return hth_fail(l->err, HTH_ERR_FORMAT, "%s: byte token %zu is \"%s\", expected \"<0x00>\" to \"<0xFF>\"",
-			                at_key(l, "tokens"), id, hth_quote(quoted, sizeof(quoted), s.data, s.bytes));
+			return hth_fail(l->err, HTH_ERR_FORMAT,
+					"%s: byte token %zu is \"%s\", expected \"<0x00>\" to \"<0xFF>\"",
+					at_key(l, "tokens"), id, hth_quote(quoted, sizeof(quoted), s.data, s.bytes));
 		}
 		t->vocab.tokens[id].flags = (uint8_t)((type == UNKNOWN || type == CONTROL ? HTH_TOKEN_SPECIAL : 0) |
-		                                      (type != UNUSED ? HTH_TOKEN_MODEL : 0));
+						      (type != UNUSED ? HTH_TOKEN_MODEL : 0));
 	}
 	return HTH_OK;
 }
@@ -145,12 +146,13 @@ static enum hth_status read_merges(struct loader *l)
 		const char *space = s.bytes < 2 ? NULL : memchr(s.data + 1, ' ', s.bytes - 1);
 		if (space == NULL) {
 			char quoted[96];
-			return hth_fail(l->err, HTH_ERR_FORMAT, "%s: merge %zu is \"%s\", expected two tokens and a space",
-			                at_key(l, "merges"), rank, hth_quote(quoted, sizeof(quoted), s.data, s.bytes));
+			return hth_fail(l->err, HTH_ERR_FORMAT,
+					"%s: merge %zu is \"%s\", expected two tokens and a space", at_key(l, "merges"),
+					rank, hth_quote(quoted, sizeof(quoted), s.data, s.bytes));
 		}
 		size_t left = (size_t)(space - s.data);
-		st = hth_tokenizer_add_merge(l->t, s.data, left, space + 1, s.bytes - left - 1, rank, at_key(l, "merges"),
-		                             l->err);
+		st = hth_tokenizer_add_merge(l->t, s.data, left, space + 1, s.bytes - left - 1, rank,
+					     at_key(l, "merges"), l->err);
 	}
 	return st;
 }
@@ -174,7 +176,8 @@ static enum hth_status read_affixes(struct loader *l, bool bos_default)
 	bool bos = false, eos = false;
 	enum hth_status st;
 
-	if ((st = read_id(l, "bos_token_id", &t->bos)) != HTH_OK || (st = read_id(l, "eos_token_id", &t->eos)) != HTH_OK)
+	if ((st = read_id(l, "bos_token_id", &t->bos)) != HTH_OK ||
+	    (st = read_id(l, "eos_token_id", &t->eos)) != HTH_OK)
 		return st;
 	for (size_t i = 0; i < sizeof(end_keys) / sizeof(*end_keys); i++) {
 		int32_t id;
@@ -204,9 +207,10 @@ static enum hth_status load_bytes(struct loader *l)
 	if (st != HTH_OK)
 		return st;
 	if (pre.data == NULL || pre.bytes >= sizeof(name))
-		return hth_fail(l->err, HTH_ERR_UNAVAILABLE,
-		                "%s: %s; how this model cuts text into words is unknown, convert it again with a newer tool",
-		                at_key(l, "pre"), pre.data == NULL ? "the key is absent" : "too long a name");
+		return hth_fail(
+			l->err, HTH_ERR_UNAVAILABLE,
+			"%s: %s; how this model cuts text into words is unknown, convert it again with a newer tool",
+			at_key(l, "pre"), pre.data == NULL ? "the key is absent" : "too long a name");
 	memcpy(name, pre.data, pre.bytes);
 	name[pre.bytes] = '\0';
 	if ((st = hth_pretok_from_gguf(name, &t->pretok, &t->arena, &traits, l->err)) != HTH_OK)
@@ -224,7 +228,10 @@ static enum hth_status load_bytes(struct loader *l)
 static void add_norm(struct hth_tokenizer *t, enum hth_norm_kind kind, const char *what, const char *with)
 {
 	t->norms[t->n_norms++] = (struct hth_norm){
-		.kind = kind, .what = what, .with = with, .what_bytes = (uint32_t)strlen(what),
+		.kind = kind,
+		.what = what,
+		.with = with,
+		.what_bytes = (uint32_t)strlen(what),
 		.with_bytes = (uint32_t)strlen(with),
 	};
 }
@@ -239,7 +246,7 @@ static enum hth_status read_scores(struct loader *l, float **out)
 		return st;
 	if (kv == NULL)
 		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: absent; a SentencePiece vocabulary needs scores",
-		                at_key(l, "scores"));
+				at_key(l, "scores"));
 	float *scores = *out = hth_arena_calloc(&l->t->arena, n, sizeof(*scores));
 	if (scores == NULL)
 		return hth_fail_memory(l->err, "scores", n * sizeof(*scores));
@@ -335,7 +342,7 @@ enum hth_status hth_tokenizer_from_gguf(const struct hth_gguf *g, struct hth_tok
 	bool bytes = hth_gguf_str_equal(model, "gpt2"), gemma4 = hth_gguf_str_equal(model, "gemma4");
 	if (!bytes && !gemma4 && !hth_gguf_str_equal(model, "llama")) {
 		st = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"%s\" is not supported, only gpt2, llama and gemma4 are",
-		              at_key(&l, "model"), hth_quote(quoted, sizeof(quoted), model.data, model.bytes));
+			      at_key(&l, "model"), hth_quote(quoted, sizeof(quoted), model.data, model.bytes));
 		goto done;
 	}
 	if ((st = read_tokens(&l)) == HTH_OK && (st = read_added(&l)) == HTH_OK)

@@ -45,10 +45,10 @@ HTH_MUST enum hth_status hth_vocab_init(struct hth_vocab *v, struct hth_arena *a
 /* Sets token `id` (below n). A second text for an id, or a second id for a text beyond
  * twice_allowed, is HTH_ERR_FORMAT naming `where`. */
 HTH_MUST enum hth_status hth_vocab_set(struct hth_vocab *v, struct hth_arena *a, size_t id, const char *text,
-                                       size_t bytes, const char *where, struct hth_err *err);
+				       size_t bytes, const char *where, struct hth_err *err);
 /* Gives a token another text, unless another token has it. */
 HTH_MUST enum hth_status hth_vocab_respell(struct hth_vocab *v, struct hth_arena *a, size_t id, const char *text,
-                                           size_t bytes, struct hth_err *err);
+					   size_t bytes, struct hth_err *err);
 int32_t hth_vocab_find(const struct hth_vocab *v, const struct hth_token_index *x, const char *s, size_t bytes);
 HTH_MUST enum hth_status hth_vocab_index_raw(struct hth_vocab *v, struct hth_arena *a, struct hth_err *err);
 
@@ -68,12 +68,12 @@ struct hth_added {
 };
 /* Room for n tokens whose texts have `bytes` bytes in all. */
 HTH_MUST enum hth_status hth_added_init(struct hth_added *x, struct hth_arena *a, size_t n, size_t bytes,
-                                        struct hth_err *err);
+					struct hth_err *err);
 HTH_MUST enum hth_status hth_added_put(struct hth_added *x, const struct hth_added_token *token, const char *text,
-                                       size_t bytes, const char *where, struct hth_err *err);
+				       size_t bytes, const char *where, struct hth_err *err);
 /* Leftmost, then longest, at or after `from`; NULL when there is none. */
 const struct hth_added_token *hth_added_next(const struct hth_added *x, const char *text, size_t bytes, size_t from,
-                                             size_t *start, size_t *end);
+					     size_t *start, size_t *end);
 
 /* Normalizer steps, in order. */
 enum hth_norm_kind { HTH_NORM_NFC, HTH_NORM_PREPEND, HTH_NORM_REPLACE, HTH_NORM_PATTERN, HTH_NORM_STRIP };
@@ -96,7 +96,7 @@ struct hth_norm_work {
 void hth_norm_work_clear(struct hth_norm_work *w); /* safe on zeroed */
 /* Runs all steps; *a becomes the result, borrowed until the next run with w. */
 HTH_MUST enum hth_status hth_norm_run(const struct hth_norm *norms, size_t n, struct hth_norm_work *w,
-                                      struct hth_aligned *a, struct hth_err *err);
+				      struct hth_aligned *a, struct hth_err *err);
 
 /* How the pieces of decoded tokens are joined. What a token alone decides (stand-ins, Replace) is in its raw. */
 struct hth_decoder {
@@ -107,7 +107,7 @@ struct hth_decoder {
 	bool join_spaces;   /* no decoder: tokens with spaces between */
 };
 
-enum hth_model_kind { HTH_MODEL_BPE_BYTES, HTH_MODEL_BPE_CHARS, HTH_MODEL_UNIGRAM };
+enum hth_model_kind { HTH_MODEL_BPE_BYTES, HTH_MODEL_BPE_CHARS };
 
 #define HTH_MAX_AFFIX 8
 struct hth_tokenizer {
@@ -115,13 +115,12 @@ struct hth_tokenizer {
 	struct hth_vocab vocab;
 	enum hth_model_kind kind;
 	struct hth_bpe bpe;
-	struct hth_unigram unigram;
 	bool ignore_merges, byte_fallback, fuse_unk;
-	int32_t unk;                /* -1: unknown characters are dropped */
-	int32_t byte_ids[256];      /* BPE_BYTES: the byte's token, -1 none; otherwise the byte's fallback token */
-	int32_t ascii_ids[128];     /* BPE_CHARS: the character's token, -1 none */
-	bool cuts_words;            /* BPE_CHARS: no merge crosses "x" + word sign, except after... */
-	bool joins_sign[256];       /* ...these bytes */
+	int32_t unk;            /* -1: unknown characters are dropped */
+	int32_t byte_ids[256];  /* BPE_BYTES: the byte's token, -1 none; otherwise the byte's fallback token */
+	int32_t ascii_ids[128]; /* BPE_CHARS: the character's token, -1 none */
+	bool cuts_words;        /* BPE_CHARS: no merge crosses "x" + word sign, except after... */
+	bool joins_sign[256];   /* ...these bytes */
 	struct hth_norm norms[HTH_MAX_NORMS];
 	size_t n_norms;
 	struct hth_pretok pretok;
@@ -145,8 +144,8 @@ static inline int32_t hth_tokenizer_model_id(const struct hth_tokenizer *t, cons
 }
 /* Adds the merge of two tokens by their texts. */
 HTH_MUST enum hth_status hth_tokenizer_add_merge(struct hth_tokenizer *t, const char *left, size_t left_bytes,
-                                                 const char *right, size_t right_bytes, size_t rank, const char *where,
-                                                 struct hth_err *err);
+						 const char *right, size_t right_bytes, size_t rank, const char *where,
+						 struct hth_err *err);
 /* A decoder's rule for the text of each token. */
 struct hth_replace {
 	const char *what, *with;
@@ -154,7 +153,7 @@ struct hth_replace {
 /* Last step of both loaders, when vocabulary, merges, steps and decoder stand: raw texts, byte tables, ends of turns.
  * bos and eos may be -1: then they are looked for by name. */
 HTH_MUST enum hth_status hth_tokenizer_finish(struct hth_tokenizer *t, const struct hth_replace *replace,
-                                              size_t n_replace, const char *family, struct hth_err *err);
+					      size_t n_replace, const char *family, struct hth_err *err);
 /* "<0x0A>" -> 10; -1 for any other text. */
 int hth_byte_token(const char *text, size_t bytes);
 

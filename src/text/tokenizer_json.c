@@ -18,7 +18,7 @@ const char *hth_json_at(struct hth_json_loader *l, const char *key)
 }
 
 enum hth_status hth_json_need_string(struct hth_json_loader *l, const json_t *obj, const char *key, const char *where,
-                                     const char **out, size_t *bytes)
+				     const char **out, size_t *bytes)
 {
 	const json_t *v = json_object_get(obj, key);
 	size_t n = json_string_length(v);
@@ -37,8 +37,9 @@ static enum hth_status check_id(struct hth_json_loader *l, const json_t *v, size
 	json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
 
 	if (id < 0 || (uint64_t)id >= HTH_MAX_TOKENS || (uint64_t)id > (uint64_t)count * 4 + 65536)
-		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: id %lld, expected an integer from 0 to not far above the %zu tokens",
-		                hth_json_at(l, key), (long long)id, count);
+		return hth_fail(l->err, HTH_ERR_FORMAT,
+				"%s: id %lld, expected an integer from 0 to not far above the %zu tokens",
+				hth_json_at(l, key), (long long)id, count);
 	*out = (size_t)id;
 	return HTH_OK;
 }
@@ -52,12 +53,14 @@ static enum hth_status count_ids(struct hth_json_loader *l, const json_t *vocab,
 	enum hth_status st;
 
 	*n = json_array_size(vocab);
-	json_object_foreach((json_t *)vocab, text, v) {
+	json_object_foreach((json_t *)vocab, text, v)
+	{
 		if ((st = check_id(l, v, count, "model.vocab", &id)) != HTH_OK)
 			return st;
 		*n = id + 1 > *n ? id + 1 : *n;
 	}
-	json_array_foreach((json_t *)added, i, v) {
+	json_array_foreach((json_t *)added, i, v)
+	{
 		if ((st = check_id(l, json_object_get(v, "id"), count, "added_tokens", &id)) != HTH_OK)
 			return st;
 		*n = id + 1 > *n ? id + 1 : *n;
@@ -73,10 +76,11 @@ static enum hth_status read_vocab(struct hth_json_loader *l, const json_t *vocab
 	const char *text;
 	json_t *v;
 
-	json_object_foreach((json_t *)vocab, text, v) {
+	json_object_foreach((json_t *)vocab, text, v)
+	{
 		size_t id = (size_t)json_integer_value(v);
-		enum hth_status st =
-			hth_vocab_set(&t->vocab, &t->arena, id, text, strlen(text), hth_json_at(l, "model.vocab"), l->err);
+		enum hth_status st = hth_vocab_set(&t->vocab, &t->arena, id, text, strlen(text),
+						   hth_json_at(l, "model.vocab"), l->err);
 		if (st != HTH_OK)
 			return st;
 		t->vocab.tokens[id].flags |= HTH_TOKEN_MODEL;
@@ -96,16 +100,16 @@ static enum hth_status read_merge(struct hth_json_loader *l, const json_t *v, si
 		space = strchr(left, ' ');
 		if (space == NULL || strchr(space + 1, ' ') != NULL || strlen(left) != json_string_length(v))
 			return hth_fail(l->err, HTH_ERR_FORMAT, "%s: merge %zu: expected two tokens and a space",
-			                hth_json_at(l, "model.merges"), rank);
+					hth_json_at(l, "model.merges"), rank);
 		left_bytes = (size_t)(space - left);
 		right = space + 1;
 		right_bytes = strlen(right);
 	} else if (json_array_size(v) != 2 || left == NULL || right == NULL) {
-		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: merge %zu: expected two tokens", hth_json_at(l, "model.merges"),
-		                rank);
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: merge %zu: expected two tokens",
+				hth_json_at(l, "model.merges"), rank);
 	}
 	return hth_tokenizer_add_merge(l->t, left, left_bytes, right, right_bytes, rank, hth_json_at(l, "model.merges"),
-	                               l->err);
+				       l->err);
 }
 
 static enum hth_status read_merges(struct hth_json_loader *l, const json_t *merges)
@@ -116,7 +120,8 @@ static enum hth_status read_merges(struct hth_json_loader *l, const json_t *merg
 	if (!json_is_array(merges))
 		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: expected a list", hth_json_at(l, "model.merges"));
 	enum hth_status st = hth_bpe_init(&l->t->bpe, &l->t->arena, json_array_size(merges), l->err);
-	json_array_foreach((json_t *)merges, rank, v) {
+	json_array_foreach((json_t *)merges, rank, v)
+	{
 		if (st == HTH_OK)
 			st = read_merge(l, v, rank);
 	}
@@ -200,15 +205,15 @@ static enum hth_status read_added(struct hth_json_loader *l, const json_t *added
 	json_t *v;
 	enum hth_status st;
 
-	json_array_foreach((json_t *)added, i, v)
-		bytes += json_string_length(json_object_get(v, "content"));
+	json_array_foreach((json_t *)added, i, v) bytes += json_string_length(json_object_get(v, "content"));
 	/* Normalizing may lengthen a text: Replace by a longer one, Prepend. The known files stay far below this. */
 	size_t room = bytes * 4 + n * 64;
 	if ((st = hth_added_init(&t->added, &t->arena, n, bytes, l->err)) != HTH_OK ||
 	    (st = hth_added_init(&t->added_normalized, &t->arena, n, room, l->err)) != HTH_OK)
 		return st;
 	for (int normalized = 0; normalized < 2; normalized++) {
-		json_array_foreach((json_t *)added, i, v) {
+		json_array_foreach((json_t *)added, i, v)
+		{
 			if ((st = put_added(l, v, normalized != 0, &w)) != HTH_OK)
 				goto done;
 		}
@@ -267,8 +272,7 @@ static void read_configs(struct hth_json_loader *l)
 	config = read_beside(l->path, "generation_config.json");
 	json_t *eos = json_object_get(config, "eos_token_id");
 	mark_end(t, eos);
-	json_array_foreach(eos, i, v)
-		mark_end(t, v);
+	json_array_foreach(eos, i, v) mark_end(t, v);
 	json_decref(config);
 }
 
@@ -286,9 +290,10 @@ static enum hth_status load(struct hth_json_loader *l, const json_t *doc)
 		return st;
 	if (strcmp(type, "BPE") != 0)
 		return hth_fail(l->err, HTH_ERR_UNAVAILABLE, "%s: \"%s\" is not supported, only \"BPE\" is",
-		                hth_json_at(l, "model.type"), hth_quote(quoted, sizeof(quoted), type, strlen(type)));
+				hth_json_at(l, "model.type"), hth_quote(quoted, sizeof(quoted), type, strlen(type)));
 	if (!json_is_object(vocab))
-		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: expected an object of tokens", hth_json_at(l, "model.vocab"));
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: expected an object of tokens",
+				hth_json_at(l, "model.vocab"));
 	if ((st = count_ids(l, vocab, added, &n)) != HTH_OK ||
 	    (st = hth_vocab_init(&t->vocab, &t->arena, n, l->err)) != HTH_OK || (st = read_vocab(l, vocab)) != HTH_OK ||
 	    (st = hth_json_read_normalizer(l, json_object_get(doc, "normalizer"), 0)) != HTH_OK ||

@@ -20,7 +20,7 @@ struct hth_json_loader {
 const char *hth_json_at(struct hth_json_loader *l, const char *key);
 /* A string of obj, needed; NUL inside is refused. */
 HTH_MUST enum hth_status hth_json_need_string(struct hth_json_loader *l, const json_t *obj, const char *key,
-                                              const char *where, const char **out, size_t *bytes);
+					      const char *where, const char **out, size_t *bytes);
 
 HTH_MUST enum hth_status hth_json_read_normalizer(struct hth_json_loader *l, const json_t *spec, int depth);
 HTH_MUST enum hth_status hth_json_read_pretok(struct hth_json_loader *l, const json_t *spec, int depth);

@@ -10,29 +10,31 @@ static enum hth_status not_supported(struct hth_json_loader *l, const char *key,
 {
 	char quoted[64];
 	return hth_fail(l->err, HTH_ERR_UNAVAILABLE, "%s: \"%s\" is not supported", hth_json_at(l, key),
-	                hth_quote(quoted, sizeof(quoted), type, strlen(type)));
+			hth_quote(quoted, sizeof(quoted), type, strlen(type)));
 }
 
 static enum hth_status need_type(struct hth_json_loader *l, const json_t *spec, const char *key, int depth,
-                                 const char **type)
+				 const char **type)
 {
 	*type = "";
 	if (depth > MAX_DEPTH)
-		return hth_fail(l->err, HTH_ERR_LIMIT, "%s: sequences nested more than %d deep", hth_json_at(l, key), MAX_DEPTH);
+		return hth_fail(l->err, HTH_ERR_LIMIT, "%s: sequences nested more than %d deep", hth_json_at(l, key),
+				MAX_DEPTH);
 	return hth_json_need_string(l, spec, "type", hth_json_at(l, key), type, NULL);
 }
 
 typedef enum hth_status (*each_fn)(struct hth_json_loader *l, const json_t *spec, int depth);
 
 static enum hth_status each(struct hth_json_loader *l, const json_t *spec, const char *list, const char *key, int depth,
-                            each_fn fn)
+			    each_fn fn)
 {
 	const json_t *items = json_object_get(spec, list), *item;
 	size_t i;
 
 	if (!json_is_array(items))
 		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: Sequence without \"%s\"", hth_json_at(l, key), list);
-	json_array_foreach((json_t *)items, i, item) {
+	json_array_foreach((json_t *)items, i, item)
+	{
 		enum hth_status st = fn(l, item, depth + 1);
 		if (st != HTH_OK)
 			return st;
@@ -46,7 +48,8 @@ static enum hth_status escape(struct hth_json_loader *l, const char *text, size_
 	hth_buf_init(out, (size_t)1 << 16);
 	for (size_t i = 0; i < bytes; i++) {
 		char c = text[i];
-		if ((c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~'))
+		if ((c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
+		    (c >= '{' && c <= '~'))
 			hth_buf_putc(out, '\\');
 		hth_buf_putc(out, c);
 	}
@@ -55,7 +58,7 @@ static enum hth_status escape(struct hth_json_loader *l, const char *text, size_
 
 /* "pattern": {"String": s} or {"Regex": s}. */
 static enum hth_status need_pattern(struct hth_json_loader *l, const json_t *spec, const char *key, bool *regex,
-                                    const char **text, size_t *bytes)
+				    const char **text, size_t *bytes)
 {
 	const json_t *pattern = json_object_get(spec, "pattern");
 
@@ -70,14 +73,15 @@ static enum hth_status need_pattern(struct hth_json_loader *l, const json_t *spe
 static enum hth_status new_norm(struct hth_json_loader *l, enum hth_norm_kind kind, struct hth_norm **out)
 {
 	if (l->t->n_norms == HTH_MAX_NORMS)
-		return hth_fail(l->err, HTH_ERR_LIMIT, "%s: more than %d steps", hth_json_at(l, "normalizer"), HTH_MAX_NORMS);
+		return hth_fail(l->err, HTH_ERR_LIMIT, "%s: more than %d steps", hth_json_at(l, "normalizer"),
+				HTH_MAX_NORMS);
 	*out = &l->t->norms[l->t->n_norms++];
 	(*out)->kind = kind;
 	return HTH_OK;
 }
 
 static enum hth_status copy_text(struct hth_json_loader *l, const char *text, size_t bytes, const char **out,
-                                 uint32_t *out_bytes)
+				 uint32_t *out_bytes)
 {
 	if (bytes > HTH_MAX_TOKEN_BYTES)
 		return hth_fail(l->err, HTH_ERR_LIMIT, "%s: a text of %zu bytes", hth_json_at(l, "normalizer"), bytes);
@@ -95,7 +99,8 @@ static enum hth_status read_replace(struct hth_json_loader *l, const json_t *spe
 	enum hth_status st = need_pattern(l, spec, "normalizer", &regex, &what, &what_bytes);
 
 	if (st != HTH_OK ||
-	    (st = hth_json_need_string(l, spec, "content", hth_json_at(l, "normalizer"), &with, &with_bytes)) != HTH_OK ||
+	    (st = hth_json_need_string(l, spec, "content", hth_json_at(l, "normalizer"), &with, &with_bytes)) !=
+		    HTH_OK ||
 	    (st = new_norm(l, regex ? HTH_NORM_PATTERN : HTH_NORM_REPLACE, &s)) != HTH_OK ||
 	    (st = copy_text(l, what, what_bytes, &s->what, &s->what_bytes)) != HTH_OK ||
 	    (st = copy_text(l, with, with_bytes, &s->with, &s->with_bytes)) != HTH_OK)
@@ -130,7 +135,8 @@ enum hth_status hth_json_read_normalizer(struct hth_json_loader *l, const json_t
 	}
 	if (strcmp(type, "Strip") == 0) {
 		if ((st = new_norm(l, HTH_NORM_STRIP, &s)) != HTH_OK ||
-		    (st = hth_json_bool(spec, "strip_left", true, &s->left, hth_json_at(l, "normalizer"), l->err)) != HTH_OK)
+		    (st = hth_json_bool(spec, "strip_left", true, &s->left, hth_json_at(l, "normalizer"), l->err)) !=
+			    HTH_OK)
 			return st;
 		return hth_json_bool(spec, "strip_right", true, &s->right, hth_json_at(l, "normalizer"), l->err);
 	}
@@ -139,7 +145,8 @@ enum hth_status hth_json_read_normalizer(struct hth_json_loader *l, const json_t
 
 static enum hth_status read_behavior(struct hth_json_loader *l, const json_t *spec, enum hth_split *out)
 {
-	static const char *const names[] = {"Isolated", "Removed", "Contiguous", "MergedWithPrevious", "MergedWithNext"};
+	static const char *const names[] = {"Isolated", "Removed", "Contiguous", "MergedWithPrevious",
+					    "MergedWithNext"};
 	const char *name;
 	enum hth_status st = hth_json_str(spec, "behavior", "Isolated", &name, hth_json_at(l, "pre_tokenizer"), l->err);
 
@@ -155,18 +162,18 @@ static enum hth_status read_behavior(struct hth_json_loader *l, const json_t *sp
 static enum hth_status add_split(struct hth_json_loader *l, const char *pattern, enum hth_split split, bool invert)
 {
 	return hth_pretok_add_split(&l->t->pretok, &l->t->arena, pattern, strlen(pattern), split, invert,
-	                            hth_json_at(l, "pre_tokenizer"), l->err);
+				    hth_json_at(l, "pre_tokenizer"), l->err);
 }
 
 static enum hth_status add_literal(struct hth_json_loader *l, const char *text, size_t bytes, enum hth_split split,
-                                   bool invert)
+				   bool invert)
 {
 	struct hth_buf pattern;
 	enum hth_status st = escape(l, text, bytes, &pattern);
 
 	if (st == HTH_OK)
-		st = hth_pretok_add_split(&l->t->pretok, &l->t->arena, hth_buf_str(&pattern), pattern.bytes, split, invert,
-		                          hth_json_at(l, "pre_tokenizer"), l->err);
+		st = hth_pretok_add_split(&l->t->pretok, &l->t->arena, hth_buf_str(&pattern), pattern.bytes, split,
+					  invert, hth_json_at(l, "pre_tokenizer"), l->err);
 	hth_buf_clear(&pattern);
 	return st;
 }
@@ -185,7 +192,7 @@ static enum hth_status read_split(struct hth_json_loader *l, const json_t *spec)
 	if (!regex)
 		return add_literal(l, text, bytes, split, invert);
 	return hth_pretok_add_split(&l->t->pretok, &l->t->arena, text, bytes, split, invert,
-	                            hth_json_at(l, "pre_tokenizer"), l->err);
+				    hth_json_at(l, "pre_tokenizer"), l->err);
 }
 
 static enum hth_status read_byte_level(struct hth_json_loader *l, const json_t *spec)
@@ -200,7 +207,7 @@ static enum hth_status read_byte_level(struct hth_json_loader *l, const json_t *
 }
 
 static enum hth_status read_scheme(struct hth_json_loader *l, const json_t *spec, const char *key,
-                                   enum hth_prepend *out)
+				   enum hth_prepend *out)
 {
 	static const char *const names[] = {"never", "first", "always"};
 	const char *scheme, *sign;
@@ -210,7 +217,7 @@ static enum hth_status read_scheme(struct hth_json_loader *l, const json_t *spec
 	if ((st = hth_json_str(spec, "replacement", HTH_WORD_SIGN, &sign, hth_json_at(l, key), l->err)) != HTH_OK ||
 	    (st = hth_json_bool(spec, "add_prefix_space", true, &prefix, hth_json_at(l, key), l->err)) != HTH_OK ||
 	    (st = hth_json_str(spec, "prepend_scheme", prefix ? "always" : "never", &scheme, hth_json_at(l, key),
-	                       l->err)) != HTH_OK)
+			       l->err)) != HTH_OK)
 		return st;
 	if (strcmp(sign, HTH_WORD_SIGN) != 0)
 		return not_supported(l, key, "Metaspace with another sign");
@@ -233,7 +240,7 @@ static enum hth_status read_metaspace(struct hth_json_loader *l, const json_t *s
 	    (st = hth_json_bool(spec, "split", true, &split, hth_json_at(l, "pre_tokenizer"), l->err)) != HTH_OK)
 		return st;
 	return hth_pretok_add_metaspace(&l->t->pretok, &l->t->arena, prepend, split, hth_json_at(l, "pre_tokenizer"),
-	                                l->err);
+					l->err);
 }
 
 /* Types that are a pattern and nothing else. The two joiners belong to \w in the engine of "Whitespace". */
@@ -388,7 +395,8 @@ enum hth_status hth_json_read_decoder(struct hth_json_loader *l, const json_t *s
 	items = json_object_get(spec, "decoders");
 	if (!json_is_array(items))
 		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: Sequence without \"decoders\"", hth_json_at(l, "decoder"));
-	json_array_foreach((json_t *)items, i, item) {
+	json_array_foreach((json_t *)items, i, item)
+	{
 		if ((st = read_decoder_step(l, item, &fused)) != HTH_OK)
 			return st;
 	}
@@ -402,8 +410,8 @@ static enum hth_status push_affix(struct hth_json_loader *l, int32_t *ids, size_
 	if (id < 0 || (uint64_t)id >= l->t->vocab.n || l->t->vocab.tokens[id].text == NULL)
 		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: an id that is no token", hth_json_at(l, "post_processor"));
 	if (*n == HTH_MAX_AFFIX)
-		return hth_fail(l->err, HTH_ERR_LIMIT, "%s: more than %d tokens on one side", hth_json_at(l, "post_processor"),
-		                HTH_MAX_AFFIX);
+		return hth_fail(l->err, HTH_ERR_LIMIT, "%s: more than %d tokens on one side",
+				hth_json_at(l, "post_processor"), HTH_MAX_AFFIX);
 	if (front)
 		memmove(ids + 1, ids, *n * sizeof(*ids));
 	ids[front ? 0 : *n] = (int32_t)id;
@@ -413,7 +421,7 @@ static enum hth_status push_affix(struct hth_json_loader *l, int32_t *ids, size_
 
 /* One special token of a template, before or after the text. */
 static enum hth_status read_template_token(struct hth_json_loader *l, const json_t *spec, const json_t *token,
-                                           bool after)
+					   bool after)
 {
 	struct hth_tokenizer *t = l->t;
 	const char *name;
@@ -424,11 +432,12 @@ static enum hth_status read_template_token(struct hth_json_loader *l, const json
 		return st;
 	const json_t *ids = json_object_get(json_object_get(json_object_get(spec, "special_tokens"), name), "ids");
 	if (!json_is_array(ids))
-		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: no ids for a special token", hth_json_at(l, "post_processor"));
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: no ids for a special token",
+				hth_json_at(l, "post_processor"));
 	for (size_t k = 0, n = json_array_size(ids); st == HTH_OK && k < n; k++) {
 		i = after ? k : n - 1 - k;
 		st = after ? push_affix(l, t->suffix, &t->n_suffix, false, json_array_get(ids, i))
-		           : push_affix(l, t->prefix, &t->n_prefix, true, json_array_get(ids, i));
+			   : push_affix(l, t->prefix, &t->n_prefix, true, json_array_get(ids, i));
 	}
 	return st;
 }
@@ -446,7 +455,7 @@ static enum hth_status read_template(struct hth_json_loader *l, const json_t *sp
 	}
 	if (at >= n)
 		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: \"single\" must hold the text once",
-		                hth_json_at(l, "post_processor"));
+				hth_json_at(l, "post_processor"));
 	for (size_t i = at; st == HTH_OK && i-- > 0;)
 		st = read_template_token(l, spec, json_object_get(json_array_get(single, i), "SpecialToken"), false);
 	for (size_t i = at + 1; st == HTH_OK && i < n; i++)
@@ -473,7 +482,8 @@ enum hth_status hth_json_read_post(struct hth_json_loader *l, const json_t *spec
 	if (strcmp(type, "BertProcessing") == 0 || strcmp(type, "RobertaProcessing") == 0) {
 		st = push_affix(l, t->prefix, &t->n_prefix, true, json_array_get(json_object_get(spec, "cls"), 1));
 		if (st == HTH_OK)
-			st = push_affix(l, t->suffix, &t->n_suffix, false, json_array_get(json_object_get(spec, "sep"), 1));
+			st = push_affix(l, t->suffix, &t->n_suffix, false,
+					json_array_get(json_object_get(spec, "sep"), 1));
 		return st;
 	}
 	return not_supported(l, "post_processor", type);

@@ -12,14 +12,32 @@
 
 /* Names of tokens that end a turn in some family, the likelier eos first. */
 static const char *const end_names[] = {
-	"<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<turn|>", "<|eot|>", "<|end_of_turn|>", "<|return|>",
-	"<|END_OF_TURN_TOKEN|>", "<|endofturn|>", "<end_of_utterance>", "<|EOT|>", "<EOT>", "</s>", "<|endoftext|>",
-	"<|end_of_text|>", "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>", "<eos>", "[EOS]",
-	"<|eom_id|>", "<|eom|>", "<|call|>", "<eod>",
+	"<|im_end|>",
+	"<|eot_id|>",
+	"<end_of_turn>",
+	"<|end|>",
+	"<turn|>",
+	"<|eot|>",
+	"<|end_of_turn|>",
+	"<|return|>",
+	"<|END_OF_TURN_TOKEN|>",
+	"<|endofturn|>",
+	"<end_of_utterance>",
+	"<|EOT|>",
+	"<EOT>",
+	"</s>",
+	"<|endoftext|>",
+	"<|end_of_text|>",
+	"<\uFF5Cend\u2581of\u2581sentence\uFF5C>",
+	"<eos>",
+	"[EOS]",
+	"<|eom_id|>",
+	"<|eom|>",
+	"<|call|>",
+	"<eod>",
 };
 static const char *const begin_names[] = {
-	"<s>", "<|begin_of_text|>", "<bos>", "<\xEF\xBD\x9C" "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
-	"<|startoftext|>", "[BOS]",
+	"<s>", "<|begin_of_text|>", "<bos>", "<\uFF5Cbegin\u2581of\u2581sentence\uFF5C>", "<|startoftext|>", "[BOS]",
 };
 
 enum hth_status hth_tokenizer_new(struct hth_tokenizer **out, struct hth_err *err)
@@ -46,15 +64,15 @@ void hth_tokenizer_free(struct hth_tokenizer *t)
 }
 
 static enum hth_status unknown_part(const char *where, size_t rank, const char *text, size_t bytes, const char *what,
-                                    struct hth_err *err)
+				    struct hth_err *err)
 {
 	char quoted[96];
 	return hth_fail(err, HTH_ERR_FORMAT, "%s: merge %zu %s \"%s\", which is no token", where, rank, what,
-	                hth_quote(quoted, sizeof(quoted), text, bytes));
+			hth_quote(quoted, sizeof(quoted), text, bytes));
 }
 
 enum hth_status hth_tokenizer_add_merge(struct hth_tokenizer *t, const char *left, size_t left_bytes, const char *right,
-                                        size_t right_bytes, size_t rank, const char *where, struct hth_err *err)
+					size_t right_bytes, size_t rank, const char *where, struct hth_err *err)
 {
 	char joined[1024], *text = joined;
 	size_t bytes = left_bytes + right_bytes;
@@ -85,9 +103,10 @@ int hth_byte_token(const char *text, size_t bytes)
 		return -1;
 	for (int i = 3; i < 5; i++) {
 		char c = text[i];
-		int d = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
-		                                       : c >= 'a' && c <= 'f' ? c - 'a' + 10
-		                                                              : -1;
+		int d = c >= '0' && c <= '9'   ? c - '0'
+			: c >= 'A' && c <= 'F' ? c - 'A' + 10
+			: c >= 'a' && c <= 'f' ? c - 'a' + 10
+					       : -1;
 		if (d < 0)
 			return -1;
 		v = v * 16 + d;
@@ -145,7 +164,7 @@ static bool raw_of_replace(struct hth_token *x, struct hth_arena *a, const struc
 }
 
 static enum hth_status set_raw(struct hth_tokenizer *t, const struct hth_replace *replace, size_t n_replace,
-                               struct hth_err *err)
+			       struct hth_err *err)
 {
 	for (size_t id = 0; id < t->vocab.n; id++) {
 		struct hth_token *x = &t->vocab.tokens[id];
@@ -172,7 +191,7 @@ static void set_byte_tables(struct hth_tokenizer *t)
 	for (unsigned b = 0; b < 256; b++) {
 		char text[8];
 		size_t n = t->kind == HTH_MODEL_BPE_BYTES ? hth_utf8_put(hth_byte_stand_in((unsigned char)b), text)
-		                                          : (size_t)snprintf(text, sizeof(text), "<0x%02X>", b);
+							  : (size_t)snprintf(text, sizeof(text), "<0x%02X>", b);
 		t->byte_ids[b] = hth_tokenizer_model_id(t, text, n);
 	}
 	for (unsigned c = 0; c < 128; c++) {
@@ -221,9 +240,9 @@ static void set_ends(struct hth_tokenizer *t)
 }
 
 enum hth_status hth_tokenizer_finish(struct hth_tokenizer *t, const struct hth_replace *replace, size_t n_replace,
-                                     const char *family, struct hth_err *err)
+				     const char *family, struct hth_err *err)
 {
-	static const char *const kinds[] = {"byte-level BPE", "SentencePiece BPE", "SentencePiece unigram"};
+	static const char *const kinds[] = {"byte-level BPE", "SentencePiece BPE"};
 	enum hth_status st = set_raw(t, replace, n_replace, err);
 
 	if (st == HTH_OK && t->ignore_merges && t->kind == HTH_MODEL_BPE_BYTES)
@@ -233,8 +252,8 @@ enum hth_status hth_tokenizer_finish(struct hth_tokenizer *t, const struct hth_r
 	set_byte_tables(t);
 	set_word_cuts(t);
 	set_ends(t);
-	snprintf(t->describe, sizeof(t->describe), "%s%s%.40s, %zu tokens", kinds[t->kind], family[0] != '\0' ? " " : "",
-	         family, t->vocab.n);
+	snprintf(t->describe, sizeof(t->describe), "%s%s%.40s, %zu tokens", kinds[t->kind],
+		 family[0] != '\0' ? " " : "", family, t->vocab.n);
 	return HTH_OK;
 }
 

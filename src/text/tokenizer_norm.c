@@ -84,8 +84,8 @@ static bool run_nfc(struct hth_norm_work *w, struct hth_aligned *a)
 				hth_mapped_copy(out, a, copied, at);
 				for (size_t i = 0; i < m; i++) {
 					char utf8[4];
-					hth_mapped_put(out, utf8, hth_utf8_put(w->cps[i], utf8), hth_aligned_from(a, at),
-					               hth_aligned_to(a, at + n - 1));
+					hth_mapped_put(out, utf8, hth_utf8_put(w->cps[i], utf8),
+						       hth_aligned_from(a, at), hth_aligned_to(a, at + n - 1));
 				}
 				copied = at + n;
 			}
@@ -113,7 +113,7 @@ static bool run_prepend(const struct hth_norm *s, struct hth_norm_work *w, struc
 
 /* Writes `with` for a->text[start..end). */
 static void put_replacement(const struct hth_norm *s, struct hth_mapped *out, const struct hth_aligned *a, size_t start,
-                            size_t end)
+			    size_t end)
 {
 	uint32_t from = start < a->bytes ? hth_aligned_from(a, start) : 0;
 	hth_mapped_put(out, s->with, s->with_bytes, from, end > start ? hth_aligned_to(a, end - 1) : from);
@@ -164,7 +164,7 @@ static size_t symbols_of(const struct hth_norm *s, struct hth_norm_work *w, cons
 }
 
 static enum hth_status run_pattern(const struct hth_norm *s, struct hth_norm_work *w, struct hth_aligned *a,
-                                   struct hth_err *err)
+				   struct hth_err *err)
 {
 	struct hth_mapped *out = NULL;
 	size_t n = symbols_of(s, w, a), from = 0, symbol = 0, at = 0, copied = 0;
@@ -174,7 +174,8 @@ static enum hth_status run_pattern(const struct hth_norm *s, struct hth_norm_wor
 	while (from < n) {
 		size_t ms, me, start, used;
 		bool found;
-		enum hth_status st = hth_pattern_next(&s->pattern, &w->matcher, w->symbols, n, from, &found, &ms, &me, err);
+		enum hth_status st =
+			hth_pattern_next(&s->pattern, &w->matcher, w->symbols, n, from, &found, &ms, &me, err);
 		if (st != HTH_OK)
 			return st;
 		if (!found)
@@ -225,7 +226,7 @@ static void run_strip(const struct hth_norm *s, struct hth_aligned *a)
 }
 
 enum hth_status hth_norm_run(const struct hth_norm *norms, size_t n, struct hth_norm_work *w, struct hth_aligned *a,
-                             struct hth_err *err)
+			     struct hth_err *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct hth_norm *s = &norms[i];

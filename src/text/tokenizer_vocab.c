@@ -13,7 +13,7 @@ static const char *text_of(const struct hth_token *t, bool raw, size_t *bytes)
 }
 
 static enum hth_status init_index(struct hth_token_index *x, struct hth_arena *a, size_t n, bool raw,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	size_t slots = 16;
 
@@ -30,7 +30,7 @@ static enum hth_status init_index(struct hth_token_index *x, struct hth_arena *a
 /* The slot that holds the text, or the empty one where it would go. Half of a text's hash chooses the slot, the other
  * half stands in it, so that other texts are passed over without a look at them. */
 static uint64_t *find_slot(const struct hth_vocab *v, const struct hth_token_index *x, const char *s, size_t bytes,
-                           uint32_t *tag)
+			   uint32_t *tag)
 {
 	uint64_t hash = hth_hash64(s, bytes, 0);
 	uint32_t i = (uint32_t)hash & x->mask;
@@ -62,23 +62,23 @@ enum hth_status hth_vocab_init(struct hth_vocab *v, struct hth_arena *a, size_t 
 }
 
 enum hth_status hth_vocab_set(struct hth_vocab *v, struct hth_arena *a, size_t id, const char *text, size_t bytes,
-                              const char *where, struct hth_err *err)
+			      const char *where, struct hth_err *err)
 {
 	struct hth_token *t = &v->tokens[id];
 	char found[96], here[96];
 
 	if (bytes > HTH_MAX_TOKEN_BYTES)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: token %zu has %zu bytes, expected at most %zu", where, id, bytes,
-		                HTH_MAX_TOKEN_BYTES);
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: token %zu has %zu bytes, expected at most %zu", where, id,
+				bytes, HTH_MAX_TOKEN_BYTES);
 	if (!hth_utf8_valid(text, bytes))
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: token %zu \"%s\" is not UTF-8", where, id,
-		                hth_quote(found, sizeof(found), text, bytes));
+				hth_quote(found, sizeof(found), text, bytes));
 	if (t->text != NULL) {
 		if (t->bytes == bytes && memcmp(t->text, text, bytes) == 0)
 			return HTH_OK;
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: id %zu is both \"%s\" and \"%s\"", where, id,
-		                hth_quote(found, sizeof(found), t->text, t->bytes),
-		                hth_quote(here, sizeof(here), text, bytes));
+				hth_quote(found, sizeof(found), t->text, t->bytes),
+				hth_quote(here, sizeof(here), text, bytes));
 	}
 	uint32_t tag = 0;
 	uint64_t *slot = bytes == 0 ? NULL : find_slot(v, &v->by_text, text, bytes, &tag);
@@ -86,7 +86,7 @@ enum hth_status hth_vocab_set(struct hth_vocab *v, struct hth_arena *a, size_t i
 		v->twice_allowed--;
 	else if (slot != NULL && *slot != 0)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: token \"%s\" has two ids, %u and %zu", where,
-		                hth_quote(found, sizeof(found), text, bytes), (uint32_t)*slot - 1, id);
+				hth_quote(found, sizeof(found), text, bytes), (uint32_t)*slot - 1, id);
 	char *copy = hth_arena_strndup(a, text, bytes);
 	if (copy == NULL)
 		return hth_fail_memory(err, "a vocabulary", bytes);
@@ -98,7 +98,7 @@ enum hth_status hth_vocab_set(struct hth_vocab *v, struct hth_arena *a, size_t i
 }
 
 enum hth_status hth_vocab_respell(struct hth_vocab *v, struct hth_arena *a, size_t id, const char *text, size_t bytes,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	struct hth_token *t = &v->tokens[id];
 	uint32_t tag;

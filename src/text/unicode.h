@@ -22,7 +22,7 @@ void hth_uset_add_set(struct hth_uset *s, const struct hth_uset *other);
  * classes of pre-tokenizers, "tok_numeric" and "tok_punctuation". False when the name is unknown. */
 bool hth_uset_add_class(struct hth_uset *s, const char *name, size_t bytes);
 void hth_uset_tidy(struct hth_uset *s);
-void hth_uset_invert(struct hth_uset *s);                                 /* of 0..10FFFF */
+void hth_uset_invert(struct hth_uset *s);                                  /* of 0..10FFFF */
 void hth_uset_intersect(struct hth_uset *s, const struct hth_uset *other); /* s becomes s and other */
 bool hth_uset_has(const struct hth_uset *s, uint32_t code_point);
 

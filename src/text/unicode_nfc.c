@@ -8,8 +8,14 @@
 #include <string.h>
 
 enum {
-	HANGUL_S = 0xAC00, HANGUL_L = 0x1100, HANGUL_V = 0x1161, HANGUL_T = 0x11A7,
-	L_COUNT = 19, V_COUNT = 21, T_COUNT = 28, S_COUNT = L_COUNT * V_COUNT * T_COUNT,
+	HANGUL_S = 0xAC00,
+	HANGUL_L = 0x1100,
+	HANGUL_V = 0x1161,
+	HANGUL_T = 0x11A7,
+	L_COUNT = 19,
+	V_COUNT = 21,
+	T_COUNT = 28,
+	S_COUNT = L_COUNT * V_COUNT * T_COUNT,
 };
 #define CP_BITS 21
 #define CP_MASK ((1u << CP_BITS) - 1)
@@ -90,7 +96,7 @@ size_t hth_nfc_cluster(const char *text, size_t bytes, bool *may_change)
 	while (at < bytes) {
 		size_t used = 1;
 		uint32_t c = (unsigned char)text[at] < 0x80 ? (unsigned char)text[at]
-		                                            : hth_utf8_next(text + at, bytes - at, &used);
+							    : hth_utf8_next(text + at, bytes - at, &used);
 		bool joins = joins_before(c);
 		if (joins || changes_alone(c)) {
 			size_t begin = joins ? last : at;

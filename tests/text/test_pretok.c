@@ -45,8 +45,9 @@ static void assert_refused(const char *pattern, enum hth_status status, const ch
 	struct hth_arena arena;
 	struct hth_err err = {0};
 	hth_arena_init(&arena, (size_t)1 << 26);
-	assert_fails(hth_pretok_add_split(&p, &arena, pattern, strlen(pattern), HTH_SPLIT_ISOLATED, false, "f.json: k", &err),
-	             status, part);
+	assert_fails(hth_pretok_add_split(&p, &arena, pattern, strlen(pattern), HTH_SPLIT_ISOLATED, false, "f.json: k",
+					  &err),
+		     status, part);
 	assert_non_null(strstr(err.text, "f.json: k"));
 	hth_pretok_clear(&p);
 	hth_arena_clear(&arena);
@@ -67,17 +68,22 @@ static void classes_escapes_and_groups_are_understood(void **state)
 {
 	(void)state;
 	assert_split("(?i:'s|'t)", HTH_SPLIT_ISOLATED, false, "a'S'\xC5\xBF't's", "a|'S|'\xC5\xBF|'t|'s");
-	assert_split("\\p{Lu}\\p{^Lu}", HTH_SPLIT_ISOLATED, false, "\xC3\x84" "bcD1", "\xC3\x84" "b|c|D1");
+	assert_split("\\p{Lu}\\p{^Lu}", HTH_SPLIT_ISOLATED, false,
+		     "\xC3\x84"
+		     "bcD1",
+		     "\xC3\x84"
+		     "b|c|D1");
 	assert_split("[\\p{L}&&[^a-c]]+", HTH_SPLIT_ISOLATED, false, "abcdefab", "abc|def|ab");
 	assert_split("[^\\s\\d]+", HTH_SPLIT_ISOLATED, false, "ab1 \xE5\xAD\x97", "ab|1 |\xE5\xAD\x97");
 	assert_split("[]-]", HTH_SPLIT_ISOLATED, false, "a]b-c", "a|]|b|-|c");
 	assert_split("[\\]\\-x]", HTH_SPLIT_ISOLATED, false, "a]b-cx", "a|]|b|-|c|x");
-	assert_split("\\x41|\\u4e00|\\x{1F600}", HTH_SPLIT_ISOLATED, false, "bAb\xE4\xB8\x80\xF0\x9F\x98\x80", "b|A|b|\xE4\xB8\x80|\xF0\x9F\x98\x80");
+	assert_split("\\x41|\\u4e00|\\x{1F600}", HTH_SPLIT_ISOLATED, false, "bAb\xE4\xB8\x80\xF0\x9F\x98\x80",
+		     "b|A|b|\xE4\xB8\x80|\xF0\x9F\x98\x80");
 	assert_split("a{2}", HTH_SPLIT_ISOLATED, false, "aaab{2}", "aa|ab{2}");
 	assert_split("b{,2}c|x{y", HTH_SPLIT_ISOLATED, false, "bbbc", "b|bbc");
 	assert_split("(?:a{1,2})+b", HTH_SPLIT_ISOLATED, false, "aaaabx", "aaaab|x");
 	assert_split("a{1,2}+b", HTH_SPLIT_ISOLATED, false, "aaaabx", "aaaab|x"); /* a repeated count, not possessive */
-	assert_split("a++a|.", HTH_SPLIT_ISOLATED, false, "aa\nb", "a|a|\n|b");  /* possessive */
+	assert_split("a++a|.", HTH_SPLIT_ISOLATED, false, "aa\nb", "a|a|\n|b");   /* possessive */
 	assert_split("(?<=a)b|(?<!a)c(?=d)|e(?!f)", HTH_SPLIT_ISOLATED, false, "abaccdef e", "a|b|ac|c|def |e");
 	assert_split("^b|b$", HTH_SPLIT_ISOLATED, false, "bab\nb-b", "b|a|b|\n|b|-|b");
 	assert_split("(?i)ab(?-i:c)d", HTH_SPLIT_ISOLATED, false, "ABcD ABCD", "ABcD| ABCD");
@@ -178,7 +184,11 @@ static void metaspace_writes_signs_and_keeps_origins(void **state)
 	assert_ok(hth_pretok_run(&p, &w, &a, &err));
 	assert_int_equal(w.n, 2);
 	assert_int_equal(w.text.bytes, 8);
-	assert_memory_equal(w.text.text, "\xE2\x96\x81" "a\xE2\x96\x81" "b", 8);
+	assert_memory_equal(w.text.text,
+			    "\xE2\x96\x81"
+			    "a\xE2\x96\x81"
+			    "b",
+			    8);
 	assert_int_equal(w.pieces[1].start, 4);
 	assert_int_equal(hth_aligned_from(&w.text, 0), 0);
 	assert_int_equal(hth_aligned_to(&w.text, 2), 0);

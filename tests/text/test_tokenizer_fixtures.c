@@ -42,7 +42,7 @@ static size_t read_ids(const json_t *list, int32_t **ids)
 }
 
 static void check_decoded(const struct hth_tokenizer *t, const json_t *c, const char *key, bool skip,
-                          const int32_t *ids, size_t n, const char *where, struct tally *tally)
+			  const int32_t *ids, size_t n, const char *where, struct tally *tally)
 {
 	const json_t *want = json_object_get(c, key);
 	struct hth_buf whole, streamed;
@@ -68,7 +68,7 @@ static void check_decoded(const struct hth_tokenizer *t, const json_t *c, const 
 	    streamed.bytes != bytes || memcmp(hth_buf_str(&streamed), json_string_value(want), bytes) != 0) {
 		if (tally->decoded_bad++ < SHOWN_FAILURES) {
 			fprintf(stderr, "%s %s:\n  want     [%s]\n  decode   [%s]\n  streamed [%s]\n", where, key,
-			        json_string_value(want), hth_buf_str(&whole), hth_buf_str(&streamed));
+				json_string_value(want), hth_buf_str(&whole), hth_buf_str(&streamed));
 			show_ids("ids", ids, n);
 		}
 	}
@@ -77,14 +77,14 @@ static void check_decoded(const struct hth_tokenizer *t, const json_t *c, const 
 }
 
 static void check_case(const struct hth_tokenizer *t, const json_t *c, bool gguf, bool covers, const char *where,
-                       struct tally *tally)
+		       struct tally *tally)
 {
 	const json_t *text = json_object_get(c, "text"), *list = json_object_get(c, "ids");
 	struct hth_tokens got = {0};
 	struct hth_err err = {0};
 	int32_t *want, *ids;
 	int flags = (json_is_true(json_object_get(c, "add_special")) ? HTH_ENCODE_ADD_SPECIAL : 0) |
-	            (json_is_true(json_object_get(c, "parse_special")) ? HTH_ENCODE_PARSE_SPECIAL : 0);
+		    (json_is_true(json_object_get(c, "parse_special")) ? HTH_ENCODE_PARSE_SPECIAL : 0);
 	size_t n = read_ids(list, &ids), n_want = n;
 
 	want = ids;
@@ -97,8 +97,9 @@ static void check_case(const struct hth_tokenizer *t, const json_t *c, bool gguf
 	tally->ids++;
 	if (got.n != n_want || (n_want > 0 && memcmp(got.ids, want, n_want * sizeof(*want)) != 0)) {
 		if (tally->ids_bad++ < SHOWN_FAILURES) {
-			fprintf(stderr, "%s [%s] add %d parse %d [%s]\n", where, json_string_value(json_object_get(c, "cat")),
-			        flags & 1, flags >> 1, json_string_value(text));
+			fprintf(stderr, "%s [%s] add %d parse %d [%s]\n", where,
+				json_string_value(json_object_get(c, "cat")), flags & 1, flags >> 1,
+				json_string_value(text));
 			show_ids("want", want, n_want);
 			show_ids("got ", got.ids, got.n);
 		}
@@ -106,11 +107,12 @@ static void check_case(const struct hth_tokenizer *t, const json_t *c, bool gguf
 	uint32_t at = 0;
 	for (size_t i = 0; covers && i < got.n; i++) {
 		tally->covered_bad += got.starts[i] > got.ends[i] || got.ends[i] > json_string_length(text) ||
-		                      (got.ends[i] > got.starts[i] && got.starts[i] > at);
+				      (got.ends[i] > got.starts[i] && got.starts[i] > at);
 		at = got.ends[i] > at ? got.ends[i] : at;
 	}
 	check_decoded(t, c, "decoded", false, ids, n, where, tally);
-	/* Where the sources disagree on what is special, skipping differs too: Gemma's <unusedN> and <mask> (trap 4). */
+	/* Where the sources disagree on what is special, skipping differs too: Gemma's <unusedN> and <mask> (trap 4).
+	 */
 	if (want == ids && !(gguf && strncmp(where, "gemma3", 6) == 0))
 		check_decoded(t, c, "decoded_skip_special", true, ids, n, where, tally);
 	if (want != ids)
@@ -150,9 +152,11 @@ static void run_family(const char *name, bool gguf, bool covers)
 		check_case(t, c, gguf, covers, where, &tally);
 		json_decref(c);
 	}
-	fprintf(stderr, "# %s from %s: %s; loaded in %.0f ms; %zu cases, %zu wrong; %zu decoded, %zu wrong; %zu gaps; "
-	        "%.1f MB/s\n", name, gguf ? "gguf" : "json", hth_tokenizer_describe(t), loaded * 1e3, tally.ids, tally.ids_bad,
-	        tally.decoded, tally.decoded_bad, tally.covered_bad, (double)tally.bytes / tally.seconds * 1e-6);
+	fprintf(stderr,
+		"# %s from %s: %s; loaded in %.0f ms; %zu cases, %zu wrong; %zu decoded, %zu wrong; %zu gaps; "
+		"%.1f MB/s\n",
+		name, gguf ? "gguf" : "json", hth_tokenizer_describe(t), loaded * 1e3, tally.ids, tally.ids_bad,
+		tally.decoded, tally.decoded_bad, tally.covered_bad, (double)tally.bytes / tally.seconds * 1e-6);
 	hth_tokenizer_free(t);
 	hth_gguf_close(&g);
 	hth_free(cases);
@@ -160,6 +164,44 @@ static void run_family(const char *name, bool gguf, bool covers)
 	assert_int_equal(tally.ids_bad, 0);
 	assert_int_equal(tally.decoded_bad, 0);
 	assert_int_equal(tally.covered_bad, 0);
+}
+
+/* llama.cpp's own test pairs, those that the reference agrees with. */
+static void llama_cpp_pairs_agree(void **state)
+{
+	struct hth_err err = {0};
+	struct hth_tokenizer *t = NULL;
+	struct tally tally = {0};
+	char path[512], where[600], current[64] = "", *cases, *line, *end;
+	size_t bytes, number = 0;
+	const char *dir = fixtures_dir();
+
+	(void)state;
+	if (dir == NULL)
+		skip_because("the fixtures are not unpacked (HTH_FIXTURES)");
+	snprintf(path, sizeof(path), "%s/tokenizers/llama_cpp_inp_out.jsonl", dir);
+	assert_ok(hth_file_read(path, (size_t)64 << 20, &cases, &bytes, &err));
+	for (line = cases; (end = memchr(line, '\n', (size_t)(cases + bytes - line))) != NULL; line = end + 1) {
+		json_t *c;
+		snprintf(where, sizeof(where), "llama.cpp pair %zu", ++number);
+		assert_ok(hth_json_parse(line, (size_t)(end - line), HTH_JSON_STRICT, where, &c, &err));
+		const char *name = json_string_value(json_object_get(c, "tokenizer"));
+		if (strcmp(name, current) != 0) {
+			struct hth_gguf g = {0};
+			hth_tokenizer_free(t);
+			snprintf(current, sizeof(current), "%s", name);
+			snprintf(path, sizeof(path), "%s/tokenizers/%s.vocab.gguf", dir, name);
+			assert_ok(hth_gguf_open(&g, path, &err));
+			assert_ok(hth_tokenizer_from_gguf(&g, &t, &err));
+			hth_gguf_close(&g);
+		}
+		check_case(t, c, true, false, where, &tally);
+		json_decref(c);
+	}
+	hth_tokenizer_free(t);
+	hth_free(cases);
+	assert_true(tally.ids > 300);
+	assert_int_equal(tally.ids_bad, 0);
 }
 
 #define FAMILY(test, name, gguf, covers)                                                                               \
@@ -217,6 +259,7 @@ int main(void)
 		cmocka_unit_test(phi3_gguf_gives_the_reference_ids),
 		cmocka_unit_test(phi3_json_gives_the_reference_ids),
 		cmocka_unit_test(gemma3_gguf_gives_the_reference_ids),
+		cmocka_unit_test(llama_cpp_pairs_agree),
 	};
 	return cmocka_run_group_tests_name("tokenizer_fixtures", tests, NULL, NULL);
 }

@@ -33,21 +33,36 @@ static const struct {
 	{MODEL("\"a\":0", "7"), HTH_ERR_FORMAT, "two tokens"},
 	{"{\"model\":{\"vocab\":{\"a\":0},\"merges\":7}}", HTH_ERR_FORMAT, "model.merges: expected a list"},
 	{"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[],\"unk_token\":\"x\"}}", HTH_ERR_FORMAT, "unk_token"},
-	{"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}}", HTH_ERR_UNAVAILABLE, "end_of_word"},
+	{"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}}", HTH_ERR_UNAVAILABLE,
+	 "end_of_word"},
 	{"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.5}}", HTH_ERR_UNAVAILABLE, "dropout"},
-	{"{\"added_tokens\":[{\"id\":0,\"content\":\"b\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT, "both"},
-	{"{\"added_tokens\":[{\"id\":1,\"content\":\"a\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT, "two ids"},
-	{"{\"added_tokens\":[{\"content\":\"a\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT, "added_tokens: id"},
+	{"{\"added_tokens\":[{\"id\":0,\"content\":\"b\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
+	 HTH_ERR_FORMAT, "both"},
+	{"{\"added_tokens\":[{\"id\":1,\"content\":\"a\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
+	 HTH_ERR_FORMAT, "two ids"},
+	{"{\"added_tokens\":[{\"content\":\"a\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT,
+	 "added_tokens: id"},
 	{"{\"added_tokens\":[7],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT, "added_tokens"},
-	{"{\"normalizer\":{\"type\":\"NFKC\"},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_UNAVAILABLE, "normalizer: \"NFKC\""},
+	{"{\"normalizer\":{\"type\":\"NFKC\"},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_UNAVAILABLE,
+	 "normalizer: \"NFKC\""},
 	{"{\"normalizer\":7,\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT, "normalizer"},
-	{"{\"pre_tokenizer\":{\"type\":\"Wombat\"},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_UNAVAILABLE, "Wombat"},
-	{"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"}},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT, "without )"},
-	{"{\"pre_tokenizer\":{\"type\":\"Split\"},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT, "String"},
-	{"{\"pre_tokenizer\":{\"type\":\"Sequence\"},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT, "pretokenizers"},
-	{"{\"decoder\":{\"type\":\"CTC\"},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_UNAVAILABLE, "decoder: \"CTC\""},
-	{"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT, "single"},
-	{"{\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"x\",9],\"sep\":[\"y\",0]},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT, "no token"},
+	{"{\"pre_tokenizer\":{\"type\":\"Wombat\"},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_UNAVAILABLE,
+	 "Wombat"},
+	{"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"}},\"model\":{\"vocab\":{\"a\":0},"
+	 "\"merges\":[]}}",
+	 HTH_ERR_FORMAT, "without )"},
+	{"{\"pre_tokenizer\":{\"type\":\"Split\"},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT,
+	 "String"},
+	{"{\"pre_tokenizer\":{\"type\":\"Sequence\"},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_FORMAT,
+	 "pretokenizers"},
+	{"{\"decoder\":{\"type\":\"CTC\"},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", HTH_ERR_UNAVAILABLE,
+	 "decoder: \"CTC\""},
+	{"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]},\"model\":{\"vocab\":{\"a\":0},"
+	 "\"merges\":[]}}",
+	 HTH_ERR_FORMAT, "single"},
+	{"{\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"x\",9],\"sep\":[\"y\",0]},\"model\":{\"vocab\":{"
+	 "\"a\":0},\"merges\":[]}}",
+	 HTH_ERR_FORMAT, "no token"},
 };
 
 static void wrong_json_is_named(void **state)
@@ -83,9 +98,12 @@ static void deep_sequences_are_refused(void **state)
 }
 
 static const char sound_json[] =
-	"{\"added_tokens\":[{\"id\":9,\"content\":\"<s>\",\"special\":true}],\"normalizer\":{\"type\":\"NFC\"},\"pre_tokenizer\":"
-	"{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},{\"type\":\"ByteLevel\"}]},"
-	"\"post_processor\":{\"type\":\"RobertaProcessing\",\"sep\":[\"<s>\",9],\"cls\":[\"<s>\",9]},\"decoder\":{\"type\":\"ByteLevel\"},"
+	"{\"added_tokens\":[{\"id\":9,\"content\":\"<s>\",\"special\":true}],\"normalizer\":{\"type\":\"NFC\"},\"pre_"
+	"tokenizer\":"
+	"{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},{\"type\":"
+	"\"ByteLevel\"}]},"
+	"\"post_processor\":{\"type\":\"RobertaProcessing\",\"sep\":[\"<s>\",9],\"cls\":[\"<s>\",9]},\"decoder\":{"
+	"\"type\":\"ByteLevel\"},"
 	"\"model\":{\"ignore_merges\":true,\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"\\u0120\":3},\"merges\":[\"a b\"]}}";
 
 static void json_cut_at_every_byte_is_an_error(void **state)
@@ -109,7 +127,8 @@ static enum hth_status use(const struct hth_tokenizer *t, struct hth_err *err)
 	struct hth_tokens got = {0};
 	struct hth_buf out;
 	hth_buf_init(&out, 1000);
-	enum hth_status st = hth_tokenizer_encode(t, text, sizeof(text) - 1, HTH_ENCODE_ADD_SPECIAL | HTH_ENCODE_PARSE_SPECIAL, &got, err);
+	enum hth_status st = hth_tokenizer_encode(t, text, sizeof(text) - 1,
+						  HTH_ENCODE_ADD_SPECIAL | HTH_ENCODE_PARSE_SPECIAL, &got, err);
 	if (st == HTH_OK)
 		st = hth_tokenizer_decode(t, got.ids, got.n, false, &out, err);
 	hth_tokens_clear(&got);
@@ -183,9 +202,11 @@ static void write_gguf(const char *path, const struct gguf_spec *s)
 		put_strings(w, "tokenizer.ggml.merges", s->merges, s->n_merges);
 	if (s->n_types > 0)
 		assert_ok(hth_gguf_put_array(w, "tokenizer.ggml.token_type", s->types_as, s->n_types,
-					     as_bytes ? (const void *)narrow : s->types, s->n_types * (as_bytes ? 1 : 4), &err));
+					     as_bytes ? (const void *)narrow : s->types,
+					     s->n_types * (as_bytes ? 1 : 4), &err));
 	if (s->n_scores > 0)
-		assert_ok(hth_gguf_put_array(w, "tokenizer.ggml.scores", HTH_GGUF_F32, s->n_scores, s->scores, s->n_scores * 4, &err));
+		assert_ok(hth_gguf_put_array(w, "tokenizer.ggml.scores", HTH_GGUF_F32, s->n_scores, s->scores,
+					     s->n_scores * 4, &err));
 	if (s->bos != -1)
 		assert_ok(hth_gguf_put_int(w, "tokenizer.ggml.bos_token_id", HTH_GGUF_I32, s->bos, &err));
 	assert_ok(hth_gguf_writer_commit(w, &err));
@@ -198,16 +219,31 @@ static const char *const spm_tokens[] = {"<unk>", "\xE2\x96\x81", "a", "<0x0A>"}
 static struct gguf_spec sound_bpe(void)
 {
 	return (struct gguf_spec){
-		.model = "gpt2", .pre = "gpt-2", .tokens = bpe_tokens, .n_tokens = 4, .merges = bpe_merges, .n_merges = 1,
-		.types_as = HTH_GGUF_I32, .types = {1, 1, 1, 3}, .n_types = 4, .bos = 3,
+		.model = "gpt2",
+		.pre = "gpt-2",
+		.tokens = bpe_tokens,
+		.n_tokens = 4,
+		.merges = bpe_merges,
+		.n_merges = 1,
+		.types_as = HTH_GGUF_I32,
+		.types = {1, 1, 1, 3},
+		.n_types = 4,
+		.bos = 3,
 	};
 }
 
 static struct gguf_spec sound_spm(void)
 {
 	return (struct gguf_spec){
-		.model = "llama", .tokens = spm_tokens, .n_tokens = 4, .types_as = HTH_GGUF_I32, .types = {2, 1, 1, 6},
-		.n_types = 4, .scores = {0, -1, -2, 0}, .n_scores = 4, .bos = 0,
+		.model = "llama",
+		.tokens = spm_tokens,
+		.n_tokens = 4,
+		.types_as = HTH_GGUF_I32,
+		.types = {2, 1, 1, 6},
+		.n_types = 4,
+		.scores = {0, -1, -2, 0},
+		.n_scores = 4,
+		.bos = 0,
 	};
 }
 
@@ -235,8 +271,8 @@ static void expect_gguf(const struct gguf_spec *s, enum hth_status status, const
 
 static void wrong_byte_level_ggufs_are_named(void **state)
 {
-	static const char *const twice[20] = {"a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a",
-					      "a", "a", "b", "ab"};
+	static const char *const twice[20] = {"a", "a", "a", "a", "a", "a", "a", "a", "a", "a",
+					      "a", "a", "a", "a", "a", "a", "a", "a", "b", "ab"};
 	static const char *const broken[] = {"a", "\xFF", "ab", "<s>"};
 	static const char *const unknown[] = {"a x"}, *const makes[] = {"b a"}, *const lone[] = {"ab"};
 	struct gguf_spec s;
@@ -327,7 +363,9 @@ static void narrower_integer_types_are_read(void **state)
 
 static void wrong_sentencepiece_ggufs_are_named(void **state)
 {
-	static const char *const hex[] = {"<unk>", "\xE2\x96\x81", "a", "<0xZZ>"}, *const minus[] = {"<unk>", "\xE2\x96\x81", "a", "<0x-1>"};
+	static const char *const hex[] = {"<unk>", "\xE2\x96\x81", "a", "<0xZZ>"}, *const minus[] = {"<unk>",
+												     "\xE2\x96\x81",
+												     "a", "<0x-1>"};
 	struct gguf_spec s;
 	(void)state;
 	s = sound_spm();

@@ -114,10 +114,11 @@ static void clusters_end_before_what_cannot_combine(void **state)
 /* NFC of a whole text, cluster by cluster, against the composition of all of it at once. */
 static void nfc_by_clusters_is_nfc_of_the_whole(void **state)
 {
-	static const char text[] = "Ame\xCC\x81lie \xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB \xE2\x84\xAB\xCC\xA3 \xE0\xA4\x95\xE0\xA4\xBC"
-	                           "\xE3\x81\x8B\xE3\x82\x99\xEF\xA4\x80";
-	static const uint32_t want[] = {'A', 'm', 0xE9, 'l', 'i', 'e', ' ', 0xD55C, ' ', 0x1EA0, 0x30A, ' ', 0x915, 0x93C,
-	                                0x304C, 0x8C48};
+	static const char text[] =
+		"Ame\xCC\x81lie \xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB \xE2\x84\xAB\xCC\xA3 \xE0\xA4\x95\xE0\xA4\xBC"
+		"\xE3\x81\x8B\xE3\x82\x99\xEF\xA4\x80";
+	static const uint32_t want[] = {'A', 'm',    0xE9,  'l', 'i',   'e',   ' ',    0xD55C,
+					' ', 0x1EA0, 0x30A, ' ', 0x915, 0x93C, 0x304C, 0x8C48};
 	uint32_t cps[64], got[512];
 	size_t n = 0, bytes = sizeof(text) - 1;
 	(void)state;
@@ -166,10 +167,10 @@ static void classes_equal_the_fixtures(void **state)
 		if (strcmp(name, current) != 0) {
 			assert_int_equal(at, ours.n);
 			hth_uset_clear(&ours);
-			const char *mine = strcmp(name, "regex_s") == 0            ? "Space"
-			                   : strcmp(name, "Digits_is_numeric") == 0 ? "tok_numeric"
-			                   : strcmp(name, "Punctuation") == 0       ? "tok_punctuation"
-			                                                            : name;
+			const char *mine = strcmp(name, "regex_s") == 0             ? "Space"
+					   : strcmp(name, "Digits_is_numeric") == 0 ? "tok_numeric"
+					   : strcmp(name, "Punctuation") == 0       ? "tok_punctuation"
+										    : name;
 			assert_true(hth_uset_add_class(&ours, mine, strlen(mine)));
 			hth_uset_tidy(&ours);
 			snprintf(current, sizeof(current), "%s", name);
