@@ -50,27 +50,31 @@ static enum hth_status save(struct hth_run *r, bool needed, struct hth_err *err)
 	return HTH_OK;
 }
 
-/* A batch larger than any that was planned: plans this step, takes the memory if it may, and tries again. The step left
- * no trace. */
+/* A batch larger than any that was planned: plans this step (NULL: a validation), takes the memory if it may. The pass
+ * that failed left no trace. */
 static enum hth_status grow_arena(struct hth_run *r, const struct hth_step_args *args, struct hth_err *err)
 {
 	const struct hth_memory *m = &r->fit.memory;
-	uint64_t most = m->limit_bytes - (m->total_bytes - m->arena_bytes);
-	struct hth_exec_config cfg = {
-	        .mode = HTH_EXEC_PLAN, .backend = r->backend, .machine = r->machine, .arena_bytes = most};
+	uint64_t others = m->total_bytes - m->arena_bytes;
+	struct hth_exec_config cfg = {.mode = HTH_EXEC_PLAN,
+	                              .backend = r->backend,
+	                              .machine = r->machine,
+	                              .arena_bytes = m->limit_bytes > others ? m->limit_bytes - others : 1};
 	struct hth_exec *plan = NULL;
-	struct hth_step_out out;
+	struct hth_step_out step;
+	struct hth_eval_out eval;
 	enum hth_status status = hth_exec_new(&cfg, &plan, err);
 
 	if (status != HTH_OK)
 		return status;
 	r->stepper.exec = plan;
-	status = hth_step_run(&r->stepper, args, &out, err);
+	status = args != NULL ? hth_step_run(&r->stepper, args, &step, err)
+	                      : hth_eval_run(&r->stepper, &r->valid, r->n_eval, NULL, &eval, err);
 	uint64_t need = hth_exec_totals(plan)->peak_ever_bytes;
 	hth_exec_free(plan);
 	r->stepper.exec = r->exec;
 	if (status != HTH_OK)
-		return hth_err_prefix(err, "step %lld", (long long)args->step + 1);
+		return hth_err_prefix(err, "step %lld", (long long)r->at.step + 1);
 	return hth_run_make_exec(r, need > r->arena_bytes ? need : r->arena_bytes, err);
 }
 
@@ -87,6 +91,18 @@ static enum hth_status run_step(struct hth_run *r, struct hth_step_args *args, s
 		status = grow_arena(r, args, err);
 		if (status == HTH_OK)
 			status = hth_step_run(&r->stepper, args, out, err);
+	}
+	return status;
+}
+
+static enum hth_status run_eval(struct hth_run *r, struct hth_eval_out *out, struct hth_err *err)
+{
+	enum hth_status status = hth_eval_run(&r->stepper, &r->valid, r->n_eval, hth_stop_requested, out, err);
+
+	if (status == HTH_ERR_LIMIT) {
+		status = grow_arena(r, NULL, err);
+		if (status == HTH_OK)
+			status = hth_eval_run(&r->stepper, &r->valid, r->n_eval, hth_stop_requested, out, err);
 	}
 	return status;
 }
@@ -156,7 +172,7 @@ static enum hth_status validate(struct hth_run *r, double *loss, struct hth_err 
 	struct hth_eval_out out;
 	struct hth_mem_use use;
 	double start = hth_now_s();
-	enum hth_status status = hth_eval_run(&r->stepper, &r->valid, r->n_eval, hth_stop_requested, &out, err);
+	enum hth_status status = run_eval(r, &out, err);
 
 	if (status != HTH_OK)
 		return status;

@@ -5,9 +5,12 @@
 #include "base/machine.h"
 #include "base/mem.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static enum hth_status need_range(const char *name, double value, double low, double high, struct hth_err *err)
 {
@@ -109,6 +112,15 @@ static enum hth_status fit(struct hth_run *r, struct hth_err *err)
 	return status;
 }
 
+static void tell_shared_masks(const struct hth_run *r)
+{
+	const struct hth_walk *w = &r->fit.walk;
+
+	if (r->cfg->dropout > 0 && w->epoch_computed < w->epoch_tokens)
+		hth_info("dropout: examples that begin alike share one mask for their beginning in a micro-batch; prefix sharing "
+		         "off gives each its own");
+}
+
 enum hth_status hth_run_make_exec(struct hth_run *r, uint64_t arena_bytes, struct hth_err *err)
 {
 	struct hth_exec_config cfg = {.mode = HTH_EXEC_RUN,
@@ -175,10 +187,28 @@ static enum hth_status begin_or_resume(struct hth_run *r, struct hth_err *err)
 		r->at.eval_pending = r->n_eval > 0;
 	}
 	r->at.token_budget = r->fit.token_budget;
-	status = hth_mkdirs(r->cfg->output_dir, err);
 	if (status == HTH_OK)
 		status = hth_metrics_open(&r->metrics, r->metrics_path, r->from.path != NULL ? r->at.step : -1,
 		                          r->at.eval_pending != 0, err);
+	return status;
+}
+
+/* One run at a time in a folder. The lock goes with the process, however that ends. File systems without locks are let
+ * pass. */
+static enum hth_status lock_folder(struct hth_run *r, struct hth_err *err)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char *path = hth_path_join(r->cfg->output_dir, ".lock");
+	enum hth_status status = HTH_OK;
+
+	if (path == NULL)
+		return hth_fail_memory(err, "a file's name", strlen(r->cfg->output_dir));
+	r->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	if (r->lock_fd < 0)
+		status = hth_fail_errno(err, HTH_ERR_IO, "%s: cannot open", path);
+	else if (fcntl(r->lock_fd, F_SETLK, &whole) != 0 && (errno == EACCES || errno == EAGAIN))
+		status = hth_fail(err, HTH_ERR_EXISTS, "%s: another process is training in this folder", r->cfg->output_dir);
+	hth_free(path);
 	return status;
 }
 
@@ -198,6 +228,7 @@ enum hth_status hth_run_open(struct hth_run *r, struct hth_err *err)
 	const char *backend = r->cfg->backend != NULL ? r->cfg->backend : "cpu";
 	enum hth_status status = check_config(r->cfg, err);
 
+	r->lock_fd = -1;
 	r->start_s = hth_now_s();
 	if (status == HTH_OK)
 		status = open_folder(r, err);
@@ -218,7 +249,12 @@ enum hth_status hth_run_open(struct hth_run *r, struct hth_err *err)
 		return status;
 	r->total = r->fit.walk.steps;
 	r->steps_per_epoch = r->fit.walk.steps_per_epoch;
-	status = open_device(r, err);
+	tell_shared_masks(r);
+	status = hth_mkdirs(r->cfg->output_dir, err);
+	if (status == HTH_OK)
+		status = lock_folder(r, err);
+	if (status == HTH_OK)
+		status = open_device(r, err);
 	if (status == HTH_OK)
 		status = hth_order_init(&r->order, (uint32_t)r->train.n, hth_train_per_step(r->cfg), r->cfg->seed,
 		                        r->cfg->shuffle, err);
@@ -246,4 +282,6 @@ void hth_run_close(struct hth_run *r)
 	hth_checkpoint_clear(&r->from);
 	hth_free(r->checkpoints_dir);
 	hth_free(r->metrics_path);
+	if (r->lock_fd >= 0)
+		close(r->lock_fd);
 }

@@ -13,6 +13,7 @@ struct hth_run {
 	const struct hth_train_hooks *hooks;
 	struct hth_train_result *result;
 	char *checkpoints_dir, *metrics_path;
+	int lock_fd;                      /* of output_dir/.lock, or -1 */
 	struct hth_checkpoint from;       /* resumed from; path NULL: a new run */
 	struct hth_model *model;
 	struct hth_dataset train, valid;

@@ -317,16 +317,16 @@ static long now_us(void)
 	return (long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* SIGKILL at moments all over the run's time, again and again, until it has come to its end; later lives get longer. */
-static void killed_again_and_again_it_ends_with_the_same_bits(void **state)
+/* A signal at moments all over the run's time, again and again, until it has come to its end; later lives get longer. */
+static void end_again_and_again(const char *out, int signal_number)
 {
-	(void)state;
-	struct hth_train_config timed = config("timed"), c = config("killed");
-	struct hth_rng_key key = hth_rng_key(1, HTH_RNG_TEST, 9, 0);
+	struct hth_train_config timed = config("timed"), c = config(out);
+	struct hth_rng_key key = hth_rng_key(1, HTH_RNG_TEST, (uint32_t)signal_number, 0);
 	struct hth_train_result r;
-	int kills = 0, how = 0;
+	int ends = 0, how = 0;
 
 	make_reference();
+	timed.overwrite = true;
 	timed.save_every = c.save_every = 1;
 	c.resume = true;
 	long took_us = now_us();
@@ -335,21 +335,87 @@ static void killed_again_and_again_it_ends_with_the_same_bits(void **state)
 	for (int life = 0; life < 300; life++) {
 		pid_t child = fork();
 		assert_true(child >= 0);
-		if (child == 0)
-			_exit(run(&c, NULL, &r) == HTH_OK ? 0 : 1);
+		if (child == 0) {
+			enum hth_status status = run(&c, NULL, &r);
+			_exit(status == HTH_OK ? 0 : status == HTH_ERR_INTERRUPTED ? 3 : 1);
+		}
 		usleep((useconds_t)((long)hth_rng_below(key, (uint64_t)life, 0, (uint64_t)took_us) + took_us * life / 60));
-		kill(child, SIGKILL);
+		kill(child, signal_number);
 		assert_int_equal(waitpid(child, &how, 0), child);
-		if (WIFEXITED(how)) {
+		if (WIFEXITED(how) && WEXITSTATUS(how) != 3) {
 			assert_int_equal(WEXITSTATUS(how), 0);
 			break;
 		}
-		kills++;
+		ends++;
 	}
-	assert_true(WIFEXITED(how));
-	assert_true(kills >= 1);
-	same_end("reference", "killed");
+	assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+	assert_true(ends >= 1);
+	same_end("reference", out);
 	free_config(&timed);
+	free_config(&c);
+}
+
+static void killed_again_and_again_it_ends_with_the_same_bits(void **state)
+{
+	(void)state;
+	end_again_and_again("killed", SIGKILL);
+}
+
+static void asked_to_stop_again_and_again_it_ends_with_the_same_bits(void **state)
+{
+	(void)state;
+	end_again_and_again("terminated", SIGTERM);
+}
+
+static void run_beside(void *ctx, const struct hth_train_progress *p)
+{
+	int *how = ctx;
+
+	if (p->step != 2)
+		return;
+	pid_t child = fork();
+	if (child == 0) {
+		struct hth_train_config c = config("locked");
+		c.resume = true;
+		enum hth_status status = run(&c, NULL, NULL);
+		_exit(status == HTH_ERR_EXISTS && strstr(err.text, "another process") != NULL ? 0 : 1);
+	}
+	waitpid(child, how, 0);
+}
+
+static void two_runs_cannot_share_a_folder(void **state)
+{
+	(void)state;
+	struct hth_train_config c = config("locked");
+	int how = -1;
+	struct hth_train_hooks h = {.ctx = &how, .on_step = run_beside};
+	struct hth_train_result r;
+
+	c.iters = 3;
+	assert_ok(run(&c, &h, &r));
+	assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+	free_config(&c);
+}
+
+/* As if the walk had not seen the largest batches. */
+static bool plan_too_little(void *ctx, const struct hth_fit *fit)
+{
+	(void)ctx;
+	((struct hth_fit *)(uintptr_t)fit)->walk.arena_bytes /= 3;
+	return true;
+}
+
+static void a_batch_larger_than_planned_is_planned_anew(void **state)
+{
+	(void)state;
+	struct hth_train_config c = config("grown");
+	struct hth_train_hooks h = {.on_plan = plan_too_little};
+	struct hth_train_result r;
+
+	make_reference();
+	assert_ok(run(&c, &h, &r));
+	assert_true(r.arena_bytes > r.planned_bytes);
+	same_end("reference", "grown");
 	free_config(&c);
 }
 
@@ -570,6 +636,9 @@ int main(void)
 	        cmocka_unit_test(the_thread_count_changes_no_bit_of_a_run),
 	        cmocka_unit_test(batches_and_accumulation_are_one_thing),
 	        cmocka_unit_test(killed_again_and_again_it_ends_with_the_same_bits),
+	        cmocka_unit_test(asked_to_stop_again_and_again_it_ends_with_the_same_bits),
+	        cmocka_unit_test(two_runs_cannot_share_a_folder),
+	        cmocka_unit_test(a_batch_larger_than_planned_is_planned_anew),
 	        cmocka_unit_test(a_second_interrupt_leaves_at_once),
 	        cmocka_unit_test(a_damaged_newest_checkpoint_costs_only_the_way_back),
 	        cmocka_unit_test(a_resume_with_other_settings_names_the_one_that_differs),
