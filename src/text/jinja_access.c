@@ -242,7 +242,7 @@ bool hth_jv_slice(struct hth_jx *x, struct hth_jval v, const struct hth_jval par
 	if (v.kind == HTH_JV_UNDEF)
 		return hth_jv_fail_undef(x, v);
 	if (v.kind != HTH_JV_STR && v.kind != HTH_JV_LIST && v.kind != HTH_JV_TUPLE && v.kind != HTH_JV_RANGE)
-		return hth_jv_undef(x, HTH_JU_ITEM, v.kind, "slice", 5, out); /* unhashable or not subscriptable */
+		return hth_jx_fail(x, HTH_ERR_FORMAT, "'%s' object cannot be sliced", hth_jv_type(v));
 	if (!hth_jv_len(x, v, &len))
 		return false;
 	int64_t n = (int64_t)len;
@@ -259,6 +259,17 @@ bool hth_jv_slice(struct hth_jx *x, struct hth_jval v, const struct hth_jval par
 				 : (stop < start ? (start - stop - 1) / -step + 1 : 0);
 	if (v.kind == HTH_JV_STR)
 		return slice_str(x, v.s, count == 0 ? 0 : start, step, count, out);
+	if (v.kind == HTH_JV_RANGE) {
+		struct hth_jrange *r = hth_jx_alloc(x, sizeof *r);
+		if (r == NULL)
+			return false;
+		*r = (struct hth_jrange){.start = v.r->start + start * v.r->step,
+					 .stop = v.r->start + stop * v.r->step,
+					 .step = v.r->step * step,
+					 .n = count};
+		*out = (struct hth_jval){.kind = HTH_JV_RANGE, .r = r};
+		return true;
+	}
 	struct hth_jlist *l = hth_jlist_new(x, (size_t)count);
 	if (l == NULL)
 		return false;

@@ -336,13 +336,32 @@ static bool parse_int(const struct hth_jstr *s, int64_t base, int64_t *out)
 	return digits > 0;
 }
 
+/* float("..."): also inf, nan, and underscores between digits. */
 static bool parse_float(const struct hth_jstr *s, double *out)
 {
+	static const struct {
+		const char *name;
+		double value;
+	} names[] = {{"inf", INFINITY}, {"infinity", INFINITY}, {"nan", NAN}};
 	char text[64];
+	size_t n = 0;
 	if (s->bytes == 0 || s->bytes >= sizeof text || memchr(s->data, '\0', s->bytes) != NULL)
 		return false;
-	memcpy(text, s->data, s->bytes);
-	text[s->bytes] = '\0';
+	for (size_t i = 0; i < s->bytes; i++) {
+		char c = s->data[i];
+		bool between = i > 0 && i + 1 < s->bytes && s->data[i - 1] >= '0' && s->data[i - 1] <= '9' &&
+			       s->data[i + 1] >= '0' && s->data[i + 1] <= '9';
+		if (c != '_' || !between)
+			text[n++] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+	}
+	text[n] = '\0';
+	bool sign = text[0] == '-' || text[0] == '+';
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		if (strcmp(text + sign, names[i].name) != 0)
+			continue;
+		*out = text[0] == '-' ? -names[i].value : names[i].value;
+		return true;
+	}
 	return hth_parse_f64(text, out);
 }
 
@@ -364,9 +383,15 @@ HTH_JMETHOD(f_int)
 			*out = hth_jv_int((int64_t)d);
 		return true;
 	}
-	if (self.kind == HTH_JV_BIG)
+	if (self.kind == HTH_JV_BIG) {
 		*out = self;
-	else if (hth_jv_number(self, &d) && fabs(d) < 9.2e18)
+	} else if (self.kind == HTH_JV_FLOAT && isfinite(self.f) && fabs(self.f) >= 9.2e18) {
+		char text[400];
+		snprintf(text, sizeof text, "%.0f", self.f); /* all digits of a double this large */
+		*out = hth_jv_str(hth_jstr_new(x, text, strlen(text), 0));
+		out->kind = HTH_JV_BIG;
+		return out->s != NULL;
+	} else if (hth_jv_number(self, &d) && fabs(d) < 9.2e18)
 		*out = self.kind == HTH_JV_INT ? self : hth_jv_int((int64_t)d);
 	return true;
 }
@@ -459,6 +484,12 @@ HTH_JMETHOD(f_filesizeformat)
 	HTH_JUNUSED();
 	if (!flag(x, arg[0], false, &binary) || !f_float(x, self, &none, NULL, &v))
 		return false;
+	if (self.kind != HTH_JV_STR && !hth_jv_number(self, &size))
+		return hth_jx_fail(x, HTH_ERR_FORMAT, "filesizeformat: expected a number, found '%s'",
+				   hth_jv_type(self));
+	if (self.kind == HTH_JV_STR && v.f == 0 &&
+	    (self.s->bytes == 0 || memchr(self.s->data, '0', self.s->bytes) == NULL))
+		return hth_jx_fail(x, HTH_ERR_FORMAT, "filesizeformat: this text is not a number");
 	size = v.f;
 	double base = binary ? 1024 : 1000, unit = base * base;
 	size_t i = 0;

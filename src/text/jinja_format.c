@@ -282,6 +282,13 @@ static bool percent_one(struct percent *p, const char *s, size_t n, size_t *at)
 	return (v.kind != HTH_JV_MISSING || take(p, &v)) && percent_value(p, v, &f);
 }
 
+/* What Python takes for a mapping here: left over, it is no error. */
+static bool indexable(uint8_t kind)
+{
+	return kind == HTH_JV_TUPLE || kind == HTH_JV_DICT || kind == HTH_JV_LIST || kind == HTH_JV_RANGE ||
+	       kind == HTH_JV_UNDEF;
+}
+
 bool hth_jformat_percent(struct hth_jx *x, struct hth_jstr *fmt, struct hth_jval args, struct hth_jval *out)
 {
 	struct percent p = {.x = x, .args = args, .markup = fmt->markup};
@@ -297,8 +304,7 @@ bool hth_jformat_percent(struct hth_jx *x, struct hth_jstr *fmt, struct hth_jval
 		if (hit != NULL && !percent_one(&p, fmt->data, fmt->bytes, &at))
 			return false;
 	}
-	if ((args.kind == HTH_JV_TUPLE && p.next < args.l->n) ||
-	    (args.kind != HTH_JV_TUPLE && args.kind != HTH_JV_DICT && args.kind != HTH_JV_LIST && p.next == 0))
+	if ((args.kind == HTH_JV_TUPLE && p.next < args.l->n) || (!indexable(args.kind) && p.next == 0))
 		return hth_jx_fail(x, HTH_ERR_FORMAT, "not all arguments converted during string formatting");
 	*out = hth_jv_str(hth_jsb_done(&p.b));
 	if (out->s != NULL)
@@ -376,6 +382,9 @@ static bool format_value(struct braces *p, struct hth_jval v, struct spec *f, bo
 	if (v.kind != HTH_JV_STR && !empty)
 		return hth_jx_fail(p->x, HTH_ERR_FORMAT, "unsupported format string passed to %s.__format__",
 				   hth_jv_type(v));
+	if (f->grouping != 0 || f->align == '=' || f->sign != 0)
+		return hth_jx_fail(p->x, HTH_ERR_FORMAT, "sign, '=' and grouping are not allowed in a string's format");
+	f->fill = f->zero && f->align == 0 ? '0' : f->fill;
 	if (!hth_jv_str_of(p->x, v, &s) || (p->markup && (s = hth_jstr_escape(p->x, s)) == NULL))
 		return false;
 	return put_str(p->b, s, f);

@@ -99,11 +99,15 @@ static bool float_arith(struct hth_jx *x, enum hth_jop op, double a, double b, s
 		break;
 	case HTH_JO_POW:
 		r = pow(a, b);
+		if (isfinite(a) && isfinite(b) && !isfinite(r)) /* Python: an overflow, or a complex number */
+			return hth_jx_fail(x, HTH_ERR_FORMAT, "the power is out of range or not a real number");
 		break;
 	default:
 		r = fmod(a, b); /* with the sign of b, as Python has it */
 		if (r != 0 && (r < 0) != (b < 0))
 			r += b;
+		if (r == 0)
+			r = copysign(0, b);
 		if (op == HTH_JO_FLOORDIV)
 			r = floor((a - r) / b + 0.5);
 	}

@@ -365,7 +365,15 @@ static struct hth_jnode *parse_macro(struct hth_jparser *p, const struct hth_jto
 	    (m->name = hth_jp_intern(p, name.text, name.bytes)) == NULL || !signature(p, m))
 		return NULL;
 	n->macro = m;
-	return macro_body(p, at, "endmacro ", m) ? n : NULL;
+	if (!macro_body(p, at, "endmacro ", m))
+		return NULL;
+	for (size_t i = 0; i + m->n_defaults < m->n_args && m->uses_caller; i++) {
+		if (m->args[i] == m->caller_name) {
+			hth_jp_fail(p, at, "the argument 'caller' of a macro must be left out or have a default");
+			return NULL;
+		}
+	}
+	return n;
 }
 
 static struct hth_jnode *parse_call_block(struct hth_jparser *p, const struct hth_jtoken *at)
@@ -447,8 +455,17 @@ static struct hth_jnode *parse_autoescape(struct hth_jparser *p, const struct ht
 
 static struct hth_jnode *parse_print(struct hth_jparser *p, const struct hth_jtoken *at)
 {
-	struct hth_jnode *n = hth_jp_node(p, HTH_JN_PRINT, at);
-	return n != NULL && (n->a = hth_jp_expression(p, true)) != NULL ? n : NULL;
+	struct hth_jnode *n = hth_jp_node(p, HTH_JN_PRINT, at), *all = hth_jp_node(p, HTH_JN_CONCAT, at);
+	if (n == NULL || all == NULL)
+		return NULL;
+	do {
+		if (all->n > 0 && !hth_jp_expect(p, HTH_JT_COMMA))
+			return NULL;
+		if (!hth_jp_push(p, &all->items, &all->n, hth_jp_expression(p, true)))
+			return NULL;
+	} while (p->cur.kind != HTH_JT_BLOCK_END);
+	n->a = all;
+	return n;
 }
 
 static struct hth_jnode *parse_jump(struct hth_jparser *p, const struct hth_jtoken *at)

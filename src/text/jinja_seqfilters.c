@@ -105,6 +105,8 @@ HTH_JMETHOD(f_reverse)
 	for (size_t i = n; l != NULL && i > 0; i--)
 		if (!hth_jlist_push(x, l, items[i - 1]))
 			return false;
+	if (self.kind == HTH_JV_GEN) /* has no reversed(): jinja2 then gives a list */
+		return give_list(l, out);
 	return l != NULL && hth_jv_gen(x, l, out);
 }
 

@@ -76,9 +76,11 @@ HTH_JMETHOD(str_replace)
 	struct hth_jstr *from, *to;
 	int64_t count;
 	HTH_JUNUSED();
-	return hth_jarg_str(x, arg[0], "replace", &from) && hth_jarg_str(x, arg[1], "replace", &to) &&
-	       hth_jarg_int(x, arg[2], "replace", -1, &count) &&
-	       give(hth_jstr_replace(x, self.s, from, to, count), out);
+	if (!hth_jarg_str(x, arg[0], "replace", &from) || !hth_jarg_str(x, arg[1], "replace", &to) ||
+	    !hth_jarg_int(x, arg[2], "replace", -1, &count) ||
+	    (self.s->markup && (to = hth_jstr_escape(x, to)) == NULL))
+		return false;
+	return give(hth_jstr_replace(x, self.s, from, to, count), out);
 }
 
 /* Bytes of s[start:end] for find, count, startswith; false in *ok when start is behind the end. */

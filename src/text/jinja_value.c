@@ -305,6 +305,10 @@ static bool same_kind_equal(struct hth_jx *x, struct hth_jval a, struct hth_jval
 		*out = a.r->n == b.r->n && (a.r->n == 0 || a.r->start == b.r->start) &&
 		       (a.r->n <= 1 || a.r->step == b.r->step);
 		return true;
+	case HTH_JV_VIEW:
+		*out = a.view == b.view ||
+		       (a.view->d == b.view->d && a.view->what == b.view->what && a.view->what != 'v');
+		return true;
 	default:
 		*out = a.d == b.d; /* identity: all pointers share the union */
 		return true;
@@ -385,7 +389,7 @@ static bool chars_of(struct hth_jx *x, struct hth_jstr *s, struct hth_jlist *l)
 		return false;
 	struct hth_jcursor c = {.s = s};
 	while (hth_jcursor_next(&c)) {
-		struct hth_jstr *one = hth_jstr_slice(x, s, c.start, c.at);
+		struct hth_jstr *one = hth_jstr_mark(x, hth_jstr_slice(x, s, c.start, c.at), false);
 		if (one == NULL || !hth_jlist_push(x, l, hth_jv_str(one)))
 			return false;
 	}
