@@ -17,7 +17,7 @@ PREFIX  ?= /usr/local
 OPT     ?= -O2 -g
 WERROR  ?=
 SAN     ?=
-LAYERS  := base quant formats text kernels tensor backend ops models data infer train plan eval export serve cmd
+LAYERS  := base hub quant formats text kernels tensor backend ops models data infer train plan eval export serve cmd
 
 UNAME_S := $(shell uname -s)
 UNAME_M := $(shell uname -m)
