@@ -1,6 +1,6 @@
 /* Jinja's parser, expressions: precedence as jinja2's (or, and, not, comparisons, + -, ~, * / // %, unary and
  * filters, **). Chains of one level are one node with many operands, so that a long chain is not a deep tree. */
-#include "text/jinja_int.h"
+#include "text/jinja_parser.h"
 
 static struct hth_jnode *unary(struct hth_jparser *p, bool with_filter);
 

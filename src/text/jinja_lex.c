@@ -3,7 +3,7 @@
  * '-' drops all white space on its side, '+' keeps it. Line statements are left out (transformers has none).
  * The source was normalised by hth_template_parse: newlines are \n, one newline at the end is gone.
  * Source: jinja2 3.1's documented syntax, checked against the template fixtures. */
-#include "text/jinja_int.h"
+#include "text/jinja_parser.h"
 
 #include "base/utf8.h"
 

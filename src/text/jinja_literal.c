@@ -1,5 +1,5 @@
 /* Jinja's parser, literals and names: numbers, strings, lists, dicts, parentheses. */
-#include "text/jinja_int.h"
+#include "text/jinja_parser.h"
 
 #include "base/num.h"
 

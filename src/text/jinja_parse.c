@@ -1,7 +1,7 @@
 /* Jinja's parser, statements: tokens to a tree in the template's arena. Expressions are in jinja_expr.c.
  * Left out, as errors that name them: include, import, from, extends, do, and line statements. A template is one
  * text here; there is nothing to load others from. */
-#include "text/jinja_int.h"
+#include "text/jinja_parser.h"
 
 #include "base/checked.h"
 #include "base/mem.h"
