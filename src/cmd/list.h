@@ -1,0 +1,15 @@
+/* Subcommands in the order of `hearth --help`: HTH_COMMAND(name) needs `const struct hth_command hth_command_<name>`
+ * in <name>.c. */
+HTH_COMMAND(doctor)
+HTH_COMMAND(inspect)
+HTH_COMMAND(data)
+HTH_COMMAND(plan)
+HTH_COMMAND(train)
+HTH_COMMAND(eval)
+HTH_COMMAND(generate)
+HTH_COMMAND(chat)
+HTH_COMMAND(fuse)
+HTH_COMMAND(convert)
+HTH_COMMAND(tokenize)
+HTH_COMMAND(render)
+HTH_COMMAND(completion)
