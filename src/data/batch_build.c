@@ -22,11 +22,13 @@ static enum hth_status check_step(const struct hth_dataset *d, const uint32_t *o
 {
 	for (int32_t i = 0; i < n; i++) {
 		if (order[i] >= d->n)
-			return hth_fail(err, HTH_ERR_SHAPE, "example %u of a step: the data set has %zu", order[i], d->n);
+			return hth_fail(err, HTH_ERR_SHAPE, "example %u of a step: the data set has %zu", order[i],
+					d->n);
 		const struct hth_example *e = &d->items[order[i]].tokens;
 		if (e->n == 0 || e->n > INT32_MAX / 4)
 			return hth_fail(err, HTH_ERR_LIMIT, "%s:%u: an example of %zu tokens, expected 1..%d",
-			                d->path != NULL ? d->path : "data", d->items[order[i]].line, e->n, INT32_MAX / 4);
+					d->path != NULL ? d->path : "data", d->items[order[i]].line, e->n,
+					INT32_MAX / 4);
 	}
 	return HTH_OK;
 }
@@ -41,8 +43,8 @@ static struct hth_prefix_seq sequence(const struct hth_dataset *d, const uint32_
 /* Takes examples into a micro-batch while it stays within the budget. A set cannot take one out again, so the one that
  * was too much begins the next set. */
 static enum hth_status cut_greedily(const struct hth_dataset *d, const uint32_t *order, int32_t n,
-                                    const struct hth_cut_config *cfg, struct hth_arena *arena, struct hth_cut *out,
-                                    struct hth_err *err)
+				    const struct hth_cut_config *cfg, struct hth_arena *arena, struct hth_cut *out,
+				    struct hth_err *err)
 {
 	struct hth_prefix_set set;
 	struct hth_prefix_group *scratch = hth_prefix_scratch(n, arena);
@@ -71,8 +73,8 @@ static enum hth_status cut_greedily(const struct hth_dataset *d, const uint32_t 
 }
 
 enum hth_status hth_cut_step(const struct hth_dataset *d, const uint32_t *order, int32_t n,
-                             const struct hth_cut_config *cfg, struct hth_arena *arena, struct hth_cut *out,
-                             struct hth_err *err)
+			     const struct hth_cut_config *cfg, struct hth_arena *arena, struct hth_cut *out,
+			     struct hth_err *err)
 {
 	*out = (struct hth_cut){0};
 	if (n < 1)
@@ -92,8 +94,9 @@ enum hth_status hth_cut_step(const struct hth_dataset *d, const uint32_t *order,
 }
 
 /* Rows, ids and positions from the tree's segments. */
-static enum hth_status lay_segments(const struct hth_prefix_set *set, const struct hth_prefix_tree *tree, int32_t adapter,
-                                    struct hth_arena *arena, struct hth_batch *out, struct hth_err *err)
+static enum hth_status lay_segments(const struct hth_prefix_set *set, const struct hth_prefix_tree *tree,
+				    int32_t adapter, struct hth_arena *arena, struct hth_batch *out,
+				    struct hth_err *err)
 {
 	size_t t = (size_t)tree->n_tokens, n_segments = (size_t)tree->n_segments;
 	int32_t row = 0;
@@ -107,12 +110,12 @@ static enum hth_status lay_segments(const struct hth_prefix_set *set, const stru
 		const struct hth_prefix_segment *p = &tree->segments[s];
 		int32_t len = p->to - p->from;
 		out->segments[s] = (struct hth_segment){.start = row,
-		                                        .len = len,
-		                                        .parent = p->parent,
-		                                        .state = -1,
-		                                        .adapter = adapter,
-		                                        .example = p->example,
-		                                        .causal = true};
+							.len = len,
+							.parent = p->parent,
+							.state = -1,
+							.adapter = adapter,
+							.example = p->example,
+							.causal = true};
 		memcpy(out->ids + row, set->seqs[p->seq].ids + p->from, (size_t)len * sizeof *out->ids);
 		for (int32_t i = 0; i < len; i++)
 			out->positions[row + i] = p->from + i;
@@ -126,7 +129,7 @@ static enum hth_status lay_segments(const struct hth_prefix_set *set, const stru
 /* The outs of one example, filled from its end backwards while its path is walked up: place t's predecessor is in the
  * segment on the path that covers t-1. `at` is one past the place of its last out. */
 static void lay_outs(const struct hth_example *e, int32_t example, const struct hth_prefix_tree *tree, int32_t leaf,
-                     float weight, struct hth_batch *out, int32_t at)
+		     float weight, struct hth_batch *out, int32_t at)
 {
 	int32_t s = leaf;
 
@@ -136,9 +139,9 @@ static void lay_outs(const struct hth_example *e, int32_t example, const struct 
 		while (tree->segments[s].from > t - 1)
 			s = tree->segments[s].parent;
 		out->outs[--at] = (struct hth_out){.row = out->segments[s].start + (t - 1 - tree->segments[s].from),
-		                                   .target = e->ids[t],
-		                                   .weight = weight,
-		                                   .sequence = example};
+						   .target = e->ids[t],
+						   .weight = weight,
+						   .sequence = example};
 	}
 }
 
@@ -153,8 +156,8 @@ static int32_t count_outs(const struct hth_example *e)
 }
 
 enum hth_status hth_cut_batch(const struct hth_dataset *d, const uint32_t *order, const struct hth_cut *cut, int32_t m,
-                              const struct hth_cut_config *cfg, struct hth_arena *arena, struct hth_batch *out,
-                              struct hth_err *err)
+			      const struct hth_cut_config *cfg, struct hth_arena *arena, struct hth_batch *out,
+			      struct hth_err *err)
 {
 	int32_t lo = cut->begin[m], hi = cut->begin[m + 1];
 	struct hth_prefix_set set;

@@ -21,7 +21,7 @@ struct hth_row_table {
 };
 /* Adds items first .. first+n-1 as a row; *repeated: an equal one was there. */
 HTH_MUST enum hth_status hth_row_table_add(struct hth_row_table *t, const struct hth_dataset *d, size_t first, size_t n,
-                                           bool *repeated, struct hth_err *err);
+					   bool *repeated, struct hth_err *err);
 void hth_row_table_clear(struct hth_row_table *t);
 uint64_t hth_row_hash(const struct hth_dataset *d, size_t first, size_t n);
 bool hth_row_equal(const struct hth_dataset *d, size_t a, size_t na, size_t b, size_t nb);

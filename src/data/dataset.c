@@ -13,7 +13,7 @@
 #include <string.h>
 
 static enum hth_status add_issue(struct hth_dataset *d, uint32_t line, enum hth_status what, const char *text,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	if (d->n_issues == HTH_DATA_MAX_ISSUES)
 		return HTH_OK;
@@ -50,7 +50,7 @@ enum length_verdict { LENGTH_FITS, LENGTH_CUT, LENGTH_DROP };
 
 /* Applies the rule for over-long rows; a row is dropped whole when one of its examples is too long. */
 static enum hth_status apply_length(const struct reader *r, struct hth_examples *row, const char *where,
-                                    enum length_verdict *verdict, struct hth_err *err)
+				    enum length_verdict *verdict, struct hth_err *err)
 {
 	size_t longest = 0, max = r->cfg->max_tokens > 0 ? (size_t)r->cfg->max_tokens : UINT32_MAX / 2;
 
@@ -73,13 +73,15 @@ static enum hth_status apply_length(const struct reader *r, struct hth_examples 
 	return HTH_OK;
 }
 
-static enum hth_status need_targets(const struct hth_examples *row, const char *where, bool was_cut, struct hth_err *err)
+static enum hth_status need_targets(const struct hth_examples *row, const char *where, bool was_cut,
+				    struct hth_err *err)
 {
 	for (size_t i = 0; i < row->n; i++)
 		if (row->items[i].n_targets == 0)
 			return hth_fail(err, HTH_ERR_VALUE, "%s: no token of this row%s would be trained on%s", where,
-			                row->n > 1 ? "'s turn" : "",
-			                was_cut ? ": its targets lie beyond max_seq_length" : "; has it an assistant's answer?");
+					row->n > 1 ? "'s turn" : "",
+					was_cut ? ": its targets lie beyond max_seq_length"
+						: "; has it an assistant's answer?");
 	return row->n > 0 ? HTH_OK : hth_fail(err, HTH_ERR_VALUE, "%s: the row gives no tokens", where);
 }
 
@@ -106,8 +108,8 @@ static enum hth_status read_row(struct reader *r, const struct hth_jsonl *in, co
 {
 	struct hth_examples row = {0};
 	enum length_verdict verdict = LENGTH_FITS;
-	enum hth_status status = hth_row_examples(hth_buf_str(&in->text), in->text.bytes, where, r->chat, r->cfg->targets,
-	                                          &row, err);
+	enum hth_status status =
+		hth_row_examples(hth_buf_str(&in->text), in->text.bytes, where, r->chat, r->cfg->targets, &row, err);
 
 	if (status == HTH_OK)
 		status = apply_length(r, &row, where, &verdict, err);
@@ -135,7 +137,7 @@ static bool is_row_problem(enum hth_status s)
 }
 
 static enum hth_status read_rows(struct reader *r, struct hth_jsonl *in, char *where, size_t where_bytes,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	size_t n_rows = 0;
 
@@ -164,12 +166,12 @@ static enum hth_status read_rows(struct reader *r, struct hth_jsonl *in, char *w
 	r->out->n_rows = n_rows;
 	if (r->out->n == 0 && !r->collect)
 		return hth_fail(err, HTH_ERR_VALUE, "%s: %s", in->path,
-		                n_rows == 0 ? "has no rows" : "no row is left: all are longer than max_seq_length");
+				n_rows == 0 ? "has no rows" : "no row is left: all are longer than max_seq_length");
 	return HTH_OK;
 }
 
 enum hth_status hth_dataset_read(const char *path, const struct hth_chat *chat, const struct hth_data_config *cfg,
-                                 bool collect, struct hth_dataset *out, struct hth_err *err)
+				 bool collect, struct hth_dataset *out, struct hth_err *err)
 {
 	struct hth_err own; /* messages pass through err on their way into the list, so there must be one */
 	struct reader r = {.chat = chat, .cfg = cfg, .collect = collect, .out = out};

@@ -80,7 +80,7 @@ static enum hth_status raw_line(struct hth_jsonl *r, bool *got, struct hth_err *
 		return hth_fail_memory(err, "a line of a data file", r->text.bytes);
 	if (r->text.failed)
 		return hth_fail(err, HTH_ERR_LIMIT, "%s:%u: the line is longer than %zu bytes", r->path, r->line,
-		                r->text.max_bytes);
+				r->text.max_bytes);
 	return HTH_OK;
 }
 
@@ -105,8 +105,10 @@ enum hth_status hth_jsonl_next(struct hth_jsonl *r, bool *more, struct hth_err *
 		if (status != HTH_OK || !*more)
 			return status;
 		struct hth_buf *b = &r->text;
-		if (r->line == 1 && b->bytes >= 2 && (memcmp(b->data, "\xFF\xFE", 2) == 0 || memcmp(b->data, "\xFE\xFF", 2) == 0))
-			return hth_fail(err, HTH_ERR_FORMAT, "%s: is UTF-16, expected UTF-8; save it as UTF-8", r->path);
+		if (r->line == 1 && b->bytes >= 2 &&
+		    (memcmp(b->data, "\xFF\xFE", 2) == 0 || memcmp(b->data, "\xFE\xFF", 2) == 0))
+			return hth_fail(err, HTH_ERR_FORMAT, "%s: is UTF-16, expected UTF-8; save it as UTF-8",
+					r->path);
 		if (r->line == 1 && b->bytes >= 3 && memcmp(b->data, "\xEF\xBB\xBF", 3) == 0)
 			drop_front(b, 3);
 		if (b->bytes > 0 && b->data[b->bytes - 1] == '\r')

@@ -11,7 +11,7 @@ struct hth_prefix_group {
 };
 
 enum hth_status hth_prefix_set_init(struct hth_prefix_set *s, int32_t cap, int32_t min_shared, struct hth_arena *arena,
-                                    struct hth_err *err)
+				    struct hth_err *err)
 {
 	*s = (struct hth_prefix_set){.cap = cap, .min_shared = min_shared};
 	s->seqs = hth_arena_calloc(arena, (size_t)cap, sizeof *s->seqs);
@@ -67,7 +67,7 @@ struct hth_prefix_group *hth_prefix_scratch(int32_t cap, struct hth_arena *arena
 
 /* Appends a segment to out, or only counts it when out->segments is NULL. Returns its index. */
 static int32_t emit(struct hth_prefix_tree *out, const struct hth_prefix_set *s, const struct hth_prefix_group *g,
-                    int32_t to)
+		    int32_t to)
 {
 	out->n_tokens += to - g->covered;
 	if (out->segments == NULL)
@@ -76,7 +76,7 @@ static int32_t emit(struct hth_prefix_tree *out, const struct hth_prefix_set *s,
 	for (int32_t i = g->lo + 1; i < g->hi; i++)
 		first = s->seqs[i].example < first ? s->seqs[i].example : first;
 	out->segments[out->n_segments] = (struct hth_prefix_segment){
-	        .parent = g->parent, .from = g->covered, .to = to, .seq = g->lo, .example = first};
+		.parent = g->parent, .from = g->covered, .to = to, .seq = g->lo, .example = first};
 	return out->n_segments++;
 }
 
@@ -131,8 +131,8 @@ int64_t hth_prefix_tokens(const struct hth_prefix_set *s, struct hth_prefix_grou
 	return counted.n_tokens;
 }
 
-enum hth_status hth_prefix_tree_build(const struct hth_prefix_set *s, struct hth_arena *arena, struct hth_prefix_tree *out,
-                                      struct hth_err *err)
+enum hth_status hth_prefix_tree_build(const struct hth_prefix_set *s, struct hth_arena *arena,
+				      struct hth_prefix_tree *out, struct hth_err *err)
 {
 	size_t n = (size_t)s->n;
 

@@ -33,7 +33,7 @@ bool hth_row_equal(const struct hth_dataset *d, size_t a, size_t na, size_t b, s
 
 /* The slot of an equal row, or the empty one where it belongs. */
 static struct hth_row_ref *find(const struct hth_row_table *t, const struct hth_dataset *d, uint64_t hash, size_t first,
-                                size_t n)
+				size_t n)
 {
 	for (size_t i = (size_t)hash & (t->cap - 1);; i = (i + 1) & (t->cap - 1)) {
 		struct hth_row_ref *s = &t->slots[i];
@@ -64,7 +64,7 @@ static enum hth_status grow(struct hth_row_table *t, struct hth_err *err)
 }
 
 enum hth_status hth_row_table_add(struct hth_row_table *t, const struct hth_dataset *d, size_t first, size_t n,
-                                  bool *repeated, struct hth_err *err)
+				  bool *repeated, struct hth_err *err)
 {
 	*repeated = false;
 	if (n == 0)

@@ -6,13 +6,19 @@
 static const char *json_kind(const json_t *v)
 {
 	switch (json_typeof(v)) {
-	case JSON_OBJECT: return "an object";
-	case JSON_ARRAY: return "an array";
-	case JSON_STRING: return "a string";
-	case JSON_NULL: return "null";
+	case JSON_OBJECT:
+		return "an object";
+	case JSON_ARRAY:
+		return "an array";
+	case JSON_STRING:
+		return "a string";
+	case JSON_NULL:
+		return "null";
 	case JSON_TRUE:
-	case JSON_FALSE: return "a boolean";
-	default: return "a number";
+	case JSON_FALSE:
+		return "a boolean";
+	default:
+		return "a number";
 	}
 }
 
@@ -28,18 +34,21 @@ static enum hth_status need_messages(const json_t *v, const char *key, const cha
 {
 	if (!json_is_array(v))
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": found %s, expected an array of messages", where, key,
-		                json_kind(v));
+				json_kind(v));
 	if (json_array_size(v) == 0)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\" is empty", where, key);
 	for (size_t i = 0; i < json_array_size(v); i++) {
 		const json_t *m = json_array_get(v, i), *role = json_object_get(m, "role");
 		if (!json_is_object(m))
-			return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\"[%zu]: found %s, expected an object with role and content",
-			                where, key, i, json_kind(m));
+			return hth_fail(err, HTH_ERR_FORMAT,
+					"%s: \"%s\"[%zu]: found %s, expected an object with role and content", where,
+					key, i, json_kind(m));
 		if (!json_is_string(role))
-			return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\"[%zu]: \"role\" is %s, expected a string%s", where, key, i,
-			                role == NULL ? "missing" : json_kind(role),
-			                json_object_get(m, "from") != NULL ? "; ShareGPT's from/value must become role/content" : "");
+			return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\"[%zu]: \"role\" is %s, expected a string%s",
+					where, key, i, role == NULL ? "missing" : json_kind(role),
+					json_object_get(m, "from") != NULL
+						? "; ShareGPT's from/value must become role/content"
+						: "");
 	}
 	return HTH_OK;
 }
@@ -48,14 +57,14 @@ static enum hth_status row_tools(const json_t *row, const char *where, const jso
 {
 	*tools = field(row, "tools");
 	if (*tools != NULL && !json_is_array(*tools))
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"tools\": found %s, expected an array of tool descriptions", where,
-		                json_kind(*tools));
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"tools\": found %s, expected an array of tool descriptions",
+				where, json_kind(*tools));
 	return HTH_OK;
 }
 
 static enum hth_status chat_row(const json_t *row, const json_t *messages, const char *where,
-                                const struct hth_chat *chat, enum hth_target_rule rule, struct hth_examples *out,
-                                struct hth_err *err)
+				const struct hth_chat *chat, enum hth_target_rule rule, struct hth_examples *out,
+				struct hth_err *err)
 {
 	const json_t *tools = NULL;
 	enum hth_status status = row_tools(row, where, &tools, err);
@@ -63,10 +72,11 @@ static enum hth_status chat_row(const json_t *row, const json_t *messages, const
 	if (status != HTH_OK)
 		return status;
 	if (chat->tmpl == NULL)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-		                "%s: the row has messages but the model has no chat template; use an instruct model, or rows "
-		                "with prompt and completion or text",
-		                where);
+		return hth_fail(
+			err, HTH_ERR_UNAVAILABLE,
+			"%s: the row has messages but the model has no chat template; use an instruct model, or rows "
+			"with prompt and completion or text",
+			where);
 	status = hth_chat_examples(chat, messages, tools, rule, out, err);
 	return status == HTH_OK ? HTH_OK : hth_err_prefix(err, "%s", where);
 }
@@ -84,8 +94,8 @@ static size_t count_assistant(const json_t *messages)
 
 /* prompt and completion as messages: one conversation whose targets are the completion's turns alone. */
 static enum hth_status pair_of_messages(const json_t *row, const json_t *prompt, const json_t *completion,
-                                        const char *where, const struct hth_chat *chat, enum hth_target_rule rule,
-                                        struct hth_examples *out, struct hth_err *err)
+					const char *where, const struct hth_chat *chat, enum hth_target_rule rule,
+					struct hth_examples *out, struct hth_err *err)
 {
 	enum hth_status status = need_messages(prompt, "prompt", where, err);
 
@@ -96,9 +106,10 @@ static enum hth_status pair_of_messages(const json_t *row, const json_t *prompt,
 	if (rule == HTH_TARGET_ASSISTANT && count_assistant(prompt) > 0) {
 		if (count_assistant(completion) > 1)
 			return hth_fail(err, HTH_ERR_UNAVAILABLE,
-			                "%s: both \"prompt\" and \"completion\" hold assistant messages and the completion several; "
-			                "write the row as \"messages\", or one row per answer",
-			                where);
+					"%s: both \"prompt\" and \"completion\" hold assistant messages and the "
+					"completion several; "
+					"write the row as \"messages\", or one row per answer",
+					where);
 		rule = HTH_TARGET_LAST_ASSISTANT;
 	}
 	json_t *all = json_array();
@@ -112,27 +123,29 @@ static enum hth_status pair_of_messages(const json_t *row, const json_t *prompt,
 }
 
 static enum hth_status pair_row(const json_t *row, const char *where, const struct hth_chat *chat,
-                                enum hth_target_rule rule, struct hth_examples *out, struct hth_err *err)
+				enum hth_target_rule rule, struct hth_examples *out, struct hth_err *err)
 {
 	const json_t *prompt = field(row, "prompt"), *completion = field(row, "completion");
 
 	if (json_is_array(prompt) && json_is_array(completion))
 		return pair_of_messages(row, prompt, completion, where, chat, rule, out, err);
 	if (!json_is_string(prompt) || !json_is_string(completion))
-		return hth_fail(err, HTH_ERR_FORMAT,
-		                "%s: \"prompt\" is %s and \"completion\" %s, expected two strings or two arrays of messages", where,
-		                json_kind(prompt), json_kind(completion));
+		return hth_fail(
+			err, HTH_ERR_FORMAT,
+			"%s: \"prompt\" is %s and \"completion\" %s, expected two strings or two arrays of messages",
+			where, json_kind(prompt), json_kind(completion));
 	enum hth_status status =
-	        hth_chat_completion(chat, json_string_value(prompt), json_string_length(prompt), json_string_value(completion),
-	                            json_string_length(completion), rule, out, err);
+		hth_chat_completion(chat, json_string_value(prompt), json_string_length(prompt),
+				    json_string_value(completion), json_string_length(completion), rule, out, err);
 	return status == HTH_OK ? HTH_OK : hth_err_prefix(err, "%s", where);
 }
 
 static enum hth_status text_row(const json_t *text, const char *where, const struct hth_chat *chat,
-                                struct hth_examples *out, struct hth_err *err)
+				struct hth_examples *out, struct hth_err *err)
 {
 	if (!json_is_string(text))
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"text\": found %s, expected a string", where, json_kind(text));
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"text\": found %s, expected a string", where,
+				json_kind(text));
 	enum hth_status status = hth_chat_text(chat, json_string_value(text), json_string_length(text), out, err);
 	return status == HTH_OK ? HTH_OK : hth_err_prefix(err, "%s", where);
 }
@@ -144,25 +157,26 @@ static enum hth_status unknown_row(const json_t *row, const char *where, struct 
 	const char *key;
 	json_t *v;
 
-	json_object_foreach((json_t *)(uintptr_t)row, key, v) {
+	json_object_foreach((json_t *)(uintptr_t)row, key, v)
+	{
 		char shown[40];
 		int n = snprintf(keys + used, sizeof keys - used, "%s%s", used ? ", " : "",
-		                 hth_quote(shown, sizeof shown, key, strlen(key)));
+				 hth_quote(shown, sizeof shown, key, strlen(key)));
 		if (n < 0 || (size_t)n >= sizeof keys - used) {
 			keys[used] = '\0';
 			break;
 		}
 		used += (size_t)n;
 	}
-	return hth_fail(err, HTH_ERR_FORMAT, "%s: found keys [%s], expected messages, prompt and completion, or text%s", where,
-	                keys,
-	                json_object_get(row, "conversations") != NULL
-	                        ? "; ShareGPT's conversations must become messages with role and content"
-	                        : "");
+	return hth_fail(err, HTH_ERR_FORMAT, "%s: found keys [%s], expected messages, prompt and completion, or text%s",
+			where, keys,
+			json_object_get(row, "conversations") != NULL
+				? "; ShareGPT's conversations must become messages with role and content"
+				: "");
 }
 
 enum hth_status hth_row_examples(const char *text, size_t bytes, const char *where, const struct hth_chat *chat,
-                                 enum hth_target_rule rule, struct hth_examples *out, struct hth_err *err)
+				 enum hth_target_rule rule, struct hth_examples *out, struct hth_err *err)
 {
 	json_t *row = NULL;
 	enum hth_status status = hth_json_parse(text, bytes, HTH_JSON_STRICT, where, &row, err);
@@ -171,7 +185,7 @@ enum hth_status hth_row_examples(const char *text, size_t bytes, const char *whe
 		return status;
 	if (!json_is_object(row)) {
 		status = hth_fail(err, HTH_ERR_FORMAT, "%s: found %s, expected one JSON object on each line", where,
-		                  json_kind(row));
+				  json_kind(row));
 	} else if (field(row, "messages") != NULL) {
 		status = need_messages(field(row, "messages"), "messages", where, err);
 		if (status == HTH_OK)

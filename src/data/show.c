@@ -36,8 +36,8 @@ static void mark(struct hth_buf *out, enum hth_show_style style, bool trained)
 	hth_buf_puts(out, trained ? open_mark[style] : close_mark[style]);
 }
 
-enum hth_status hth_data_show(const struct hth_tokenizer *tok, const struct hth_data_example *e, enum hth_show_style style,
-                              struct hth_buf *out, struct hth_err *err)
+enum hth_status hth_data_show(const struct hth_tokenizer *tok, const struct hth_data_example *e,
+			      enum hth_show_style style, struct hth_buf *out, struct hth_err *err)
 {
 	struct hth_detokenizer stream = {0};
 	struct hth_buf piece;
@@ -70,8 +70,8 @@ enum hth_status hth_data_show(const struct hth_tokenizer *tok, const struct hth_
 	return status == HTH_OK ? hth_buf_status(out, "an example's view", err) : status;
 }
 
-enum hth_status hth_data_show_json(const struct hth_tokenizer *tok, const struct hth_data_example *e, struct hth_buf *out,
-                                   struct hth_err *err)
+enum hth_status hth_data_show_json(const struct hth_tokenizer *tok, const struct hth_data_example *e,
+				   struct hth_buf *out, struct hth_err *err)
 {
 	struct hth_detokenizer stream = {0};
 	struct hth_buf piece;

@@ -12,10 +12,10 @@ enum hth_show_style {
 /* Appends the example's text. Special tokens are shown as their vocabulary writes them. Control characters other than
  * newline and tab are shown as \xNN, so that a data set cannot steer a terminal. */
 HTH_MUST enum hth_status hth_data_show(const struct hth_tokenizer *tok, const struct hth_data_example *e,
-                                       enum hth_show_style style, struct hth_buf *out, struct hth_err *err);
+				       enum hth_show_style style, struct hth_buf *out, struct hth_err *err);
 /* Appends one JSON object: {"line":..,"turn":..,"tokens":[{"id":..,"text":"..","target":true},..]}. text is what the
  * token makes certain: bytes of a character split over tokens come with its last one. */
 HTH_MUST enum hth_status hth_data_show_json(const struct hth_tokenizer *tok, const struct hth_data_example *e,
-                                            struct hth_buf *out, struct hth_err *err);
+					    struct hth_buf *out, struct hth_err *err);
 
 #endif

@@ -42,7 +42,8 @@ static size_t list_rows(const struct hth_dataset *d, uint64_t seed, struct row *
 	return n_rows;
 }
 
-/* How many of the ranked rows go: `want`, rounded up to whole groups of one content, or down where that would take all. */
+/* How many of the ranked rows go: `want`, rounded up to whole groups of one content, or down where that would take
+ * all. */
 static size_t whole_groups(const struct row *rows, size_t n_rows, size_t want)
 {
 	size_t up = want, down = want;
@@ -57,7 +58,7 @@ static size_t whole_groups(const struct row *rows, size_t n_rows, size_t want)
 }
 
 static enum hth_status move_rows(struct hth_dataset *train, const bool *goes, struct hth_dataset *valid,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	size_t kept = 0, n_go = 0;
 
@@ -83,7 +84,7 @@ static enum hth_status move_rows(struct hth_dataset *train, const bool *goes, st
 }
 
 enum hth_status hth_dataset_split(struct hth_dataset *train, double fraction, uint64_t seed, struct hth_dataset *valid,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	struct row *rows = NULL;
 	bool *goes = NULL;
@@ -148,8 +149,10 @@ enum hth_status hth_data_find(const char *path, struct hth_data_paths *out, stru
 	case HTH_PATH_DIR:
 		break;
 	case HTH_PATH_NONE:
-		return hth_fail(err, HTH_ERR_NOTFOUND, "%s: there is no such file or folder; expected a .jsonl file, or a folder "
-		                "with train.jsonl", path);
+		return hth_fail(err, HTH_ERR_NOTFOUND,
+				"%s: there is no such file or folder; expected a .jsonl file, or a folder "
+				"with train.jsonl",
+				path);
 	default:
 		return hth_fail(err, HTH_ERR_IO, "%s: is neither a regular file nor a folder", path);
 	}

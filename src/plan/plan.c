@@ -18,7 +18,7 @@ double hth_plan_seconds(const struct hth_walk *w, const struct hth_speed *s)
 }
 
 static enum hth_status measure_speed(const struct hth_train_config *cfg, const struct hth_fit_args *a,
-                                     struct hth_plan *out, struct hth_err *err)
+				     struct hth_plan *out, struct hth_err *err)
 {
 	struct hth_device_config d = {.compute = cfg->compute};
 	struct hth_device *dev = NULL;
@@ -74,7 +74,8 @@ static enum hth_status plan_run(struct hth_fit_args *a, bool measure, struct hth
 	return HTH_OK;
 }
 
-enum hth_status hth_plan_make(const struct hth_train_config *cfg, bool measure, struct hth_plan *out, struct hth_err *err)
+enum hth_status hth_plan_make(const struct hth_train_config *cfg, bool measure, struct hth_plan *out,
+			      struct hth_err *err)
 {
 	const char *backend = cfg->backend != NULL ? cfg->backend : "cpu";
 	struct hth_model *m = NULL;
@@ -151,10 +152,11 @@ static void print_data(const struct hth_plan *p, struct hth_buf *out)
 	count_row(out, "rows", (double)p->n_rows, note);
 	count_row(out, "tokens", w->epoch_tokens, "");
 	snprintf(note, sizeof note, "%.0f %% saved by shared beginnings",
-	         w->epoch_tokens > 0 ? 100 * (1 - w->epoch_computed / w->epoch_tokens) : 0);
+		 w->epoch_tokens > 0 ? 100 * (1 - w->epoch_computed / w->epoch_tokens) : 0);
 	count_row(out, "tokens computed", w->epoch_computed, note);
 	count_row(out, "tokens trained on", w->epoch_targets, "");
-	snprintf(note, sizeof note, "%.0f tokens a row on average", p->n_rows > 0 ? w->epoch_tokens / (double)p->n_rows : 0);
+	snprintf(note, sizeof note, "%.0f tokens a row on average",
+		 p->n_rows > 0 ? w->epoch_tokens / (double)p->n_rows : 0);
 	count_row(out, "longest example, tokens", (double)w->longest_tokens, note);
 	if (p->n_dropped > 0)
 		count_row(out, "rows left out as too long", (double)p->n_dropped, "");
@@ -173,7 +175,7 @@ static void print_time(const struct hth_plan *p, struct hth_buf *out)
 
 	hth_buf_puts(out, "the run\n");
 	snprintf(note, sizeof note, "%.3g epochs of %lld", (double)w->steps / (double)w->steps_per_epoch,
-	         (long long)w->steps_per_epoch);
+		 (long long)w->steps_per_epoch);
 	count_row(out, "steps", (double)w->steps, note);
 	count_row(out, "micro-batches", w->micro_batches, "");
 	if (w->n_evals > 0)

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #define ALIGN_BYTES 64
-#define ROWS 256               /* of a product: a micro-batch's size, near enough */
-#define ENOUGH_S 0.12          /* of each timing */
+#define ROWS 256      /* of a product: a micro-batch's size, near enough */
+#define ENOUGH_S 0.12 /* of each timing */
 #define MAX_REPEATS 1000
 #define COPY_BYTES ((size_t)32 << 20)
 
@@ -16,10 +16,10 @@ struct product {
 	struct hth_weight w;
 	struct hth_linear linear;
 	struct hth_rowset rows;
-	int32_t *zeros;             /* (ROWS) positions and example numbers */
+	int32_t *zeros; /* (ROWS) positions and example numbers */
 	struct hth_adapter_run run;
-	uint8_t *data;              /* the weight's */
-	float *x, *y, *dx;          /* (ROWS,C) (ROWS,N) (ROWS,C) */
+	uint8_t *data;     /* the weight's */
+	float *x, *y, *dx; /* (ROWS,C) (ROWS,N) (ROWS,C) */
 	void *scratch;
 };
 
@@ -45,7 +45,7 @@ static float *floats(int64_t n)
 }
 
 static enum hth_status make_product(struct product *p, const struct hth_weight *like, const struct hth_backend *b,
-                                    struct hth_device *dev, struct hth_err *err)
+				    struct hth_device *dev, struct hth_err *err)
 {
 	size_t bytes = (size_t)hth_weight_bytes(like);
 
@@ -64,7 +64,7 @@ static enum hth_status make_product(struct product *p, const struct hth_weight *
 	p->linear.w = &p->w;
 	p->run = (struct hth_adapter_run){.len = ROWS, .adapter = -1};
 	p->rows = (struct hth_rowset){
-	        .n = ROWS, .positions = p->zeros, .examples = p->zeros, .n_runs = 1, .runs = &p->run};
+		.n = ROWS, .positions = p->zeros, .examples = p->zeros, .n_runs = 1, .runs = &p->run};
 	return b->prepare(dev, &p->w, true, err);
 }
 
@@ -75,8 +75,8 @@ static struct hth_tensor tensor(float *data, int32_t id, int64_t cols)
 
 /* Best FLOP/s of a few runs of one slot. */
 static enum hth_status time_slot(const struct hth_slot *slot, const void *args, struct hth_device *dev,
-                                 const struct hth_machine *machine, struct product *p, double *flops_per_s,
-                                 struct hth_err *err)
+				 const struct hth_machine *machine, struct product *p, double *flops_per_s,
+				 struct hth_err *err)
 {
 	struct hth_cost cost = {0};
 	double best = 0, spent = 0;
@@ -123,10 +123,10 @@ static double time_copy(void)
 }
 
 enum hth_status hth_speed_measure(const struct hth_model *m, const struct hth_backend *b, struct hth_device *dev,
-                                  const struct hth_machine *machine, struct hth_speed *out, struct hth_err *err)
+				  const struct hth_machine *machine, struct hth_speed *out, struct hth_err *err)
 {
 	const struct hth_weight *like = m->layers[0].linear[HTH_GATE].data != NULL ? &m->layers[0].linear[HTH_GATE]
-	                                                                             : &m->layers[0].linear[HTH_O];
+										   : &m->layers[0].linear[HTH_O];
 	struct product p;
 	double forward = 0, backward = 0;
 
@@ -136,17 +136,18 @@ enum hth_status hth_speed_measure(const struct hth_model *m, const struct hth_ba
 	enum hth_status status = make_product(&p, like, b, dev, err);
 	if (status == HTH_OK) {
 		struct hth_linear_args f = {
-		        .rows = &p.rows, .n = 1, .member = {&p.linear}, .x = tensor(p.x, 0, like->cols)};
+			.rows = &p.rows, .n = 1, .member = {&p.linear}, .x = tensor(p.x, 0, like->cols)};
 		f.y[0] = tensor(p.y, 1, like->rows);
 		f.xa[0] = HTH_NO_TENSOR;
 		status = time_slot(&b->slot[HTH_OP_linear], &f, dev, machine, &p, &forward, err);
 	}
 	if (status == HTH_OK) {
-		struct hth_linear_backward_args g = {.rows = &p.rows,
-		                                     .n = 1,
-		                                     .member = {&p.linear},
-		                                     .x = {.id = -1, .dtype = HTH_DTYPE_F32, .rows = ROWS, .cols = like->cols},
-		                                     .base = HTH_NO_TENSOR};
+		struct hth_linear_backward_args g = {
+			.rows = &p.rows,
+			.n = 1,
+			.member = {&p.linear},
+			.x = {.id = -1, .dtype = HTH_DTYPE_F32, .rows = ROWS, .cols = like->cols},
+			.base = HTH_NO_TENSOR};
 		g.dy[0] = tensor(p.y, 1, like->rows);
 		g.xa[0] = HTH_NO_TENSOR;
 		g.dx = tensor(p.dx, 2, like->cols);

@@ -37,8 +37,8 @@ static enum hth_status json_text(json_t *doc, char **text, size_t *bytes, struct
 
 /* Names: the parameter's, moments with ".m" and ".v" behind. */
 enum hth_status hth_checkpoint_tensors(const struct hth_params *p, enum hth_checkpoint_part part,
-                                       struct hth_arena *arena, struct hth_st_tensor **out, size_t *n,
-                                       struct hth_err *err)
+				       struct hth_arena *arena, struct hth_st_tensor **out, size_t *n,
+				       struct hth_err *err)
 {
 	size_t per = part == HTH_PART_MOMENTS ? 2 : 1;
 	struct hth_st_tensor *t = hth_arena_calloc(arena, (size_t)p->n * per, sizeof *t);
@@ -53,14 +53,19 @@ enum hth_status hth_checkpoint_tensors(const struct hth_params *p, enum hth_chec
 		for (size_t j = 0; j < per; j++, t++) {
 			char name[200];
 			int len = snprintf(name, sizeof name, "%s%s", q->name,
-			                   part != HTH_PART_MOMENTS ? "" : j == 0 ? ".m" : ".v");
-			const float *data = part == HTH_PART_VALUES ? q->value : part == HTH_PART_BEST ? best : j == 0 ? q->m : q->v;
+					   part != HTH_PART_MOMENTS ? ""
+					   : j == 0                 ? ".m"
+								    : ".v");
+			const float *data = part == HTH_PART_VALUES ? q->value
+					    : part == HTH_PART_BEST ? best
+					    : j == 0                ? q->m
+								    : q->v;
 			*t = (struct hth_st_tensor){.name = hth_arena_strndup(arena, name, (size_t)len),
-			                            .dtype = HTH_ST_F32,
-			                            .n_dims = 2,
-			                            .dim = {q->rows, q->cols},
-			                            .data = (const uint8_t *)data,
-			                            .bytes = (uint64_t)(q->rows * q->cols) * sizeof(float)};
+						    .dtype = HTH_ST_F32,
+						    .n_dims = 2,
+						    .dim = {q->rows, q->cols},
+						    .data = (const uint8_t *)data,
+						    .bytes = (uint64_t)(q->rows * q->cols) * sizeof(float)};
 			if (t->name == NULL)
 				return hth_fail_memory(err, "a tensor's name", (size_t)len);
 		}
@@ -76,16 +81,18 @@ static enum hth_status read_back(const char *path, const struct hth_st_tensor *w
 
 	for (size_t i = 0; i < n && status == HTH_OK; i++) {
 		const struct hth_st_tensor *got = hth_safetensors_find(&file, want[i].name);
-		if (got == NULL || got->bytes != want[i].bytes || memcmp(got->data, want[i].data, (size_t)got->bytes) != 0)
-			status = hth_fail(err, HTH_ERR_IO, "%s: \"%s\" does not read back as it was written; is the disk failing?",
-			                  path, want[i].name);
+		if (got == NULL || got->bytes != want[i].bytes ||
+		    memcmp(got->data, want[i].data, (size_t)got->bytes) != 0)
+			status = hth_fail(err, HTH_ERR_IO,
+					  "%s: \"%s\" does not read back as it was written; is the disk failing?", path,
+					  want[i].name);
 	}
 	hth_safetensors_close(&file);
 	return status;
 }
 
 static enum hth_status write_tensors(const char *dir, const struct hth_params *p, enum hth_checkpoint_part part,
-                                     struct hth_err *err)
+				     struct hth_err *err)
 {
 	static const char *const meta[][2] = {{"format", "hearth checkpoint"}};
 	struct hth_st_tensor *t = NULL;
@@ -174,7 +181,7 @@ static enum hth_status write_json(const char *dir, const char *name, json_t *doc
 enum hth_status hth_checkpoint_manifest_hash(const json_t *files, int64_t step, uint64_t *hash, struct hth_err *err)
 {
 	json_t *doc = json_pack("{s:i, s:I, s:O}", "version", HTH_CHECKPOINT_VERSION, "step", (json_int_t)step, "files",
-	                        files);
+				files);
 	char *text = NULL;
 	size_t bytes = 0;
 	enum hth_status status = json_text(doc, &text, &bytes, err);
@@ -193,7 +200,7 @@ static enum hth_status manifest_entry(const char *dir, const char *name, json_t 
 	size_t bytes = 0;
 	int fd = -1;
 	enum hth_status status = path != NULL ? hth_hash_file(path, &hash, err)
-	                                      : hth_fail_memory(err, "a checkpoint's file name", strlen(dir));
+					      : hth_fail_memory(err, "a checkpoint's file name", strlen(dir));
 
 	if (status == HTH_OK)
 		status = hth_file_open_regular(path, &fd, &bytes, err);
@@ -225,16 +232,17 @@ static enum hth_status write_manifest(const char *dir, int64_t step, bool with_b
 	if (status == HTH_OK) {
 		snprintf(hex, sizeof hex, "%016llx", (unsigned long long)hash);
 		status = write_json(dir, "manifest.json",
-		                    json_pack("{s:s, s:i, s:I, s:O, s:s}", "format", "hearth checkpoint", "version",
-		                              HTH_CHECKPOINT_VERSION, "step", (json_int_t)step, "files", files, "xxh3", hex),
-		                    err);
+				    json_pack("{s:s, s:i, s:I, s:O, s:s}", "format", "hearth checkpoint", "version",
+					      HTH_CHECKPOINT_VERSION, "step", (json_int_t)step, "files", files, "xxh3",
+					      hex),
+				    err);
 	}
 	json_decref(files);
 	return status;
 }
 
 static enum hth_status write_files(const char *dir, const struct hth_params *p, const struct hth_progress_state *at,
-                                   const struct hth_facts *facts, struct hth_err *err)
+				   const struct hth_facts *facts, struct hth_err *err)
 {
 	bool with_best = at->best_step > 0;
 	enum hth_status status = write_tensors(dir, p, HTH_PART_VALUES, err);
@@ -259,7 +267,7 @@ static enum hth_status check_space(const char *dir, const struct hth_params *p, 
 	if (status != HTH_OK || have >= need)
 		return status;
 	return hth_fail(err, HTH_ERR_IO, "%s: a checkpoint needs %llu bytes and the disk has %llu left", dir,
-	                (unsigned long long)need, (unsigned long long)have);
+			(unsigned long long)need, (unsigned long long)have);
 }
 
 /* A folder of the same step may stand there: from a run that was resumed before it, or damaged. It makes room under a
@@ -286,7 +294,7 @@ static enum hth_status move_in(const char *dir, const char *temp, const char *pa
 }
 
 enum hth_status hth_checkpoint_save(const char *dir, const struct hth_params *p, const struct hth_progress_state *at,
-                                    const struct hth_facts *facts, int64_t keep, struct hth_err *err)
+				    const struct hth_facts *facts, int64_t keep, struct hth_err *err)
 {
 	char name[64], temp_name[64], *path = NULL, *temp = NULL;
 	const char *bad = hth_params_not_finite(p);
@@ -294,8 +302,9 @@ enum hth_status hth_checkpoint_save(const char *dir, const struct hth_params *p,
 	enum hth_status status;
 
 	if (bad != NULL)
-		return hth_fail(err, HTH_ERR_VALUE, "step %lld: \"%s\" holds a value that is not finite; nothing was saved",
-		                (long long)at->step, bad);
+		return hth_fail(err, HTH_ERR_VALUE,
+				"step %lld: \"%s\" holds a value that is not finite; nothing was saved",
+				(long long)at->step, bad);
 	status = hth_mkdirs(dir, err);
 	if (status == HTH_OK)
 		status = check_space(dir, p, at->best_step > 0, err);
@@ -320,7 +329,8 @@ enum hth_status hth_checkpoint_save(const char *dir, const struct hth_params *p,
 		enum hth_status ignored = hth_remove_tree(temp, NULL); /* the first error is the one to tell */
 		(void)ignored;
 	} else if (keep > 0 && hth_checkpoint_prune(dir, keep, at->step, &why) != HTH_OK) {
-		hth_warn("step %lld is saved, but older checkpoints could not be removed: %s", (long long)at->step, why.text);
+		hth_warn("step %lld is saved, but older checkpoints could not be removed: %s", (long long)at->step,
+			 why.text);
 	}
 done:
 	hth_free(path);

@@ -24,11 +24,11 @@ extern const struct hth_state_field hth_state_fields[];
 extern const size_t hth_state_n_fields;
 
 HTH_MUST enum hth_status hth_checkpoint_tensors(const struct hth_params *p, enum hth_checkpoint_part part,
-                                                struct hth_arena *arena, struct hth_st_tensor **out, size_t *n,
-                                                struct hth_err *err);
+						struct hth_arena *arena, struct hth_st_tensor **out, size_t *n,
+						struct hth_err *err);
 /* XXH3 of what a manifest says, its own checksum left out. */
 HTH_MUST enum hth_status hth_checkpoint_manifest_hash(const json_t *files, int64_t step, uint64_t *hash,
-                                                      struct hth_err *err);
+						      struct hth_err *err);
 /* Removes all but the newest `keep` of steps up to `newest`, checkpoints of later steps (an abandoned timeline), and
  * what crashed writers left. */
 HTH_MUST enum hth_status hth_checkpoint_prune(const char *dir, int64_t keep, int64_t newest, struct hth_err *err);

@@ -14,14 +14,17 @@
 #include <string.h>
 
 const char *const hth_checkpoint_part_file[HTH_PART_COUNT] = {"weights.safetensors", "moments.safetensors",
-                                                              "best.safetensors"};
+							      "best.safetensors"};
 
-#define FIELD(f, low) {#f, offsetof(struct hth_progress_state, f), low}
+#define FIELD(f, low)                                                                                                  \
+	{                                                                                                              \
+#f, offsetof(struct hth_progress_state, f), low                                                        \
+	}
 const struct hth_state_field hth_state_fields[] = {
-        FIELD(step, 0),      FIELD(updates, 0),        FIELD(skipped, 0),         FIELD(skipped_in_row, 0),
-        FIELD(epoch, 0),     FIELD(cursor, 0),         FIELD(best_step, 0),       FIELD(bad_evals, 0),
-        FIELD(now, INT64_MIN), FIELD(trained_tokens, 0), FIELD(trained_targets, 0), FIELD(token_budget, 0),
-        FIELD(eval_pending, 0),
+	FIELD(step, 0),         FIELD(updates, 0),        FIELD(skipped, 0),         FIELD(skipped_in_row, 0),
+	FIELD(epoch, 0),        FIELD(cursor, 0),         FIELD(best_step, 0),       FIELD(bad_evals, 0),
+	FIELD(now, INT64_MIN),  FIELD(trained_tokens, 0), FIELD(trained_targets, 0), FIELD(token_budget, 0),
+	FIELD(eval_pending, 0),
 };
 const size_t hth_state_n_fields = sizeof hth_state_fields / sizeof hth_state_fields[0];
 
@@ -79,8 +82,8 @@ static char *step_path(const char *dir, int64_t step)
 static enum hth_status remove_named(const char *dir, const char *name, struct hth_err *err)
 {
 	char *path = hth_path_join(dir, name);
-	enum hth_status status = path != NULL ? hth_remove_tree(path, err)
-	                                      : hth_fail_memory(err, "a folder's name", strlen(dir));
+	enum hth_status status =
+		path != NULL ? hth_remove_tree(path, err) : hth_fail_memory(err, "a folder's name", strlen(dir));
 
 	hth_free(path);
 	return status;
@@ -129,8 +132,8 @@ static enum hth_status check_file(const char *dir, const json_t *entry, struct h
 	status = path != NULL ? hth_hash_file(path, &hash, err) : hth_fail_memory(err, "a file's name", strlen(dir));
 	snprintf(got, sizeof got, "%016llx", (unsigned long long)hash);
 	if (status == HTH_OK && strcmp(got, hex) != 0)
-		status = hth_fail(err, HTH_ERR_FORMAT, "%s: its checksum is %s, expected %s: the file was cut or changed", path,
-		                  got, hex);
+		status = hth_fail(err, HTH_ERR_FORMAT,
+				  "%s: its checksum is %s, expected %s: the file was cut or changed", path, got, hex);
 	hth_free(path);
 	return status;
 }
@@ -154,15 +157,17 @@ static enum hth_status check_manifest(const char *dir, const json_t *doc, int64_
 
 	if (json_integer_value(json_object_get(doc, "version")) != HTH_CHECKPOINT_VERSION)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s/manifest.json: version %lld, expected %d", dir,
-		                (long long)json_integer_value(json_object_get(doc, "version")), HTH_CHECKPOINT_VERSION);
+				(long long)json_integer_value(json_object_get(doc, "version")), HTH_CHECKPOINT_VERSION);
 	if (!json_is_array(files) || hex == NULL || json_integer_value(json_object_get(doc, "step")) != step)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s/manifest.json: is not the manifest of step %lld", dir, (long long)step);
+		return hth_fail(err, HTH_ERR_FORMAT, "%s/manifest.json: is not the manifest of step %lld", dir,
+				(long long)step);
 	enum hth_status status = hth_checkpoint_manifest_hash(files, step, &hash, err);
 	if (status != HTH_OK)
 		return status;
 	snprintf(got, sizeof got, "%016llx", (unsigned long long)hash);
 	if (strcmp(got, hex) != 0)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s/manifest.json: its checksum is %s, expected %s", dir, got, hex);
+		return hth_fail(err, HTH_ERR_FORMAT, "%s/manifest.json: its checksum is %s, expected %s", dir, got,
+				hex);
 	if (!lists(files, "state.json") || !lists(files, hth_checkpoint_part_file[HTH_PART_VALUES]) ||
 	    !lists(files, hth_checkpoint_part_file[HTH_PART_MOMENTS]))
 		return hth_fail(err, HTH_ERR_FORMAT, "%s/manifest.json: lists no state, weights and moments", dir);
@@ -185,7 +190,8 @@ static void read_facts(const json_t *o, bool must, struct hth_facts *out)
 	const char *key;
 	json_t *v;
 
-	json_object_foreach((json_t *)(uintptr_t)o, key, v) {
+	json_object_foreach((json_t *)(uintptr_t)o, key, v)
+	{
 		if (json_is_string(v))
 			hth_facts_text(out, must, key, json_string_value(v));
 	}
@@ -196,7 +202,7 @@ static enum hth_status read_state(const char *dir, int64_t step, struct hth_chec
 	char *path = hth_path_join(dir, "state.json");
 	json_t *doc = NULL;
 	enum hth_status status = path != NULL ? hth_json_read(path, HTH_STATE_MAX_BYTES, HTH_JSON_STRICT, &doc, err)
-	                                      : hth_fail_memory(err, "a file's name", strlen(dir));
+					      : hth_fail_memory(err, "a file's name", strlen(dir));
 
 	if (status != HTH_OK)
 		goto done;
@@ -206,8 +212,8 @@ static enum hth_status read_state(const char *dir, int64_t step, struct hth_chec
 		if (!json_is_integer(json_object_get(at, f->name)))
 			status = hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\" is missing", path, f->name);
 		else
-			status = hth_json_int(at, f->name, f->min, INT64_MAX, 0, (int64_t *)((char *)&out->at + f->offset), path,
-			                      err);
+			status = hth_json_int(at, f->name, f->min, INT64_MAX, 0,
+					      (int64_t *)((char *)&out->at + f->offset), path, err);
 	}
 	if (status == HTH_OK)
 		status = read_real(at, "best_loss", &out->at.best_loss, path, err);
@@ -215,7 +221,7 @@ static enum hth_status read_state(const char *dir, int64_t step, struct hth_chec
 		status = read_real(at, "elapsed_s", &out->at.elapsed_s, path, err);
 	if (status == HTH_OK && out->at.step != step)
 		status = hth_fail(err, HTH_ERR_FORMAT, "%s: is of step %lld, its folder says %lld", path,
-		                  (long long)out->at.step, (long long)step);
+				  (long long)out->at.step, (long long)step);
 	read_facts(json_object_get(doc, "must_agree"), true, &out->facts);
 	read_facts(json_object_get(doc, "may_differ"), false, &out->facts);
 done:
@@ -230,7 +236,7 @@ static enum hth_status open_one(const char *dir, int64_t step, struct hth_checkp
 	char *path = hth_path_join(dir, "manifest.json");
 	json_t *doc = NULL;
 	enum hth_status status = path != NULL ? hth_json_read(path, HTH_STATE_MAX_BYTES, HTH_JSON_STRICT, &doc, err)
-	                                      : hth_fail_memory(err, "a file's name", strlen(dir));
+					      : hth_fail_memory(err, "a file's name", strlen(dir));
 
 	if (status == HTH_OK)
 		status = check_manifest(dir, doc, step, err);
@@ -268,15 +274,16 @@ enum hth_status hth_checkpoint_newest(const char *dir, struct hth_checkpoint *ou
 			hth_warn("damaged checkpoint, looking for an older one: %s", why.text);
 	}
 	if (status == HTH_OK && out->path == NULL && n > 0)
-		status = hth_fail(err, HTH_ERR_FORMAT,
-		                  "%s: all %zu checkpoints are damaged, the newest one so: %s; remove them to start anew", dir, n,
-		                  why.text);
+		status = hth_fail(
+			err, HTH_ERR_FORMAT,
+			"%s: all %zu checkpoints are damaged, the newest one so: %s; remove them to start anew", dir, n,
+			why.text);
 	hth_free(steps);
 	return status;
 }
 
-static enum hth_status load_part(const struct hth_checkpoint *c, const struct hth_params *p, enum hth_checkpoint_part part,
-                                 struct hth_err *err)
+static enum hth_status load_part(const struct hth_checkpoint *c, const struct hth_params *p,
+				 enum hth_checkpoint_part part, struct hth_err *err)
 {
 	char *path = hth_path_join(c->path, hth_checkpoint_part_file[part]);
 	struct hth_safetensors file = {0};
@@ -284,7 +291,7 @@ static enum hth_status load_part(const struct hth_checkpoint *c, const struct ht
 	struct hth_arena arena;
 	size_t n = 0;
 	enum hth_status status = path != NULL ? hth_safetensors_open(&file, path, err)
-	                                      : hth_fail_memory(err, "a file's name", strlen(c->path));
+					      : hth_fail_memory(err, "a file's name", strlen(c->path));
 
 	hth_arena_init(&arena, SIZE_MAX / 2);
 	if (status == HTH_OK)
@@ -295,9 +302,9 @@ static enum hth_status load_part(const struct hth_checkpoint *c, const struct ht
 		const struct hth_st_tensor *got = hth_safetensors_find(&file, want[i].name);
 		if (got == NULL || got->dtype != HTH_ST_F32 || got->n_dims != 2 || got->dim[0] != want[i].dim[0] ||
 		    got->dim[1] != want[i].dim[1])
-			status = hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": %s, expected (%lld,%lld) f32", path, want[i].name,
-			                  got == NULL ? "is not there" : "has another shape or type", (long long)want[i].dim[0],
-			                  (long long)want[i].dim[1]);
+			status = hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": %s, expected (%lld,%lld) f32", path,
+					  want[i].name, got == NULL ? "is not there" : "has another shape or type",
+					  (long long)want[i].dim[0], (long long)want[i].dim[1]);
 		else
 			memcpy((uint8_t *)(uintptr_t)want[i].data, got->data, (size_t)got->bytes);
 	}
@@ -317,5 +324,5 @@ enum hth_status hth_checkpoint_load(const struct hth_checkpoint *c, struct hth_p
 		status = load_part(c, p, HTH_PART_BEST, err);
 	const char *bad = status == HTH_OK ? hth_params_not_finite(p) : NULL;
 	return bad == NULL ? status
-	                   : hth_fail(err, HTH_ERR_VALUE, "%s: \"%s\" holds a value that is not finite", c->path, bad);
+			   : hth_fail(err, HTH_ERR_VALUE, "%s: \"%s\" holds a value that is not finite", c->path, bad);
 }

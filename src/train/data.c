@@ -5,8 +5,8 @@
 static void tell_issues(const struct hth_dataset *d)
 {
 	if (d->n_dropped > 0)
-		hth_warn("%s: %zu of %zu rows are longer than max_seq_length and were left out, the first one: %s", d->path,
-		         d->n_dropped, d->n_rows, d->issues[0].text);
+		hth_warn("%s: %zu of %zu rows are longer than max_seq_length and were left out, the first one: %s",
+			 d->path, d->n_dropped, d->n_rows, d->issues[0].text);
 	if (d->n_cut > 0)
 		hth_warn("%s: %zu of %zu rows were cut to max_seq_length", d->path, d->n_cut, d->n_rows);
 	if (d->n_duplicates > 0)
@@ -14,7 +14,7 @@ static void tell_issues(const struct hth_dataset *d)
 }
 
 enum hth_status hth_train_data_read(const struct hth_train_config *cfg, const struct hth_model *m, int64_t now,
-                                    struct hth_dataset *train, struct hth_dataset *valid, struct hth_err *err)
+				    struct hth_dataset *train, struct hth_dataset *valid, struct hth_err *err)
 {
 	struct hth_chat chat = {.tmpl = m->tmpl, .tok = m->tokenizer, .now = now};
 	struct hth_data_config data_cfg = cfg->data_cfg;

@@ -57,11 +57,13 @@ enum hth_status hth_checkpoint_agrees(const struct hth_checkpoint *c, const stru
 			continue;
 		if (mine->must)
 			return hth_fail(err, HTH_ERR_USAGE,
-			                "%s: cannot resume: %s was %s, is now %s; give the run's own settings, or start anew from its "
-			                "adapter (--resume-adapter-file)",
-			                c->path, mine->name, was, mine->value);
-		hth_warn("resuming with another %s: was %s, is now %s; the run will not be the uninterrupted one bit for bit",
-		         mine->name, was, mine->value);
+					"%s: cannot resume: %s was %s, is now %s; give the run's own settings, or "
+					"start anew from its "
+					"adapter (--resume-adapter-file)",
+					c->path, mine->name, was, mine->value);
+		hth_warn("resuming with another %s: was %s, is now %s; the run will not be the uninterrupted one bit "
+			 "for bit",
+			 mine->name, was, mine->value);
 	}
 	return HTH_OK;
 }

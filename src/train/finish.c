@@ -49,17 +49,17 @@ static enum hth_status write_weights(const struct hth_run *r, struct hth_err *er
 	struct hth_st_tensor *t = hth_calloc(n, sizeof *t);
 	char *path = NULL;
 	enum hth_status status = t != NULL ? in_run_folder(r, "model.safetensors", &path, err)
-	                                   : hth_fail_memory(err, "the list of weights", n * sizeof *t);
+					   : hth_fail_memory(err, "the list of weights", n * sizeof *t);
 
 	for (size_t i = 0; i < n && status == HTH_OK; i++) {
 		const struct hth_param *q = r->params.list[i];
 		bool vector = q->rows == 1;
 		t[i] = (struct hth_st_tensor){.name = q->name,
-		                              .dtype = HTH_ST_F32,
-		                              .n_dims = vector ? 1 : 2,
-		                              .dim = {vector ? q->cols : q->rows, q->cols},
-		                              .data = (const uint8_t *)q->value,
-		                              .bytes = (uint64_t)(q->rows * q->cols) * sizeof(float)};
+					      .dtype = HTH_ST_F32,
+					      .n_dims = vector ? 1 : 2,
+					      .dim = {vector ? q->cols : q->rows, q->cols},
+					      .data = (const uint8_t *)q->value,
+					      .bytes = (uint64_t)(q->rows * q->cols) * sizeof(float)};
 	}
 	if (status == HTH_OK)
 		status = hth_safetensors_write(path, t, n, meta, 1, err);
@@ -79,8 +79,8 @@ static char *decode(const struct hth_run *r, const int32_t *ids, size_t n)
 
 	hth_buf_init(&text, MAX_SAMPLE_BYTES);
 	char *out = hth_tokenizer_decode(r->model->tokenizer, ids, n, true, &text, NULL) == HTH_OK
-	                    ? hth_buf_take(&text, NULL)
-	                    : NULL;
+			    ? hth_buf_take(&text, NULL)
+			    : NULL;
 	hth_buf_clear(&text);
 	return out;
 }
@@ -93,7 +93,7 @@ static char *answer(const struct hth_run *r, int32_t adapter, const int32_t *pro
 
 	hth_buf_init(&text, MAX_SAMPLE_BYTES);
 	enum hth_status status =
-	        r->hooks->answer(r->hooks->ctx, r->model, &r->loras, adapter, prompt, (int64_t)n, &text, &why);
+		r->hooks->answer(r->hooks->ctx, r->model, &r->loras, adapter, prompt, (int64_t)n, &text, &why);
 	if (status == HTH_OK)
 		out = hth_buf_take(&text, NULL);
 	else
@@ -102,8 +102,8 @@ static char *answer(const struct hth_run *r, int32_t adapter, const int32_t *pro
 	return out;
 }
 
-/* The first examples of distinct validation rows, or training rows where there are none. In full fine-tuning the base is
- * gone by now: there is no "before". */
+/* The first examples of distinct validation rows, or training rows where there are none. In full fine-tuning the base
+ * is gone by now: there is no "before". */
 static size_t take_samples(const struct hth_run *r, struct sample *out, size_t max)
 {
 	const struct hth_dataset *d = r->valid.n > 0 ? &r->valid : &r->train;
@@ -123,10 +123,10 @@ static size_t take_samples(const struct hth_run *r, struct sample *out, size_t m
 		if (first == 0 || first == e->n)
 			continue;
 		out[n++] = (struct sample){
-		        .prompt = decode(r, e->ids, first),
-		        .expected = decode(r, e->ids + first, end - first),
-		        .before = r->params.loras != NULL ? answer(r, -1, e->ids, first) : NULL,
-		        .after = answer(r, r->params.loras != NULL ? 0 : -1, e->ids, first),
+			.prompt = decode(r, e->ids, first),
+			.expected = decode(r, e->ids + first, end - first),
+			.before = r->params.loras != NULL ? answer(r, -1, e->ids, first) : NULL,
+			.after = answer(r, r->params.loras != NULL ? 0 : -1, e->ids, first),
 		};
 	}
 	return n;
@@ -166,7 +166,7 @@ static void list_results(const struct hth_run *r, struct result_texts *t)
 	char text[64], part[32];
 
 	snprintf(text, sizeof text, "%lld of %lld%s", (long long)r->at.step, (long long)r->total,
-	         x->stopped_early ? " (stopped early)" : "");
+		 x->stopped_early ? " (stopped early)" : "");
 	add_result(t, "Steps", text);
 	if (isfinite(x->base_loss)) {
 		snprintf(text, sizeof text, "%.4f", x->base_loss);
@@ -181,11 +181,11 @@ static void list_results(const struct hth_run *r, struct result_texts *t)
 	add_result(t, "Peak memory", hth_format_bytes(part, x->anon_peak_bytes));
 	add_result(t, "Trained values", hth_format_count(part, r->params.n_elems));
 	snprintf(text, sizeof text, "%zu rows, %llu tokens, %llu of them targets", r->train.n_rows,
-	         (unsigned long long)r->train.n_tokens, (unsigned long long)r->train.n_targets);
+		 (unsigned long long)r->train.n_tokens, (unsigned long long)r->train.n_targets);
 	add_result(t, "Training data", text);
 	for (int i = 0; i < r->facts.n; i++)
 		t->pairs[t->n++] =
-		        (struct hth_report_pair){.name = r->facts.item[i].name, .value = r->facts.item[i].value};
+			(struct hth_report_pair){.name = r->facts.item[i].name, .value = r->facts.item[i].value};
 }
 
 static enum hth_status write_report(const struct hth_run *r, struct hth_err *err)
@@ -201,17 +201,17 @@ static enum hth_status write_report(const struct hth_run *r, struct hth_err *err
 
 	for (size_t i = 0; i < n_samples; i++)
 		shown[i] = (struct hth_report_sample){samples[i].prompt, samples[i].expected, samples[i].before,
-		                                      samples[i].after};
+						      samples[i].after};
 	list_results(r, &texts);
 	snprintf(title, sizeof title, "%s: %s", hth_path_base(r->cfg->output_dir), r->model->name);
 	struct hth_report report = {.title = title,
-	                            .facts = texts.pairs,
-	                            .n_facts = texts.n,
-	                            .rows = rows,
-	                            .n_rows = n_rows,
-	                            .best_step = r->at.best_step,
-	                            .samples = shown,
-	                            .n_samples = n_samples};
+				    .facts = texts.pairs,
+				    .n_facts = texts.n,
+				    .rows = rows,
+				    .n_rows = n_rows,
+				    .best_step = r->at.best_step,
+				    .samples = shown,
+				    .n_samples = n_samples};
 	if (status == HTH_OK)
 		status = in_run_folder(r, "report.html", &path, err);
 	if (status == HTH_OK)
@@ -234,7 +234,8 @@ enum hth_status hth_run_finish(struct hth_run *r, struct hth_err *err)
 		hth_params_use_best(&r->params);
 	const char *bad = hth_params_not_finite(&r->params);
 	if (bad != NULL)
-		return hth_fail(err, HTH_ERR_VALUE, "\"%s\" holds a value that is not finite; no adapter was written", bad);
+		return hth_fail(err, HTH_ERR_VALUE, "\"%s\" holds a value that is not finite; no adapter was written",
+				bad);
 	enum hth_status status = r->params.type == HTH_TRAIN_FULL ? write_weights(r, err) : write_adapter(r, err);
 	if (status == HTH_OK)
 		status = write_report(r, err);
@@ -242,7 +243,7 @@ enum hth_status hth_run_finish(struct hth_run *r, struct hth_err *err)
 }
 
 enum hth_status hth_train_run(const struct hth_train_config *cfg, const struct hth_train_hooks *hooks,
-                              struct hth_train_result *out, struct hth_err *err)
+			      struct hth_train_result *out, struct hth_err *err)
 {
 	static const struct hth_train_hooks no_hooks;
 	struct hth_train_result own;

@@ -61,11 +61,11 @@ static uint64_t without_arena(const struct hth_memory *m)
 
 /* Walks under one budget. An arena beyond what is left ends the walk early with HTH_ERR_MEMORY. */
 static enum hth_status try_budget(const struct hth_fit_args *a, struct hth_params *p, const struct hth_lora_set *loras,
-                                  const struct hth_dataset *train, const struct hth_dataset *valid, int64_t budget,
-                                  uint64_t arena_limit, struct hth_walk *walk, struct hth_err *err)
+				  const struct hth_dataset *train, const struct hth_dataset *valid, int64_t budget,
+				  uint64_t arena_limit, struct hth_walk *walk, struct hth_err *err)
 {
 	struct hth_exec_config cfg = {
-	        .mode = HTH_EXEC_PLAN, .backend = a->backend, .machine = a->machine, .arena_bytes = arena_limit};
+		.mode = HTH_EXEC_PLAN, .backend = a->backend, .machine = a->machine, .arena_bytes = arena_limit};
 	struct hth_cut_config cut = {.token_budget = budget, .share_prefix = a->cfg->share_prefix};
 	struct hth_exec *exec = NULL;
 	struct hth_stepper s;
@@ -82,7 +82,7 @@ static enum hth_status try_budget(const struct hth_fit_args *a, struct hth_param
 
 /* One example of n tokens, all but the first of them targets: the costliest of its length. */
 static enum hth_status arena_of_length(const struct hth_fit_args *a, struct hth_params *p,
-                                       const struct hth_lora_set *loras, size_t n, uint64_t *bytes, struct hth_err *err)
+				       const struct hth_lora_set *loras, size_t n, uint64_t *bytes, struct hth_err *err)
 {
 	struct hth_data_example item = {.line = 1};
 	struct hth_dataset one = {.items = &item, .n = 1, .longest = (uint32_t)n};
@@ -92,7 +92,7 @@ static enum hth_status arena_of_length(const struct hth_fit_args *a, struct hth_
 	enum hth_status status = HTH_OK;
 
 	item.tokens = (struct hth_example){
-	        .ids = hth_calloc(n, sizeof *item.tokens.ids), .target = hth_alloc(n), .n = n, .n_targets = n - 1};
+		.ids = hth_calloc(n, sizeof *item.tokens.ids), .target = hth_alloc(n), .n = n, .n_targets = n - 1};
 	if (item.tokens.ids == NULL || item.tokens.target == NULL) {
 		status = hth_fail_memory(err, "an example", n);
 		goto done;
@@ -110,7 +110,7 @@ done:
 
 /* "..., with max_seq_length 512 it would fit" from walking one example of each length. */
 static void say_what_fits(const struct hth_fit_args *a, struct hth_params *p, const struct hth_lora_set *loras,
-                          const struct hth_memory *m, char *out, size_t out_bytes)
+			  const struct hth_memory *m, char *out, size_t out_bytes)
 {
 	uint64_t left = m->limit_bytes > without_arena(m) ? m->limit_bytes - without_arena(m) : 0;
 	char need[32], have[32];
@@ -118,35 +118,37 @@ static void say_what_fits(const struct hth_fit_args *a, struct hth_params *p, co
 	if (left > 0) {
 		for (size_t n = 8192; n >= 32; n /= 2) {
 			uint64_t bytes = UINT64_MAX;
-			if (n >= a->train->longest || arena_of_length(a, p, loras, n, &bytes, NULL) != HTH_OK || bytes > left)
+			if (n >= a->train->longest || arena_of_length(a, p, loras, n, &bytes, NULL) != HTH_OK ||
+			    bytes > left)
 				continue;
 			snprintf(out, out_bytes, "; with max_seq_length %zu it would fit", n);
 			return;
 		}
 	}
 	snprintf(out, out_bytes, "; without any batch it needs %s of %s: choose a smaller base or one of fewer bits",
-	         hth_format_bytes(need, without_arena(m)), hth_format_bytes(have, m->limit_bytes));
+		 hth_format_bytes(need, without_arena(m)), hth_format_bytes(have, m->limit_bytes));
 }
 
 static enum hth_status refuse(const struct hth_fit_args *a, struct hth_params *p, const struct hth_lora_set *loras,
-                              const struct hth_memory *m, int64_t budget, struct hth_err *err)
+			      const struct hth_memory *m, int64_t budget, struct hth_err *err)
 {
 	char hint[200], limit[32], weights[32], params[32], arena[32], rest[32], total[32];
 
 	say_what_fits(a, p, loras, m, hint, sizeof hint);
-	return hth_fail(err, HTH_ERR_MEMORY,
-	                "this run does not fit: it needs %s (weights %s, trained values and moments %s, a micro-batch of %lld "
-	                "tokens at least %s, data and program %s) and may use %s%s",
-	                hth_format_bytes(total, without_arena(m) + m->arena_bytes),
-	                hth_format_bytes(weights, m->mapped_bytes + m->prepared_bytes),
-	                hth_format_bytes(params, m->params_bytes),
-	                (long long)(a->train->longest > budget ? (int64_t)a->train->longest : budget),
-	                hth_format_bytes(arena, m->arena_bytes), hth_format_bytes(rest, m->data_bytes + m->program_bytes),
-	                hth_format_bytes(limit, m->limit_bytes), hint);
+	return hth_fail(
+		err, HTH_ERR_MEMORY,
+		"this run does not fit: it needs %s (weights %s, trained values and moments %s, a micro-batch of %lld "
+		"tokens at least %s, data and program %s) and may use %s%s",
+		hth_format_bytes(total, without_arena(m) + m->arena_bytes),
+		hth_format_bytes(weights, m->mapped_bytes + m->prepared_bytes),
+		hth_format_bytes(params, m->params_bytes),
+		(long long)(a->train->longest > budget ? (int64_t)a->train->longest : budget),
+		hth_format_bytes(arena, m->arena_bytes), hth_format_bytes(rest, m->data_bytes + m->program_bytes),
+		hth_format_bytes(limit, m->limit_bytes), hint);
 }
 
 static enum hth_status find_budget(const struct hth_fit_args *a, struct hth_params *p, const struct hth_lora_set *loras,
-                                   struct hth_fit *out, struct hth_err *err)
+				   struct hth_fit *out, struct hth_err *err)
 {
 	static const int64_t tried[] = {4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 128, 64, 1};
 	struct hth_memory *m = &out->memory;

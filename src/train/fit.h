@@ -18,17 +18,17 @@ struct hth_memory {
 
 struct hth_fit_args {
 	const struct hth_train_config *cfg;
-	struct hth_model *model;             /* open, not prepared */
+	struct hth_model *model; /* open, not prepared */
 	const struct hth_backend *backend;
 	struct hth_machine machine;
 	const struct hth_dataset *train;
-	const struct hth_dataset *valid;     /* or NULL */
-	int64_t token_budget;                /* of a run that is resumed: the only one tried; else 0 */
-	uint64_t program_bytes;              /* 0: measured now */
+	const struct hth_dataset *valid; /* or NULL */
+	int64_t token_budget;            /* of a run that is resumed: the only one tried; else 0 */
+	uint64_t program_bytes;          /* 0: measured now */
 };
 
 struct hth_fit {
-	int64_t token_budget;  /* 0: none was needed (a config said so) */
+	int64_t token_budget; /* 0: none was needed (a config said so) */
 	struct hth_walk walk;
 	struct hth_memory memory;
 };
@@ -40,7 +40,7 @@ HTH_MUST enum hth_status hth_fit_find(const struct hth_fit_args *a, struct hth_f
 /* Reads cfg->data through the model's tokenizer and template (both zeroed before): a validation part from its file, or
  * split off by cfg->val_fraction. Rows that were cut, dropped or repeated are told by warnings. */
 HTH_MUST enum hth_status hth_train_data_read(const struct hth_train_config *cfg, const struct hth_model *m, int64_t now,
-                                             struct hth_dataset *train, struct hth_dataset *valid, struct hth_err *err);
+					     struct hth_dataset *train, struct hth_dataset *valid, struct hth_err *err);
 uint64_t hth_dataset_bytes(const struct hth_dataset *d);
 
 #endif

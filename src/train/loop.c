@@ -37,7 +37,7 @@ static enum hth_status save(struct hth_run *r, bool needed, struct hth_err *err)
 	r->at.elapsed_s = elapsed(r);
 	hth_metrics_sync(&r->metrics); /* before the checkpoint: rows up to its step are there when it is */
 	enum hth_status status =
-	        hth_checkpoint_save(r->checkpoints_dir, &r->params, &r->at, &r->facts, r->cfg->keep_checkpoints, &why);
+		hth_checkpoint_save(r->checkpoints_dir, &r->params, &r->at, &r->facts, r->cfg->keep_checkpoints, &why);
 	if (status == HTH_OK) {
 		r->saved_step = r->at.step;
 		r->saved_pending = r->at.eval_pending;
@@ -46,7 +46,7 @@ static enum hth_status save(struct hth_run *r, bool needed, struct hth_err *err)
 	if (needed || status == HTH_ERR_VALUE)
 		return hth_fail(err, status, "%s", why.text);
 	hth_warn("no checkpoint at step %lld: %s; training goes on%s", (long long)r->at.step, why.text,
-	         r->saved_step >= 0 ? ", the one before stands" : "");
+		 r->saved_step >= 0 ? ", the one before stands" : "");
 	return HTH_OK;
 }
 
@@ -57,9 +57,9 @@ static enum hth_status grow_arena(struct hth_run *r, const struct hth_step_args 
 	const struct hth_memory *m = &r->fit.memory;
 	uint64_t others = m->total_bytes - m->arena_bytes;
 	struct hth_exec_config cfg = {.mode = HTH_EXEC_PLAN,
-	                              .backend = r->backend,
-	                              .machine = r->machine,
-	                              .arena_bytes = m->limit_bytes > others ? m->limit_bytes - others : 1};
+				      .backend = r->backend,
+				      .machine = r->machine,
+				      .arena_bytes = m->limit_bytes > others ? m->limit_bytes - others : 1};
 	struct hth_exec *plan = NULL;
 	struct hth_step_out step;
 	struct hth_eval_out eval;
@@ -69,7 +69,7 @@ static enum hth_status grow_arena(struct hth_run *r, const struct hth_step_args 
 		return status;
 	r->stepper.exec = plan;
 	status = args != NULL ? hth_step_run(&r->stepper, args, &step, err)
-	                      : hth_eval_run(&r->stepper, &r->valid, r->n_eval, NULL, &eval, err);
+			      : hth_eval_run(&r->stepper, &r->valid, r->n_eval, NULL, &eval, err);
 	uint64_t need = hth_exec_totals(plan)->peak_ever_bytes;
 	hth_exec_free(plan);
 	r->stepper.exec = r->exec;
@@ -79,7 +79,7 @@ static enum hth_status grow_arena(struct hth_run *r, const struct hth_step_args 
 }
 
 static enum hth_status run_step(struct hth_run *r, struct hth_step_args *args, struct hth_step_out *out,
-                                struct hth_err *err)
+				struct hth_err *err)
 {
 	args->data = &r->train;
 	args->order = hth_order_step(&r->order, r->at.step, &args->n);
@@ -109,7 +109,7 @@ static enum hth_status run_eval(struct hth_run *r, struct hth_eval_out *out, str
 
 /* Skipped steps are counted and told; too many in a row end the run before its memory of good gradients fades. */
 static enum hth_status count_step(struct hth_run *r, const struct hth_step_args *args, const struct hth_step_out *out,
-                                  struct hth_err *err)
+				  struct hth_err *err)
 {
 	r->at.step++;
 	r->at.trained_tokens += out->n_tokens;
@@ -123,29 +123,30 @@ static enum hth_status count_step(struct hth_run *r, const struct hth_step_args 
 	r->at.skipped_in_row++;
 	uint32_t line = out->bad_line > 0 ? out->bad_line : r->train.items[args->order[0]].line;
 	hth_warn("step %lld: its %s is not finite (rows from %s:%u on); the step was skipped", (long long)r->at.step,
-	         out->bad_line > 0 ? "loss" : "gradient", r->train.path, line);
+		 out->bad_line > 0 ? "loss" : "gradient", r->train.path, line);
 	if (r->at.skipped_in_row < MAX_SKIPPED_IN_ROW)
 		return HTH_OK;
 	return hth_fail(err, HTH_ERR_VALUE,
-	                "%d steps in a row gave no finite %s, the last one with rows from %s:%u on; lower the learning rate, or "
-	                "look at these rows (hearth data show)",
-	                MAX_SKIPPED_IN_ROW, out->bad_line > 0 ? "loss" : "gradient", r->train.path, line);
+			"%d steps in a row gave no finite %s, the last one with rows from %s:%u on; lower the learning "
+			"rate, or "
+			"look at these rows (hearth data show)",
+			MAX_SKIPPED_IN_ROW, out->bad_line > 0 ? "loss" : "gradient", r->train.path, line);
 }
 
 static void add_row(struct hth_run *r, const struct hth_step_args *args, const struct hth_step_out *out, double seconds)
 {
 	struct hth_mem_use use;
 	struct hth_metrics_row row = {
-	        .step = r->at.step,
-	        .epoch = epoch_of(r, r->at.step),
-	        .loss = out->loss,
-	        .lr = args->lr,
-	        .grad_norm = out->grad_norm,
-	        .tokens = out->n_tokens,
-	        .targets = out->n_targets,
-	        .tokens_per_s = seconds > 0 ? (double)out->n_tokens / seconds : 0,
-	        .time_s = elapsed(r),
-	        .skipped = out->skipped,
+		.step = r->at.step,
+		.epoch = epoch_of(r, r->at.step),
+		.loss = out->loss,
+		.lr = args->lr,
+		.grad_norm = out->grad_norm,
+		.tokens = out->n_tokens,
+		.targets = out->n_targets,
+		.tokens_per_s = seconds > 0 ? (double)out->n_tokens / seconds : 0,
+		.time_s = elapsed(r),
+		.skipped = out->skipped,
 	};
 	hth_mem_sample(&use);
 	row.mem_bytes = use.anon_peak_bytes;
@@ -158,11 +159,12 @@ static void report(struct hth_run *r, struct window *w, double lr)
 
 	hth_mem_sample(&use);
 	if (!hth_stderr_is_tty())
-		hth_info("Iter %lld: Train loss %.3f, Learning Rate %.3e, It/sec %.3f, Tokens/sec %.3f, Trained Tokens %lld, "
-		         "Peak mem %.3f GB",
-		         (long long)r->at.step, w->targets > 0 ? w->loss / (double)w->targets : NAN, lr,
-		         (double)w->steps / w->seconds, (double)w->tokens / w->seconds, (long long)r->at.trained_tokens,
-		         (double)use.anon_peak_bytes / 1e9);
+		hth_info("Iter %lld: Train loss %.3f, Learning Rate %.3e, It/sec %.3f, Tokens/sec %.3f, Trained Tokens "
+			 "%lld, "
+			 "Peak mem %.3f GB",
+			 (long long)r->at.step, w->targets > 0 ? w->loss / (double)w->targets : NAN, lr,
+			 (double)w->steps / w->seconds, (double)w->tokens / w->seconds, (long long)r->at.trained_tokens,
+			 (double)use.anon_peak_bytes / 1e9);
 	*w = (struct window){0};
 }
 
@@ -191,14 +193,14 @@ static enum hth_status validate(struct hth_run *r, double *loss, struct hth_err 
 	}
 	hth_mem_sample(&use);
 	struct hth_metrics_row row = {.step = r->at.step,
-	                              .epoch = epoch_of(r, r->at.step),
-	                              .is_validation = true,
-	                              .val_loss = *loss,
-	                              .tokens = out.n_tokens,
-	                              .targets = out.n_targets,
-	                              .tokens_per_s = seconds > 0 ? (double)out.n_tokens / seconds : 0,
-	                              .mem_bytes = use.anon_peak_bytes,
-	                              .time_s = elapsed(r)};
+				      .epoch = epoch_of(r, r->at.step),
+				      .is_validation = true,
+				      .val_loss = *loss,
+				      .tokens = out.n_tokens,
+				      .targets = out.n_targets,
+				      .tokens_per_s = seconds > 0 ? (double)out.n_tokens / seconds : 0,
+				      .mem_bytes = use.anon_peak_bytes,
+				      .time_s = elapsed(r)};
 	hth_metrics_add(&r->metrics, &row);
 	hth_info("Iter %lld: Val loss %.3f, Val took %.3fs", (long long)r->at.step, *loss, seconds);
 	return HTH_OK;
@@ -216,8 +218,8 @@ static enum hth_status leave(struct hth_run *r, struct hth_err *err)
 	if (status != HTH_OK)
 		return status;
 	return hth_fail(err, HTH_ERR_INTERRUPTED,
-	                "stopped at step %lld of %lld; everything is saved, --resume goes on from there", (long long)r->at.step,
-	                (long long)r->total);
+			"stopped at step %lld of %lld; everything is saved, --resume goes on from there",
+			(long long)r->at.step, (long long)r->total);
 }
 
 /* Validation, when one is due and nobody asks to stop. */
@@ -231,25 +233,25 @@ static enum hth_status maybe_validate(struct hth_run *r, double *val_loss, struc
 }
 
 static void tell(struct hth_run *r, const struct hth_step_args *args, const struct hth_step_out *out, double seconds,
-                 double val_loss)
+		 double val_loss)
 {
 	struct hth_train_progress p = {
-	        .step = r->at.step,
-	        .total = r->total,
-	        .epoch = epoch_of(r, r->at.step),
-	        .loss = out->loss,
-	        .lr = args->lr,
-	        .grad_norm = out->grad_norm,
-	        .tokens_per_s = seconds > 0 ? (double)out->n_tokens / seconds : 0,
-	        .elapsed_s = elapsed(r),
-	        .val_loss = val_loss,
-	        .skipped = out->skipped,
+		.step = r->at.step,
+		.total = r->total,
+		.epoch = epoch_of(r, r->at.step),
+		.loss = out->loss,
+		.lr = args->lr,
+		.grad_norm = out->grad_norm,
+		.tokens_per_s = seconds > 0 ? (double)out->n_tokens / seconds : 0,
+		.elapsed_s = elapsed(r),
+		.val_loss = val_loss,
+		.skipped = out->skipped,
 	};
 	if (r->result->steps++ == 0)
 		r->result->first_loss = out->loss;
 	r->result->last_loss = out->loss;
 	hth_progress_update(&r->bar, (uint64_t)r->at.step, "loss %.3f  val %.3f  %.0f tok/s", out->loss,
-	                    r->at.best_step > 0 ? r->at.best_loss : NAN, p.tokens_per_s);
+			    r->at.best_step > 0 ? r->at.best_loss : NAN, p.tokens_per_s);
 	if (r->hooks->on_step != NULL)
 		r->hooks->on_step(r->hooks->ctx, &p);
 }

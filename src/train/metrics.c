@@ -1,4 +1,5 @@
-/* Metrics rows. A number that is not finite is written as null; reals have 17 digits, so that equal rows are equal bits. */
+/* Metrics rows. A number that is not finite is written as null; reals have 17 digits, so that equal rows are equal
+ * bits. */
 #include "train/metrics.h"
 
 #include "base/file.h"
@@ -35,19 +36,19 @@ static bool parse_row(const char *line, size_t bytes, struct hth_metrics_row *ro
 		return false;
 	bool ok = json_is_integer(json_object_get(o, "step"));
 	*row = (struct hth_metrics_row){
-	        .step = int_of(o, "step"),
-	        .epoch = real_of(o, "epoch"),
-	        .is_validation = json_object_get(o, "val_loss") != NULL,
-	        .loss = real_of(o, "loss"),
-	        .val_loss = real_of(o, "val_loss"),
-	        .lr = real_of(o, "lr"),
-	        .grad_norm = real_of(o, "grad_norm"),
-	        .tokens = int_of(o, "tokens"),
-	        .targets = int_of(o, "targets"),
-	        .tokens_per_s = real_of(o, "tokens_per_s"),
-	        .mem_bytes = (uint64_t)int_of(o, "mem_bytes"),
-	        .time_s = real_of(o, "time_s"),
-	        .skipped = json_is_true(json_object_get(o, "skipped")),
+		.step = int_of(o, "step"),
+		.epoch = real_of(o, "epoch"),
+		.is_validation = json_object_get(o, "val_loss") != NULL,
+		.loss = real_of(o, "loss"),
+		.val_loss = real_of(o, "val_loss"),
+		.lr = real_of(o, "lr"),
+		.grad_norm = real_of(o, "grad_norm"),
+		.tokens = int_of(o, "tokens"),
+		.targets = int_of(o, "targets"),
+		.tokens_per_s = real_of(o, "tokens_per_s"),
+		.mem_bytes = (uint64_t)int_of(o, "mem_bytes"),
+		.time_s = real_of(o, "time_s"),
+		.skipped = json_is_true(json_object_get(o, "skipped")),
 	};
 	json_decref(o);
 	return ok;
@@ -107,7 +108,7 @@ static enum hth_status trim(const char *path, int64_t keep_step, bool drop_valid
 }
 
 enum hth_status hth_metrics_open(struct hth_metrics *m, const char *path, int64_t keep_step, bool drop_validation,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	*m = (struct hth_metrics){0};
 	enum hth_status status = trim(path, keep_step, drop_validation, err);
@@ -144,7 +145,7 @@ void hth_metrics_add(struct hth_metrics *m, const struct hth_metrics_row *row)
 		n += (size_t)put_real(line + n, sizeof line - n, "grad_norm", row->grad_norm);
 	}
 	n += (size_t)snprintf(line + n, sizeof line - n, ",\"tokens\":%lld,\"targets\":%lld", (long long)row->tokens,
-	                      (long long)row->targets);
+			      (long long)row->targets);
 	n += (size_t)put_real(line + n, sizeof line - n, "tokens_per_s", row->tokens_per_s);
 	n += (size_t)snprintf(line + n, sizeof line - n, ",\"mem_bytes\":%llu", (unsigned long long)row->mem_bytes);
 	n += (size_t)put_real(line + n, sizeof line - n, "time_s", row->time_s);

@@ -4,7 +4,7 @@
 #include "base/rng.h"
 
 enum hth_status hth_order_init(struct hth_order *o, uint32_t n, int64_t per_step, uint64_t seed, bool shuffle,
-                               struct hth_err *err)
+			       struct hth_err *err)
 {
 	*o = (struct hth_order){.n = n, .seed = seed, .shuffle = shuffle, .epoch = -1};
 	if (n < 1)

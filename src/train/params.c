@@ -27,13 +27,13 @@ enum hth_status hth_params_add(struct hth_params *p, struct hth_param *param, st
 	if (!hth_mul_u64((uint64_t)param->rows, (uint64_t)param->cols, &elems) || !hth_pad_u64(elems, 16, &elems) ||
 	    !hth_add_u64(p->n_elems, elems, &p->n_elems))
 		return hth_fail(err, HTH_ERR_LIMIT, "%s: shape (%lld,%lld) is too large to train", param->name,
-		                (long long)param->rows, (long long)param->cols);
+				(long long)param->rows, (long long)param->cols);
 	p->list[p->n++] = param;
 	return HTH_OK;
 }
 
 static enum hth_status add_lora(struct hth_params *p, const struct hth_train_config *cfg, int64_t layer, int k,
-                                const struct hth_lora *start, struct hth_err *err)
+				const struct hth_lora *start, struct hth_err *err)
 {
 	const struct hth_weight *w = &p->model->layers[layer].linear[k];
 	int32_t rank = start != NULL ? (int32_t)start->a.rows : cfg->rank;
@@ -45,7 +45,7 @@ static enum hth_status add_lora(struct hth_params *p, const struct hth_train_con
 	for (int ab = 0; ab < 2; ab++) {
 		struct hth_param *q = ab == 0 ? &lora->a : &lora->b;
 		int n = snprintf(name, sizeof name, "model.layers.%lld.%s.lora_%c.weight", (long long)layer,
-		                 hth_linear_module((enum hth_linear_kind)k), ab == 0 ? 'A' : 'B');
+				 hth_linear_module((enum hth_linear_kind)k), ab == 0 ? 'A' : 'B');
 		q->name = hth_arena_strndup(&p->arena, name, (size_t)n);
 		q->rows = ab == 0 ? rank : w->rows;
 		q->cols = ab == 0 ? w->cols : rank;
@@ -53,8 +53,9 @@ static enum hth_status add_lora(struct hth_params *p, const struct hth_train_con
 		if (status != HTH_OK)
 			return status;
 	}
-	lora->scale = start != NULL ? start->scale
-	                            : (float)(cfg->rslora ? cfg->alpha / sqrt((double)rank) : cfg->alpha / (double)rank);
+	lora->scale = start != NULL
+			      ? start->scale
+			      : (float)(cfg->rslora ? cfg->alpha / sqrt((double)rank) : cfg->alpha / (double)rank);
 	lora->dropout = (float)cfg->dropout;
 	lora->place = (uint32_t)(layer * 16 + k);
 	p->loras[layer * HTH_LINEAR_COUNT + k] = lora;
@@ -63,7 +64,7 @@ static enum hth_status add_lora(struct hth_params *p, const struct hth_train_con
 }
 
 static enum hth_status lay_out_loras(struct hth_params *p, const struct hth_train_config *cfg, struct hth_lora **start,
-                                     struct hth_err *err)
+				     struct hth_err *err)
 {
 	int64_t n_layers = p->model->config.n_layers, first = cfg->n_layers < 0 ? 0 : n_layers - cfg->n_layers;
 	size_t n = (size_t)n_layers * HTH_LINEAR_COUNT;
@@ -76,15 +77,16 @@ static enum hth_status lay_out_loras(struct hth_params *p, const struct hth_trai
 		int64_t layer = (int64_t)i / HTH_LINEAR_COUNT;
 		int k = (int)(i % HTH_LINEAR_COUNT);
 		if (start != NULL ? start[i] == NULL
-		                  : !cfg->target[k] || layer < first || p->model->layers[layer].linear[k].data == NULL)
+				  : !cfg->target[k] || layer < first || p->model->layers[layer].linear[k].data == NULL)
 			continue;
 		enum hth_status status = add_lora(p, cfg, layer, k, start != NULL ? start[i] : NULL, err);
 		if (status != HTH_OK)
 			return status;
 	}
 	if (p->n == 0)
-		return hth_fail(err, HTH_ERR_USAGE, "nothing to train: no target module in the last %lld of %lld layers",
-		                (long long)(n_layers - first), (long long)n_layers);
+		return hth_fail(err, HTH_ERR_USAGE,
+				"nothing to train: no target module in the last %lld of %lld layers",
+				(long long)(n_layers - first), (long long)n_layers);
 	return HTH_OK;
 }
 
@@ -127,7 +129,7 @@ static enum hth_status place(struct hth_params *p, bool plan_only, struct hth_er
 	} else {
 		if (p->n_elems > SIZE_MAX / (sizeof(float) * HTH_PARAM_COPIES))
 			return hth_fail(err, HTH_ERR_LIMIT, "%llu trained values are too many for this machine",
-			                (unsigned long long)p->n_elems);
+					(unsigned long long)p->n_elems);
 		bytes = (size_t)hth_params_bytes(p);
 		p->block = hth_alloc_aligned(bytes, ALIGN_BYTES);
 		if (p->block == NULL)
@@ -153,7 +155,7 @@ static enum hth_status place(struct hth_params *p, bool plan_only, struct hth_er
 }
 
 static enum hth_status new_loras(struct hth_params *p, const struct hth_train_config *cfg, bool plan_only,
-                                 struct hth_err *err)
+				 struct hth_err *err)
 {
 	struct hth_adapter_names names;
 	struct hth_adapter adapter = {0};
@@ -190,8 +192,9 @@ static enum hth_status check_config(const struct hth_train_config *cfg, const st
 	if (cfg->type == HTH_TRAIN_LORA && (cfg->rank < 1 || cfg->rank > MAX_RANK))
 		return hth_fail(err, HTH_ERR_USAGE, "rank %d: expected 1..%d", cfg->rank, MAX_RANK);
 	if (cfg->n_layers == 0 || cfg->n_layers > m->config.n_layers)
-		return hth_fail(err, HTH_ERR_USAGE, "%d layers with adapters: the model has %lld; expected 1..%lld, or -1 for all",
-		                cfg->n_layers, (long long)m->config.n_layers, (long long)m->config.n_layers);
+		return hth_fail(err, HTH_ERR_USAGE,
+				"%d layers with adapters: the model has %lld; expected 1..%lld, or -1 for all",
+				cfg->n_layers, (long long)m->config.n_layers, (long long)m->config.n_layers);
 	if (!(cfg->dropout >= 0 && cfg->dropout < 1))
 		return hth_fail(err, HTH_ERR_USAGE, "dropout %g: expected 0 <= dropout < 1", cfg->dropout);
 	if (!isfinite(cfg->alpha))
@@ -200,7 +203,7 @@ static enum hth_status check_config(const struct hth_train_config *cfg, const st
 }
 
 enum hth_status hth_params_new(struct hth_model *m, const struct hth_train_config *cfg, bool plan_only,
-                               struct hth_params *out, struct hth_err *err)
+			       struct hth_params *out, struct hth_err *err)
 {
 	enum hth_status status = check_config(cfg, m, err);
 
@@ -263,13 +266,13 @@ static bool fill_module(struct hth_adapter *out, const struct hth_lora *l, struc
 	size_t a_elems = (size_t)(l->a.rows * l->a.cols), b_elems = (size_t)(l->b.rows * l->b.cols);
 
 	*mod = (struct hth_lora_module){
-	        .name = hth_arena_strndup(&out->arena, l->a.name, name_bytes),
-	        .in = l->a.cols,
-	        .out = l->b.rows,
-	        .rank = (int)l->a.rows,
-	        .scale = l->scale,
-	        .a = hth_arena_calloc(&out->arena, a_elems, sizeof(float)),
-	        .b = hth_arena_calloc(&out->arena, b_elems, sizeof(float)),
+		.name = hth_arena_strndup(&out->arena, l->a.name, name_bytes),
+		.in = l->a.cols,
+		.out = l->b.rows,
+		.rank = (int)l->a.rows,
+		.scale = l->scale,
+		.a = hth_arena_calloc(&out->arena, a_elems, sizeof(float)),
+		.b = hth_arena_calloc(&out->arena, b_elems, sizeof(float)),
 	};
 	if (mod->name == NULL || mod->a == NULL || mod->b == NULL)
 		return false;
@@ -279,15 +282,15 @@ static bool fill_module(struct hth_adapter *out, const struct hth_lora *l, struc
 }
 
 enum hth_status hth_params_adapter(const struct hth_params *p, const struct hth_train_config *cfg, const char *base,
-                                   struct hth_adapter *out, struct hth_err *err)
+				   struct hth_adapter *out, struct hth_err *err)
 {
 	size_t n = (size_t)p->model->config.n_layers * HTH_LINEAR_COUNT;
 
 	*out = (struct hth_adapter){.rank = p->rank,
-	                            .alpha = p->alpha,
-	                            .dropout = cfg->dropout,
-	                            .rslora = p->rslora,
-	                            .n_layers = (int)p->model->config.n_layers};
+				    .alpha = p->alpha,
+				    .dropout = cfg->dropout,
+				    .rslora = p->rslora,
+				    .n_layers = (int)p->model->config.n_layers};
 	hth_arena_init(&out->arena, SIZE_MAX / 2);
 	out->modules = hth_arena_calloc(&out->arena, (size_t)(p->n / 2), sizeof *out->modules);
 	out->base_model = hth_arena_strndup(&out->arena, base, strlen(base));

@@ -8,18 +8,18 @@
 
 struct hth_params {
 	enum hth_train_type type;
-	struct hth_model *model;     /* borrowed */
-	struct hth_arena arena;      /* owns names, lists and LoRAs */
-	struct hth_param **list;     /* (n) by layer, linear, A before B; or by weight */
+	struct hth_model *model; /* borrowed */
+	struct hth_arena arena;  /* owns names, lists and LoRAs */
+	struct hth_param **list; /* (n) by layer, linear, A before B; or by weight */
 	int64_t n;
 	uint64_t n_elems;
-	float *block;                /* owned: values, grads, m, v, best; NULL when only planned */
+	float *block;                         /* owned: values, grads, m, v, best; NULL when only planned */
 	float *values, *grads, *m, *v, *best; /* (n_elems) */
-	struct hth_lora **loras;     /* [L*7], NULL where not trained; NULL in full fine-tuning */
-	int32_t rank;                /* largest of the modules */
+	struct hth_lora **loras;              /* [L*7], NULL where not trained; NULL in full fine-tuning */
+	int32_t rank;                         /* largest of the modules */
 	double alpha;
 	bool rslora;
-	struct hth_weight *saved;    /* full: the model's weights as they were, put back by free */
+	struct hth_weight *saved; /* full: the model's weights as they were, put back by free */
 	struct hth_weight **saved_at;
 	size_t n_saved;
 };
@@ -31,16 +31,16 @@ struct hth_params {
  * init); or from cfg->adapter_start, whose modules, ranks and scales then replace the config's; or copies of the
  * weights. Call before hth_model_prepare: full fine-tuning makes the model's weights point at its copies. */
 HTH_MUST enum hth_status hth_params_new(struct hth_model *m, const struct hth_train_config *cfg, bool plan_only,
-                                        struct hth_params *out, struct hth_err *err);
-void hth_params_free(struct hth_params *p); /* safe on zeroed; before hth_model_close */
+					struct hth_params *out, struct hth_err *err);
+void hth_params_free(struct hth_params *p);            /* safe on zeroed; before hth_model_close */
 uint64_t hth_params_bytes(const struct hth_params *p); /* of the block */
 void hth_params_clear_grads(struct hth_params *p);
-void hth_params_keep_best(struct hth_params *p);   /* best = values */
-void hth_params_use_best(struct hth_params *p);    /* values = best */
+void hth_params_keep_best(struct hth_params *p); /* best = values */
+void hth_params_use_best(struct hth_params *p);  /* values = best */
 /* NULL, or the name of a parameter with a value that is not finite. */
 const char *hth_params_not_finite(const struct hth_params *p);
 /* The trained LoRA as a value for the adapter writers (from `values`); base: what base_model_name_or_path says. */
 HTH_MUST enum hth_status hth_params_adapter(const struct hth_params *p, const struct hth_train_config *cfg,
-                                            const char *base, struct hth_adapter *out, struct hth_err *err);
+					    const char *base, struct hth_adapter *out, struct hth_err *err);
 
 #endif

@@ -20,22 +20,22 @@
 #define BOTTOM 30.0
 
 static const char style[] =
-        ":root{color-scheme:light dark;--bg:#fff;--fg:#1c1c1e;--dim:#6b6b70;--line:#d8d8dc;--a:#c2410c;--b:#1d4ed8;"
-        "--box:#f6f6f7}\n"
-        "@media(prefers-color-scheme:dark){:root{--bg:#161618;--fg:#ececee;--dim:#9a9aa0;--line:#3a3a3e;--a:#fb923c;"
-        "--b:#7aa2ff;--box:#202024}}\n"
-        "body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;max-width:880px;margin:2rem auto;"
-        "padding:0 1rem}\n"
-        "h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}\n"
-        "svg{width:100%;height:auto}svg text{fill:var(--dim);font:12px system-ui,sans-serif}\n"
-        ".grid{stroke:var(--line);stroke-width:1}.raw{fill:none;stroke:var(--a);stroke-width:1;opacity:.3}\n"
-        ".a{fill:none;stroke:var(--a);stroke-width:2}.b{fill:none;stroke:var(--b);stroke-width:2}\n"
-        ".dot{fill:var(--b)}.key-a{color:var(--a)}.key-b{color:var(--b)}\n"
-        "table{border-collapse:collapse;width:100%}td{border-bottom:1px solid var(--line);padding:.25rem .5rem;"
-        "vertical-align:top;overflow-wrap:anywhere}td:first-child{color:var(--dim);white-space:nowrap;width:1%}\n"
-        ".sample{background:var(--box);border-radius:8px;padding:.75rem 1rem;margin:1rem 0}\n"
-        ".sample pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.25rem 0 .75rem;font:14px/1.45 ui-monospace,"
-        "monospace}.sample b{color:var(--dim);font-weight:600;font-size:.85rem}\n";
+	":root{color-scheme:light dark;--bg:#fff;--fg:#1c1c1e;--dim:#6b6b70;--line:#d8d8dc;--a:#c2410c;--b:#1d4ed8;"
+	"--box:#f6f6f7}\n"
+	"@media(prefers-color-scheme:dark){:root{--bg:#161618;--fg:#ececee;--dim:#9a9aa0;--line:#3a3a3e;--a:#fb923c;"
+	"--b:#7aa2ff;--box:#202024}}\n"
+	"body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;max-width:880px;margin:2rem auto;"
+	"padding:0 1rem}\n"
+	"h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}\n"
+	"svg{width:100%;height:auto}svg text{fill:var(--dim);font:12px system-ui,sans-serif}\n"
+	".grid{stroke:var(--line);stroke-width:1}.raw{fill:none;stroke:var(--a);stroke-width:1;opacity:.3}\n"
+	".a{fill:none;stroke:var(--a);stroke-width:2}.b{fill:none;stroke:var(--b);stroke-width:2}\n"
+	".dot{fill:var(--b)}.key-a{color:var(--a)}.key-b{color:var(--b)}\n"
+	"table{border-collapse:collapse;width:100%}td{border-bottom:1px solid var(--line);padding:.25rem .5rem;"
+	"vertical-align:top;overflow-wrap:anywhere}td:first-child{color:var(--dim);white-space:nowrap;width:1%}\n"
+	".sample{background:var(--box);border-radius:8px;padding:.75rem 1rem;margin:1rem 0}\n"
+	".sample pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.25rem 0 .75rem;font:14px/1.45 ui-monospace,"
+	"monospace}.sample b{color:var(--dim);font-weight:600;font-size:.85rem}\n";
 
 /* Escapes for text and for quoted attributes; what is not UTF-8, and controls that HTML forbids, become U+FFFD. */
 static void put_text(struct hth_buf *out, const char *text)
@@ -166,17 +166,18 @@ static void put_axes(struct hth_buf *out, const struct plot *p)
 	double step = nice_step(p->y1 - p->y0);
 
 	for (double y = ceil(p->y0 / step) * step; y <= p->y1 + step * 1e-9; y += step) {
-		hth_buf_printf(out, "<line class=grid x1=%.1f x2=%.1f y1=%.1f y2=%.1f />", LEFT, PLOT_W - RIGHT, to_y(p, y),
-		               to_y(p, y));
+		hth_buf_printf(out, "<line class=grid x1=%.1f x2=%.1f y1=%.1f y2=%.1f />", LEFT, PLOT_W - RIGHT,
+			       to_y(p, y), to_y(p, y));
 		hth_buf_printf(out, "<text x=%.1f y=%.1f text-anchor=end>%.4g</text>", LEFT - 6, to_y(p, y) + 4,
-		               fabs(y) < step * 1e-9 ? 0.0 : y);
+			       fabs(y) < step * 1e-9 ? 0.0 : y);
 	}
 	step = fmax(1, nice_step(p->x1 - p->x0));
 	for (double x = ceil(p->x0 / step) * step; x <= p->x1 + step * 1e-9; x += step)
 		hth_buf_printf(out, "<text x=%.1f y=%.1f text-anchor=middle>%.0f</text>", to_x(p, x), PLOT_H - 8, x);
 }
 
-static void put_curve(struct hth_buf *out, const struct plot *p, const struct curve *c, const char *class_name, bool dots)
+static void put_curve(struct hth_buf *out, const struct plot *p, const struct curve *c, const char *class_name,
+		      bool dots)
 {
 	if (c->n == 0)
 		return;
@@ -186,7 +187,7 @@ static void put_curve(struct hth_buf *out, const struct plot *p, const struct cu
 	hth_buf_puts(out, "\"/>");
 	for (size_t i = 0; i < c->n && dots; i++)
 		hth_buf_printf(out, "<circle class=dot cx=%.1f cy=%.1f r=3 />", to_x(p, c->points[i].x),
-		               to_y(p, c->points[i].y));
+			       to_y(p, c->points[i].y));
 }
 
 /* Ranges that can be divided by. */
@@ -231,10 +232,11 @@ static void put_loss(const struct hth_report *r, struct scratch *s, struct hth_b
 	hth_buf_puts(out, "</p>\n");
 	begin_plot(out, &p, "Loss over steps");
 	if (r->best_step > 0)
-		hth_buf_printf(out, "<line class=b stroke-dasharray=4 x1=%.1f x2=%.1f y1=%.1f y2=%.1f><title>best: step "
-		                    "%lld</title></line>",
-		               to_x(&p, (double)r->best_step), to_x(&p, (double)r->best_step), TOP, PLOT_H - BOTTOM,
-		               (long long)r->best_step);
+		hth_buf_printf(out,
+			       "<line class=b stroke-dasharray=4 x1=%.1f x2=%.1f y1=%.1f y2=%.1f><title>best: step "
+			       "%lld</title></line>",
+			       to_x(&p, (double)r->best_step), to_x(&p, (double)r->best_step), TOP, PLOT_H - BOTTOM,
+			       (long long)r->best_step);
 	put_curve(out, &p, &raw, "raw", false);
 	put_curve(out, &p, &mean, "a", false);
 	put_curve(out, &p, &val, "b", true);
@@ -242,7 +244,7 @@ static void put_loss(const struct hth_report *r, struct scratch *s, struct hth_b
 }
 
 static void put_single(const struct hth_report *r, const char *title, pick_fn *pick, struct scratch *s,
-                       struct hth_buf *out)
+		       struct hth_buf *out)
 {
 	struct curve c = {.points = s->a};
 	struct plot p = {.y0 = HUGE_VAL, .y1 = -HUGE_VAL};
@@ -287,7 +289,7 @@ enum hth_status hth_report_render(const struct hth_report *r, struct hth_buf *ou
 	if (s == NULL)
 		return hth_fail_memory(err, "a report's curves", sizeof *s);
 	hth_buf_puts(out, "<!doctype html>\n<html lang=en><head><meta charset=utf-8>\n"
-	                  "<meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>");
+			  "<meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>");
 	put_text(out, r->title);
 	hth_buf_puts(out, "</title>\n<style>\n");
 	hth_buf_puts(out, style);

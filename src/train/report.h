@@ -18,9 +18,9 @@ struct hth_report {
 	const char *title;
 	const struct hth_report_pair *facts; /* (n_facts) results and settings, in this order */
 	size_t n_facts;
-	const struct hth_metrics_row *rows;  /* (n_rows) of metrics.jsonl */
+	const struct hth_metrics_row *rows; /* (n_rows) of metrics.jsonl */
 	size_t n_rows;
-	int64_t best_step;                   /* marked in the loss curve; 0: none */
+	int64_t best_step; /* marked in the loss curve; 0: none */
 	const struct hth_report_sample *samples;
 	size_t n_samples;
 };

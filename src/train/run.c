@@ -1,4 +1,5 @@
-/* Setting a run up, cheapest refusals first: config, folder, data, the plan; then memory is taken and weights are read. */
+/* Setting a run up, cheapest refusals first: config, folder, data, the plan; then memory is taken and weights are
+ * read. */
 #include "train/run_int.h"
 
 #include "base/file.h"
@@ -25,22 +26,23 @@ static enum hth_status check_config(const struct hth_train_config *c, struct hth
 		const char *name;
 		double value, low, high;
 	} ranges[] = {
-	        {"batch_size", (double)c->batch_size, 1, 1e6},
-	        {"gradient_accumulation_steps", (double)c->accumulation, 1, 1e6},
-	        {"iters", (double)c->iters, 0, 1e12},
-	        {"num_epochs", c->epochs, c->iters > 0 ? -HUGE_VAL : 1e-9, 1e6},
-	        {"learning_rate", c->learning_rate, 0, 1e3},
-	        {"warmup_ratio", c->warmup_ratio, 0, 1},
-	        {"min_lr_ratio", c->min_lr_ratio, 0, 1},
-	        {"weight_decay", c->weight_decay, 0, 1e3},
-	        {"adam_beta1", c->beta1, 0, 1 - 1e-12},
-	        {"adam_beta2", c->beta2, 0, 1 - 1e-12},
-	        {"adam_epsilon", c->adam_eps, 0, 1},
-	        {"max_grad_norm", c->max_grad_norm, 0, 1e30},
-	        {"keep_checkpoints", (double)c->keep_checkpoints, 1, 1e9},
+		{"batch_size", (double)c->batch_size, 1, 1e6},
+		{"gradient_accumulation_steps", (double)c->accumulation, 1, 1e6},
+		{"iters", (double)c->iters, 0, 1e12},
+		{"num_epochs", c->epochs, c->iters > 0 ? -HUGE_VAL : 1e-9, 1e6},
+		{"learning_rate", c->learning_rate, 0, 1e3},
+		{"warmup_ratio", c->warmup_ratio, 0, 1},
+		{"min_lr_ratio", c->min_lr_ratio, 0, 1},
+		{"weight_decay", c->weight_decay, 0, 1e3},
+		{"adam_beta1", c->beta1, 0, 1 - 1e-12},
+		{"adam_beta2", c->beta2, 0, 1 - 1e-12},
+		{"adam_epsilon", c->adam_eps, 0, 1},
+		{"max_grad_norm", c->max_grad_norm, 0, 1e30},
+		{"keep_checkpoints", (double)c->keep_checkpoints, 1, 1e9},
 	};
 	for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
-		enum hth_status status = need_range(ranges[i].name, ranges[i].value, ranges[i].low, ranges[i].high, err);
+		enum hth_status status =
+			need_range(ranges[i].name, ranges[i].value, ranges[i].low, ranges[i].high, err);
 		if (status != HTH_OK)
 			return status;
 	}
@@ -52,8 +54,8 @@ static enum hth_status check_config(const struct hth_train_config *c, struct hth
 /* What an earlier run left in the folder: removed by name, or refused. Anything else there is not ours. */
 static enum hth_status clear_folder(const char *dir, bool remove, struct hth_err *err)
 {
-	static const char *const ours[] = {"checkpoints", "metrics.jsonl", "adapter", "adapter.gguf", "model.safetensors",
-	                                   "report.html"};
+	static const char *const ours[] = {"checkpoints",  "metrics.jsonl",     "adapter",
+					   "adapter.gguf", "model.safetensors", "report.html"};
 	enum hth_status status = HTH_OK;
 
 	for (size_t i = 0; i < sizeof ours / sizeof ours[0] && status == HTH_OK; i++) {
@@ -62,10 +64,11 @@ static enum hth_status clear_folder(const char *dir, bool remove, struct hth_err
 			return hth_fail_memory(err, "a file's name", strlen(dir));
 		if (hth_path_kind(path) != HTH_PATH_NONE)
 			status = remove ? hth_remove_tree(path, err)
-			                   : hth_fail(err, HTH_ERR_EXISTS,
-			                              "%s: the folder holds a run; go on with it (--resume), replace it (--overwrite), "
-			                              "or choose another output folder",
-			                              path);
+					: hth_fail(err, HTH_ERR_EXISTS,
+						   "%s: the folder holds a run; go on with it (--resume), replace it "
+						   "(--overwrite), "
+						   "or choose another output folder",
+						   path);
 		hth_free(path);
 	}
 	return status;
@@ -89,21 +92,22 @@ static enum hth_status open_folder(struct hth_run *r, struct hth_err *err)
 	return status;
 }
 
-/* The budget of a resumed run is the one that its cut was made with; where memory has shrunk, another with a warning. */
+/* The budget of a resumed run is the one that its cut was made with; where memory has shrunk, another with a
+ * warning. */
 static enum hth_status fit(struct hth_run *r, struct hth_err *err)
 {
 	struct hth_fit_args a = {.cfg = r->cfg,
-	                         .model = r->model,
-	                         .backend = r->backend,
-	                         .machine = r->machine,
-	                         .train = &r->train,
-	                         .valid = r->n_eval > 0 ? &r->valid : NULL,
-	                         .token_budget = r->from.path != NULL ? r->from.at.token_budget : 0};
+				 .model = r->model,
+				 .backend = r->backend,
+				 .machine = r->machine,
+				 .train = &r->train,
+				 .valid = r->n_eval > 0 ? &r->valid : NULL,
+				 .token_budget = r->from.path != NULL ? r->from.at.token_budget : 0};
 	enum hth_status status = hth_fit_find(&a, &r->fit, err);
 
 	if (status == HTH_ERR_MEMORY && a.token_budget > 0 && r->cfg->token_budget == 0) {
 		hth_warn("the token budget of the checkpoint, %lld, does not fit now; looking for a smaller one",
-		         (long long)a.token_budget);
+			 (long long)a.token_budget);
 		a.token_budget = 0;
 		status = hth_fit_find(&a, &r->fit, err);
 	}
@@ -117,17 +121,18 @@ static void tell_shared_masks(const struct hth_run *r)
 	const struct hth_walk *w = &r->fit.walk;
 
 	if (r->cfg->dropout > 0 && w->epoch_computed < w->epoch_tokens)
-		hth_info("dropout: examples that begin alike share one mask for their beginning in a micro-batch; prefix sharing "
-		         "off gives each its own");
+		hth_info("dropout: examples that begin alike share one mask for their beginning in a micro-batch; "
+			 "prefix sharing "
+			 "off gives each its own");
 }
 
 enum hth_status hth_run_make_exec(struct hth_run *r, uint64_t arena_bytes, struct hth_err *err)
 {
 	struct hth_exec_config cfg = {.mode = HTH_EXEC_RUN,
-	                              .backend = r->backend,
-	                              .device = r->device,
-	                              .machine = r->machine,
-	                              .arena_bytes = arena_bytes};
+				      .backend = r->backend,
+				      .device = r->device,
+				      .machine = r->machine,
+				      .arena_bytes = arena_bytes};
 
 	hth_exec_free(r->exec);
 	r->exec = NULL;
@@ -189,7 +194,7 @@ static enum hth_status begin_or_resume(struct hth_run *r, struct hth_err *err)
 	r->at.token_budget = r->fit.token_budget;
 	if (status == HTH_OK)
 		status = hth_metrics_open(&r->metrics, r->metrics_path, r->from.path != NULL ? r->at.step : -1,
-		                          r->at.eval_pending != 0, err);
+					  r->at.eval_pending != 0, err);
 	return status;
 }
 
@@ -207,7 +212,8 @@ static enum hth_status lock_folder(struct hth_run *r, struct hth_err *err)
 	if (r->lock_fd < 0)
 		status = hth_fail_errno(err, HTH_ERR_IO, "%s: cannot open", path);
 	else if (fcntl(r->lock_fd, F_SETLK, &whole) != 0 && (errno == EACCES || errno == EAGAIN))
-		status = hth_fail(err, HTH_ERR_EXISTS, "%s: another process is training in this folder", r->cfg->output_dir);
+		status = hth_fail(err, HTH_ERR_EXISTS, "%s: another process is training in this folder",
+				  r->cfg->output_dir);
 	hth_free(path);
 	return status;
 }
@@ -217,8 +223,9 @@ static enum hth_status write_config(const struct hth_run *r, struct hth_err *err
 	if (r->hooks->config_yaml == NULL)
 		return HTH_OK;
 	char *path = hth_path_join(r->cfg->output_dir, "config.yml");
-	enum hth_status status = path != NULL ? hth_file_write(path, r->hooks->config_yaml, strlen(r->hooks->config_yaml), err)
-	                                      : hth_fail_memory(err, "a file's name", strlen(r->cfg->output_dir));
+	enum hth_status status =
+		path != NULL ? hth_file_write(path, r->hooks->config_yaml, strlen(r->hooks->config_yaml), err)
+			     : hth_fail_memory(err, "a file's name", strlen(r->cfg->output_dir));
 	hth_free(path);
 	return status;
 }
@@ -257,7 +264,7 @@ enum hth_status hth_run_open(struct hth_run *r, struct hth_err *err)
 		status = open_device(r, err);
 	if (status == HTH_OK)
 		status = hth_order_init(&r->order, (uint32_t)r->train.n, hth_train_per_step(r->cfg), r->cfg->seed,
-		                        r->cfg->shuffle, err);
+					r->cfg->shuffle, err);
 	if (status == HTH_OK)
 		status = begin_or_resume(r, err);
 	if (status == HTH_OK)

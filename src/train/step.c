@@ -1,6 +1,6 @@
-/* The optimizer step: cut, and for each micro-batch forward, loss, backward; then norm, clip and update. Values that are
- * not finite never reach a parameter: the step is skipped whole.
- * Nothing here branches on computed values while planning. */
+/* The optimizer step: cut, and for each micro-batch forward, loss, backward; then norm, clip and update. Values that
+ * are not finite never reach a parameter: the step is skipped whole. Nothing here branches on computed values while
+ * planning. */
 #include "train/step.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@
 #define EVAL_EXAMPLES 64 /* examples that a validation cut looks at together */
 
 void hth_stepper_init(struct hth_stepper *s, struct hth_exec *exec, const struct hth_model *m,
-                      const struct hth_lora_set *loras, struct hth_params *params, const struct hth_cut_config *cut)
+		      const struct hth_lora_set *loras, struct hth_params *params, const struct hth_cut_config *cut)
 {
 	*s = (struct hth_stepper){.exec = exec, .model = m, .loras = loras, .params = params, .cut = *cut};
 	hth_arena_init(&s->step_arena, SIZE_MAX / 2);
@@ -25,15 +25,15 @@ void hth_stepper_clear(struct hth_stepper *s)
 void hth_step_args_from(struct hth_step_args *a, const struct hth_train_config *cfg)
 {
 	*a = (struct hth_step_args){
-	        .lr = cfg->learning_rate,
-	        .beta1 = cfg->beta1,
-	        .beta2 = cfg->beta2,
-	        .eps = cfg->adam_eps,
-	        .weight_decay = cfg->weight_decay,
-	        .max_grad_norm = cfg->max_grad_norm,
-	        .bias_correction = cfg->bias_correction,
-	        .dropout = cfg->type == HTH_TRAIN_LORA && cfg->dropout > 0,
-	        .seed = cfg->seed,
+		.lr = cfg->learning_rate,
+		.beta1 = cfg->beta1,
+		.beta2 = cfg->beta2,
+		.eps = cfg->adam_eps,
+		.weight_decay = cfg->weight_decay,
+		.max_grad_norm = cfg->max_grad_norm,
+		.bias_correction = cfg->bias_correction,
+		.dropout = cfg->type == HTH_TRAIN_LORA && cfg->dropout > 0,
+		.seed = cfg->seed,
 	};
 }
 
@@ -50,7 +50,7 @@ static double sum_loss(const struct hth_batch *b, struct hth_tensor logp, bool w
 
 /* One pass over a micro-batch; *loss is left alone while planning. */
 static enum hth_status pass(struct hth_stepper *s, const struct hth_batch *b, bool train, struct hth_dropout drop,
-                            double *loss, struct hth_err *err)
+			    double *loss, struct hth_err *err)
 {
 	hth_exec_begin(s->exec, train, drop);
 	struct hth_tensor logp = hth_decoder_forward(s->exec, s->model, s->loras, b, HTH_FORWARD_LOGP);
@@ -68,8 +68,8 @@ static uint32_t first_line(const struct hth_step_args *a, const struct hth_cut *
 	return a->data->items[a->order[cut->begin[m]]].line;
 }
 
-static enum hth_status run_micro_batches(struct hth_stepper *s, const struct hth_step_args *a, const struct hth_cut *cut,
-                                         struct hth_step_out *out, struct hth_err *err)
+static enum hth_status run_micro_batches(struct hth_stepper *s, const struct hth_step_args *a,
+					 const struct hth_cut *cut, struct hth_step_out *out, struct hth_err *err)
 {
 	struct hth_dropout drop = {.on = a->dropout, .seed = a->seed, .step = (uint64_t)a->step};
 
@@ -96,7 +96,7 @@ static enum hth_status run_micro_batches(struct hth_stepper *s, const struct hth
 }
 
 static enum hth_status update(struct hth_stepper *s, const struct hth_step_args *a, struct hth_step_out *out,
-                              struct hth_err *err)
+			      struct hth_err *err)
 {
 	struct hth_params *p = s->params;
 	double before = hth_exec_totals(s->exec)->flops, bytes_before = hth_exec_totals(s->exec)->bytes_moved;
@@ -110,18 +110,19 @@ static enum hth_status update(struct hth_stepper *s, const struct hth_step_args 
 		hth_params_clear_grads(p);
 		return HTH_OK;
 	}
-	double scale = a->max_grad_norm > 0 && out->grad_norm > a->max_grad_norm ? a->max_grad_norm / out->grad_norm : 1.0;
+	double scale =
+		a->max_grad_norm > 0 && out->grad_norm > a->max_grad_norm ? a->max_grad_norm / out->grad_norm : 1.0;
 	struct hth_adamw_args adamw = {
-	        .params = p->list,
-	        .n = p->n,
-	        .lr = (float)a->lr,
-	        .beta1 = (float)a->beta1,
-	        .beta2 = (float)a->beta2,
-	        .eps = (float)a->eps,
-	        .weight_decay = (float)a->weight_decay,
-	        .grad_scale = (float)scale,
-	        .bias_correction = a->bias_correction,
-	        .step = a->update,
+		.params = p->list,
+		.n = p->n,
+		.lr = (float)a->lr,
+		.beta1 = (float)a->beta1,
+		.beta2 = (float)a->beta2,
+		.eps = (float)a->eps,
+		.weight_decay = (float)a->weight_decay,
+		.grad_scale = (float)scale,
+		.bias_correction = a->bias_correction,
+		.step = a->update,
 	};
 	status = hth_op_adamw(s->exec, &adamw, err);
 	out->flops += hth_exec_totals(s->exec)->flops - before;
@@ -130,7 +131,7 @@ static enum hth_status update(struct hth_stepper *s, const struct hth_step_args 
 }
 
 enum hth_status hth_step_run(struct hth_stepper *s, const struct hth_step_args *args, struct hth_step_out *out,
-                             struct hth_err *err)
+			     struct hth_err *err)
 {
 	struct hth_cut cut;
 
@@ -153,7 +154,7 @@ enum hth_status hth_step_run(struct hth_stepper *s, const struct hth_step_args *
 
 /* Items first .. first+n-1. */
 static enum hth_status eval_group(struct hth_stepper *s, const struct hth_dataset *data, uint32_t first, int32_t n,
-                                  bool (*stop)(void), struct hth_eval_out *out, struct hth_err *err)
+				  bool (*stop)(void), struct hth_eval_out *out, struct hth_err *err)
 {
 	uint32_t order[EVAL_EXAMPLES];
 	struct hth_cut cut;
@@ -182,7 +183,7 @@ static enum hth_status eval_group(struct hth_stepper *s, const struct hth_datase
 }
 
 enum hth_status hth_eval_run(struct hth_stepper *s, const struct hth_dataset *data, int64_t n, bool (*stop)(void),
-                             struct hth_eval_out *out, struct hth_err *err)
+			     struct hth_eval_out *out, struct hth_err *err)
 {
 	*out = (struct hth_eval_out){0};
 	for (int64_t i = 0; i < n; i += EVAL_EXAMPLES) {

@@ -1,5 +1,5 @@
-/* Being asked to stop: SIGINT and SIGTERM set a flag that a run looks at between steps. A second SIGINT ends the process
- * at once, with status 130, as a shell expects. */
+/* Being asked to stop: SIGINT and SIGTERM set a flag that a run looks at between steps. A second SIGINT ends the
+ * process at once, with status 130, as a shell expects. */
 #ifndef HTH_TRAIN_STOP_H
 #define HTH_TRAIN_STOP_H
 

@@ -61,8 +61,8 @@ static void take_peaks(struct hth_walk *out, const struct hth_stepper *s)
 }
 
 static enum hth_status walk_steps(struct hth_stepper *s, const struct hth_train_config *cfg,
-                                  const struct hth_dataset *train, struct hth_order *order, struct hth_walk *out,
-                                  struct hth_err *err)
+				  const struct hth_dataset *train, struct hth_order *order, struct hth_walk *out,
+				  struct hth_err *err)
 {
 	double tokens = 0, computed = 0, targets = 0, micro = 0;
 	struct hth_step_args a;
@@ -98,7 +98,7 @@ static enum hth_status walk_steps(struct hth_stepper *s, const struct hth_train_
 }
 
 enum hth_status hth_walk_run(struct hth_stepper *s, const struct hth_train_config *cfg, const struct hth_dataset *train,
-                             const struct hth_dataset *valid, struct hth_walk *out, struct hth_err *err)
+			     const struct hth_dataset *valid, struct hth_walk *out, struct hth_err *err)
 {
 	struct hth_order order = {0};
 	struct hth_eval_out eval = {0};
@@ -107,8 +107,8 @@ enum hth_status hth_walk_run(struct hth_stepper *s, const struct hth_train_confi
 	out->steps = hth_train_steps(cfg, train->n, &out->steps_per_epoch);
 	if (train->n > INT32_MAX)
 		return hth_fail(err, HTH_ERR_LIMIT, "%zu examples, expected at most %d", train->n, INT32_MAX);
-	enum hth_status status = hth_order_init(&order, (uint32_t)train->n, hth_train_per_step(cfg), cfg->seed, cfg->shuffle,
-	                                        err);
+	enum hth_status status =
+		hth_order_init(&order, (uint32_t)train->n, hth_train_per_step(cfg), cfg->seed, cfg->shuffle, err);
 	if (status == HTH_OK)
 		status = walk_steps(s, cfg, train, &order, out, err);
 	hth_order_clear(&order);

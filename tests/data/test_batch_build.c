@@ -80,7 +80,7 @@ static void clear_lines(struct lines *l)
 
 /* Every out of the step through the cut, sorted. Also checks the books of the cut. */
 static void collect(const struct hth_dataset *d, const uint32_t *order, int32_t n, const struct hth_cut_config *cfg,
-                    struct lines *out, struct hth_cut *cut)
+		    struct lines *out, struct hth_cut *cut)
 {
 	struct hth_arena arena;
 	int64_t computed = 0;
@@ -128,7 +128,8 @@ static struct hth_batch one_batch(const struct hth_dataset *d, int32_t min_share
 	return b;
 }
 
-static void check_segment(const struct hth_batch *b, int32_t s, int32_t start, int32_t len, int32_t parent, int32_t example)
+static void check_segment(const struct hth_batch *b, int32_t s, int32_t start, int32_t len, int32_t parent,
+			  int32_t example)
 {
 	assert_true(s < b->n_segments);
 	assert_int_equal(b->segments[s].start, start);
@@ -408,18 +409,18 @@ static void a_second_build_in_a_reset_arena_allocates_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(a_shared_prompt_becomes_one_segment_with_two_targets_at_its_last_row),
-	        cmocka_unit_test(trees_are_deeper_than_one_level),
-	        cmocka_unit_test(an_example_that_begins_another_has_no_segment_of_its_own),
-	        cmocka_unit_test(identical_examples_are_computed_once_and_asked_for_each),
-	        cmocka_unit_test(prefixes_shorter_than_min_shared_stay_apart),
-	        cmocka_unit_test(a_child_group_may_share_what_its_parent_could_not),
-	        cmocka_unit_test(sharing_and_cutting_never_change_what_is_asked),
-	        cmocka_unit_test(one_example_alone_may_exceed_the_budget),
-	        cmocka_unit_test(shared_prefixes_make_room_in_the_budget),
-	        cmocka_unit_test(a_target_at_the_first_place_is_never_asked_for),
-	        cmocka_unit_test(bad_steps_are_refused),
-	        cmocka_unit_test(a_second_build_in_a_reset_arena_allocates_nothing),
+		cmocka_unit_test(a_shared_prompt_becomes_one_segment_with_two_targets_at_its_last_row),
+		cmocka_unit_test(trees_are_deeper_than_one_level),
+		cmocka_unit_test(an_example_that_begins_another_has_no_segment_of_its_own),
+		cmocka_unit_test(identical_examples_are_computed_once_and_asked_for_each),
+		cmocka_unit_test(prefixes_shorter_than_min_shared_stay_apart),
+		cmocka_unit_test(a_child_group_may_share_what_its_parent_could_not),
+		cmocka_unit_test(sharing_and_cutting_never_change_what_is_asked),
+		cmocka_unit_test(one_example_alone_may_exceed_the_budget),
+		cmocka_unit_test(shared_prefixes_make_room_in_the_budget),
+		cmocka_unit_test(a_target_at_the_first_place_is_never_asked_for),
+		cmocka_unit_test(bad_steps_are_refused),
+		cmocka_unit_test(a_second_build_in_a_reset_arena_allocates_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,7 +43,8 @@ static enum hth_status read_with(const struct hth_data_config *cfg, bool collect
 	return hth_dataset_read(path, &chat, cfg, collect, d, &err);
 }
 
-static enum hth_status read_text(const char *text, const struct hth_data_config *cfg, bool collect, struct hth_dataset *d)
+static enum hth_status read_text(const char *text, const struct hth_data_config *cfg, bool collect,
+				 struct hth_dataset *d)
 {
 	write_bytes(text, strlen(text));
 	return read_with(cfg, collect, d);
@@ -52,7 +53,7 @@ static enum hth_status read_text(const char *text, const struct hth_data_config 
 static const struct hth_data_config plain;
 
 #define CHAT(user, answer)                                                                                             \
-	"{\"messages\":[{\"role\":\"user\",\"content\":\"" user "\"},{\"role\":\"assistant\",\"content\":\"" answer        \
+	"{\"messages\":[{\"role\":\"user\",\"content\":\"" user "\"},{\"role\":\"assistant\",\"content\":\"" answer    \
 	"\"}]}"
 
 static void shown_is(const struct hth_data_example *e, const char *want)
@@ -71,11 +72,12 @@ static void each_kind_of_row_says_by_its_keys_what_it_is(void **state)
 	struct hth_dataset d;
 
 	assert_ok(read_text(CHAT("a", "bc") "\n"
-	                    "{\"prompt\":\"p:\",\"completion\":\" q\"}\n"
-	                    "{\"text\":\"raw\",\"other\":1}\n"
-	                    "{\"prompt\":[{\"role\":\"user\",\"content\":\"u\"}],\"completion\":[{\"role\":\"assistant\","
-	                    "\"content\":\"v\"}]}\n",
-	                    &plain, false, &d));
+					    "{\"prompt\":\"p:\",\"completion\":\" q\"}\n"
+					    "{\"text\":\"raw\",\"other\":1}\n"
+					    "{\"prompt\":[{\"role\":\"user\",\"content\":\"u\"}],\"completion\":[{"
+					    "\"role\":\"assistant\","
+					    "\"content\":\"v\"}]}\n",
+			    &plain, false, &d));
 	assert_int_equal(d.n, 4);
 	assert_int_equal(d.n_rows, 4);
 	shown_is(&d.items[0], "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n⟦bc<|im_end|>⟧\n");
@@ -98,12 +100,13 @@ static void prompts_with_answers_of_their_own_train_the_completion_alone(void **
 	(void)state;
 	struct hth_dataset d;
 
-	assert_ok(read_text("{\"prompt\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"no\"},"
-	                    "{\"role\":\"user\",\"content\":\"w\"}],\"completion\":[{\"role\":\"assistant\","
-	                    "\"content\":\"yes\"}]}\n",
-	                    &plain, false, &d));
+	assert_ok(read_text(
+		"{\"prompt\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"no\"},"
+		"{\"role\":\"user\",\"content\":\"w\"}],\"completion\":[{\"role\":\"assistant\","
+		"\"content\":\"yes\"}]}\n",
+		&plain, false, &d));
 	shown_is(&d.items[0], "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\nno<|im_end|>\n<|im_start|>user\nw"
-	                      "<|im_end|>\n<|im_start|>assistant\n⟦yes<|im_end|>⟧\n");
+			      "<|im_end|>\n<|im_start|>assistant\n⟦yes<|im_end|>⟧\n");
 	hth_dataset_clear(&d);
 }
 
@@ -133,21 +136,21 @@ static void a_bad_row_is_named_by_file_and_line(void **state)
 		enum hth_status status;
 		const char *part;
 	} bad[] = {
-	        {"{\"messages\":", HTH_ERR_FORMAT, "train.jsonl:2"},
-	        {"[1]", HTH_ERR_FORMAT, "found an array, expected one JSON object on each line"},
-	        {"{\"messages\":[]}", HTH_ERR_FORMAT, "\"messages\" is empty"},
-	        {"{\"messages\":\"hi\"}", HTH_ERR_FORMAT, "found a string, expected an array of messages"},
-	        {"{\"messages\":[3]}", HTH_ERR_FORMAT, "\"messages\"[0]: found a number"},
-	        {"{\"messages\":[{\"content\":\"x\"}]}", HTH_ERR_FORMAT, "\"role\" is missing"},
-	        {"{\"messages\":[{\"from\":\"human\",\"value\":\"x\"}]}", HTH_ERR_FORMAT, "from/value must become"},
-	        {"{\"conversations\":[]}", HTH_ERR_FORMAT, "found keys [conversations]"},
-	        {"{\"prompt\":\"x\"}", HTH_ERR_FORMAT, "expected messages, prompt and completion, or text"},
-	        {"{\"prompt\":\"x\",\"completion\":[]}", HTH_ERR_FORMAT, "two strings or two arrays"},
-	        {"{\"text\":5}", HTH_ERR_FORMAT, "\"text\": found a number"},
-	        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":\"t\"}", HTH_ERR_FORMAT, "\"tools\""},
-	        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", HTH_ERR_VALUE, "no token of this row"},
-	        {"{\"text\":\"a\",\"text\":\"b\"}", HTH_ERR_FORMAT, "train.jsonl:2"},
-	        {"{\"text\":\"\xff\"}", HTH_ERR_FORMAT, "train.jsonl:2"},
+		{"{\"messages\":", HTH_ERR_FORMAT, "train.jsonl:2"},
+		{"[1]", HTH_ERR_FORMAT, "found an array, expected one JSON object on each line"},
+		{"{\"messages\":[]}", HTH_ERR_FORMAT, "\"messages\" is empty"},
+		{"{\"messages\":\"hi\"}", HTH_ERR_FORMAT, "found a string, expected an array of messages"},
+		{"{\"messages\":[3]}", HTH_ERR_FORMAT, "\"messages\"[0]: found a number"},
+		{"{\"messages\":[{\"content\":\"x\"}]}", HTH_ERR_FORMAT, "\"role\" is missing"},
+		{"{\"messages\":[{\"from\":\"human\",\"value\":\"x\"}]}", HTH_ERR_FORMAT, "from/value must become"},
+		{"{\"conversations\":[]}", HTH_ERR_FORMAT, "found keys [conversations]"},
+		{"{\"prompt\":\"x\"}", HTH_ERR_FORMAT, "expected messages, prompt and completion, or text"},
+		{"{\"prompt\":\"x\",\"completion\":[]}", HTH_ERR_FORMAT, "two strings or two arrays"},
+		{"{\"text\":5}", HTH_ERR_FORMAT, "\"text\": found a number"},
+		{"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":\"t\"}", HTH_ERR_FORMAT, "\"tools\""},
+		{"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", HTH_ERR_VALUE, "no token of this row"},
+		{"{\"text\":\"a\",\"text\":\"b\"}", HTH_ERR_FORMAT, "train.jsonl:2"},
+		{"{\"text\":\"\xff\"}", HTH_ERR_FORMAT, "train.jsonl:2"},
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		char text[512];
@@ -171,7 +174,7 @@ static void long_rows_are_dropped_cut_or_refused_as_asked_and_told(void **state)
 {
 	(void)state;
 	const char *text = CHAT("a", "b") "\n" CHAT("a", "0123456789012345678901234567890123456789") "\n" CHAT(
-	        "0123456789012345678901234567890123456789", "b") "\n";
+		"0123456789012345678901234567890123456789", "b") "\n";
 	struct hth_data_config cfg = {.max_tokens = 30, .overlong = HTH_OVERLONG_DROP};
 	struct hth_dataset d;
 
@@ -211,8 +214,8 @@ static void repeated_rows_are_counted_and_kept(void **state)
 	(void)state;
 	struct hth_dataset d;
 
-	assert_ok(read_text(CHAT("a", "b") "\n" CHAT("a", "c") "\n" CHAT("a", "b") "\n" CHAT("a", "b") "\n", &plain, false,
-	                    &d));
+	assert_ok(read_text(CHAT("a", "b") "\n" CHAT("a", "c") "\n" CHAT("a", "b") "\n" CHAT("a", "b") "\n", &plain,
+			    false, &d));
 	assert_int_equal(d.n, 4);
 	assert_int_equal(d.n_duplicates, 2);
 	hth_dataset_clear(&d);
@@ -243,7 +246,8 @@ static void a_line_over_the_limit_is_named_and_reading_goes_on(void **state)
 		assert_int_equal(fwrite(block, 1, sizeof block, f), sizeof block);
 	fputs("\"}\n" CHAT("c", "d") "\n", f);
 	fclose(f);
-	assert_fails(read_with(&plain, false, &d), HTH_ERR_LIMIT, "train.jsonl:2: the line is longer than 67108864 bytes");
+	assert_fails(read_with(&plain, false, &d), HTH_ERR_LIMIT,
+		     "train.jsonl:2: the line is longer than 67108864 bytes");
 	assert_ok(read_with(&plain, true, &d));
 	assert_int_equal(d.n, 2);
 	assert_int_equal(d.items[1].line, 3);
@@ -307,7 +311,8 @@ static void read_many(struct hth_dataset *d, int n, int repeat_every)
 	size_t at = 0;
 
 	for (int i = 0; i < n; i++)
-		at += (size_t)snprintf(text + at, sizeof text - at, CHAT("q%d", "a%d") "\n", i % repeat_every, i % repeat_every);
+		at += (size_t)snprintf(text + at, sizeof text - at, CHAT("q%d", "a%d") "\n", i % repeat_every,
+				       i % repeat_every);
 	assert_ok(read_text(text, &plain, false, d));
 }
 
@@ -433,21 +438,21 @@ static void views_cannot_steer_a_terminal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(each_kind_of_row_says_by_its_keys_what_it_is),
-	        cmocka_unit_test(prompts_with_answers_of_their_own_train_the_completion_alone),
-	        cmocka_unit_test(line_ends_blank_lines_and_a_byte_order_mark_change_nothing),
-	        cmocka_unit_test(a_bad_row_is_named_by_file_and_line),
-	        cmocka_unit_test(long_rows_are_dropped_cut_or_refused_as_asked_and_told),
-	        cmocka_unit_test(repeated_rows_are_counted_and_kept),
-	        cmocka_unit_test(max_rows_stops_reading),
-	        cmocka_unit_test(a_line_over_the_limit_is_named_and_reading_goes_on),
-	        cmocka_unit_test(other_encodings_and_missing_files_are_named),
-	        cmocka_unit_test(truncation_at_every_byte_is_survived),
-	        cmocka_unit_test(running_out_of_memory_is_an_error_and_leaks_nothing),
-	        cmocka_unit_test(a_split_is_a_function_of_seed_and_content),
-	        cmocka_unit_test(equal_rows_stay_on_one_side),
-	        cmocka_unit_test(a_folder_has_train_valid_and_test),
-	        cmocka_unit_test(views_cannot_steer_a_terminal),
+		cmocka_unit_test(each_kind_of_row_says_by_its_keys_what_it_is),
+		cmocka_unit_test(prompts_with_answers_of_their_own_train_the_completion_alone),
+		cmocka_unit_test(line_ends_blank_lines_and_a_byte_order_mark_change_nothing),
+		cmocka_unit_test(a_bad_row_is_named_by_file_and_line),
+		cmocka_unit_test(long_rows_are_dropped_cut_or_refused_as_asked_and_told),
+		cmocka_unit_test(repeated_rows_are_counted_and_kept),
+		cmocka_unit_test(max_rows_stops_reading),
+		cmocka_unit_test(a_line_over_the_limit_is_named_and_reading_goes_on),
+		cmocka_unit_test(other_encodings_and_missing_files_are_named),
+		cmocka_unit_test(truncation_at_every_byte_is_survived),
+		cmocka_unit_test(running_out_of_memory_is_an_error_and_leaks_nothing),
+		cmocka_unit_test(a_split_is_a_function_of_seed_and_content),
+		cmocka_unit_test(equal_rows_stay_on_one_side),
+		cmocka_unit_test(a_folder_has_train_valid_and_test),
+		cmocka_unit_test(views_cannot_steer_a_terminal),
 	};
 	return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -21,7 +21,8 @@ static int make_folder(void **state)
 	FILE *f = fopen(data, "wb");
 	assert_non_null(f);
 	for (int i = 0; i < 30; i++)
-		fprintf(f, "{\"prompt\":\"The question number %d is this: \",\"completion\":\"answer %d\"}\n", i, i * i);
+		fprintf(f, "{\"prompt\":\"The question number %d is this: \",\"completion\":\"answer %d\"}\n", i,
+			i * i);
 	fclose(f);
 	return 0;
 }
@@ -144,11 +145,11 @@ static void missing_things_are_named(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(the_plan_is_the_runs_own_to_the_byte),
-	        cmocka_unit_test(a_plan_reads_as_a_table_and_as_json),
-	        cmocka_unit_test(a_run_that_does_not_fit_is_planned_and_told),
-	        cmocka_unit_test(time_is_the_slower_of_computing_and_moving),
-	        cmocka_unit_test(missing_things_are_named),
+		cmocka_unit_test(the_plan_is_the_runs_own_to_the_byte),
+		cmocka_unit_test(a_plan_reads_as_a_table_and_as_json),
+		cmocka_unit_test(a_run_that_does_not_fit_is_planned_and_told),
+		cmocka_unit_test(time_is_the_slower_of_computing_and_moving),
+		cmocka_unit_test(missing_things_are_named),
 	};
 	hth_log_set_level(HTH_LOG_QUIET);
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -120,10 +120,10 @@ static inline void rig_config(struct rig *r, const char *name)
 static inline void rig_make_exec(struct rig *r, bool plan, uint64_t arena_bytes)
 {
 	struct hth_exec_config x = {.mode = plan ? HTH_EXEC_PLAN : HTH_EXEC_RUN,
-	                            .backend = r->backend,
-	                            .device = plan ? NULL : r->device,
-	                            .machine = r->machine,
-	                            .arena_bytes = arena_bytes};
+				    .backend = r->backend,
+				    .device = plan ? NULL : r->device,
+				    .machine = r->machine,
+				    .arena_bytes = arena_bytes};
 	struct hth_err err;
 
 	hth_exec_free(r->exec);
@@ -133,7 +133,7 @@ static inline void rig_make_exec(struct rig *r, bool plan, uint64_t arena_bytes)
 
 /* After rig_read and rig_config (and changes of the config). */
 static inline void rig_open(struct rig *r, const char *name, const struct hth_backend *backend, int threads,
-                            const struct hth_cut_config *cut)
+			    const struct hth_cut_config *cut)
 {
 	struct hth_device_config d = {.compute = HTH_COMPUTE_F32};
 	struct hth_err err;

@@ -54,14 +54,14 @@ static struct hth_facts some_facts(void)
 static void save_step(const char *dir, struct rig *r, int64_t step, int64_t keep)
 {
 	struct hth_progress_state at = {.step = step,
-	                                .updates = step - 1,
-	                                .best_step = 1,
-	                                .best_loss = 1.0 / 3.0,
-	                                .elapsed_s = 12.5,
-	                                .now = -5,
-	                                .token_budget = 4096,
-	                                .eval_pending = 1,
-	                                .skipped = 1};
+					.updates = step - 1,
+					.best_step = 1,
+					.best_loss = 1.0 / 3.0,
+					.elapsed_s = 12.5,
+					.now = -5,
+					.token_budget = 4096,
+					.eval_pending = 1,
+					.skipped = 1};
 	struct hth_facts f = some_facts();
 
 	fill(&r->params, (float)step);
@@ -155,7 +155,7 @@ static void old_ones_are_pruned_and_leftovers_of_crashes_removed(void **state)
 }
 
 static const char *const files[] = {"weights.safetensors", "moments.safetensors", "best.safetensors", "state.json",
-                                    "manifest.json"};
+				    "manifest.json"};
 
 static void read_file(const char *path, char **data, size_t *bytes)
 {
@@ -303,9 +303,9 @@ static void a_resume_names_what_differs(void **state)
 
 	c.path = path;
 	assert_ok(hth_checkpoint_agrees(&c, &now, &err));
-	strcpy(now.item[2].value, "0.2"); /* may differ */
+	snprintf(now.item[2].value, sizeof now.item[2].value, "0.2"); /* may differ */
 	assert_ok(hth_checkpoint_agrees(&c, &now, &err));
-	strcpy(now.item[0].value, "16");
+	snprintf(now.item[0].value, sizeof now.item[0].value, "16");
 	assert_fails(hth_checkpoint_agrees(&c, &now, &err), HTH_ERR_USAGE, "rank was 4, is now 16");
 }
 
@@ -332,7 +332,8 @@ static void another_shape_or_missing_tensor_is_refused(void **state)
 	rig_remove(dir);
 }
 
-/* Allocations of a save and of a load fail, one at a time (all early ones, every 30th part later): an error or a whole checkpoint, never a crash or half of one. */
+/* Allocations of a save and of a load fail, one at a time (all early ones, every 30th part later): an error or a whole
+ * checkpoint, never a crash or half of one. */
 static void running_out_of_memory_leaves_a_whole_checkpoint_or_none(void **state)
 {
 	(void)state;
@@ -377,16 +378,16 @@ static void running_out_of_memory_leaves_a_whole_checkpoint_or_none(void **state
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(what_was_saved_is_loaded_to_the_bit),
-	        cmocka_unit_test(old_ones_are_pruned_and_leftovers_of_crashes_removed),
-	        cmocka_unit_test(a_truncated_file_makes_the_older_checkpoint_the_newest),
-	        cmocka_unit_test(a_flipped_bit_anywhere_is_found),
-	        cmocka_unit_test(only_damaged_checkpoints_are_an_error_that_says_so),
-	        cmocka_unit_test(a_failed_write_leaves_the_checkpoint_of_before),
-	        cmocka_unit_test(values_that_are_not_finite_are_never_saved),
-	        cmocka_unit_test(a_resume_names_what_differs),
-	        cmocka_unit_test(another_shape_or_missing_tensor_is_refused),
-	        cmocka_unit_test(running_out_of_memory_leaves_a_whole_checkpoint_or_none),
+		cmocka_unit_test(what_was_saved_is_loaded_to_the_bit),
+		cmocka_unit_test(old_ones_are_pruned_and_leftovers_of_crashes_removed),
+		cmocka_unit_test(a_truncated_file_makes_the_older_checkpoint_the_newest),
+		cmocka_unit_test(a_flipped_bit_anywhere_is_found),
+		cmocka_unit_test(only_damaged_checkpoints_are_an_error_that_says_so),
+		cmocka_unit_test(a_failed_write_leaves_the_checkpoint_of_before),
+		cmocka_unit_test(values_that_are_not_finite_are_never_saved),
+		cmocka_unit_test(a_resume_names_what_differs),
+		cmocka_unit_test(another_shape_or_missing_tensor_is_refused),
+		cmocka_unit_test(running_out_of_memory_leaves_a_whole_checkpoint_or_none),
 	};
 	hth_log_set_level(HTH_LOG_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);

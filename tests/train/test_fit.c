@@ -27,7 +27,8 @@ static void open_planned(struct planned *p, bool shared)
 	assert_non_null(p->data.items);
 	for (int i = 0; i < 64; i++) {
 		struct hth_example *e = &p->data.items[i].tokens;
-		*e = (struct hth_example){.ids = hth_calloc(100, 4), .target = hth_calloc(100, 1), .n = 100, .n_targets = 10};
+		*e = (struct hth_example){
+			.ids = hth_calloc(100, 4), .target = hth_calloc(100, 1), .n = 100, .n_targets = 10};
 		assert_non_null(e->ids);
 		assert_non_null(e->target);
 		for (int t = 0; t < 100; t++)
@@ -40,11 +41,11 @@ static void open_planned(struct planned *p, bool shared)
 	p->data.n_targets = 640;
 	p->data.longest = 100;
 	p->args = (struct hth_fit_args){.cfg = &p->cfg,
-	                                .model = p->model,
-	                                .backend = hth_backend_find("ref"),
-	                                .machine = {.threads = 1},
-	                                .train = &p->data,
-	                                .program_bytes = 1000};
+					.model = p->model,
+					.backend = hth_backend_find("ref"),
+					.machine = {.threads = 1},
+					.train = &p->data,
+					.program_bytes = 1000};
 }
 
 static void close_planned(struct planned *p)
@@ -63,7 +64,7 @@ static void the_parts_of_the_memory_add_up(void **state)
 	assert_ok(hth_fit_find(&p.args, &fit, &err));
 	const struct hth_memory *m = &fit.memory;
 	assert_int_equal(m->total_bytes, m->mapped_bytes + m->prepared_bytes + m->params_bytes + m->arena_bytes +
-	                                         m->data_bytes + m->program_bytes);
+						 m->data_bytes + m->program_bytes);
 	assert_int_equal(m->prepared_bytes, 0); /* ref reads weights as they are */
 	/* Two layers: q 32x20 k, v 16x20 o 20x32 gate, up 40x20 down 20x40, embedding 264x20, f32. */
 	assert_int_equal(m->mapped_bytes, 4 * (2 * (640 + 320 + 320 + 640 + 800 + 800 + 800) + 264 * 20));
@@ -90,7 +91,8 @@ static void less_memory_makes_smaller_micro_batches(void **state)
 	open_planned(&p, false);
 	assert_ok(hth_fit_find(&p.args, &most, &err));
 	for (int part = 2; part <= 16; part *= 2) {
-		p.cfg.memory_limit = most.memory.total_bytes - most.memory.arena_bytes + most.memory.arena_bytes / (uint64_t)part;
+		p.cfg.memory_limit =
+			most.memory.total_bytes - most.memory.arena_bytes + most.memory.arena_bytes / (uint64_t)part;
 		assert_ok(hth_fit_find(&p.args, &fit, &err));
 		assert_true(fit.token_budget < before);
 		assert_true(fit.memory.total_bytes <= p.cfg.memory_limit);
@@ -148,7 +150,8 @@ static void full_fine_tuning_counts_every_weight_five_times(void **state)
 	assert_ok(hth_fit_find(&p.args, &fit, &err));
 	assert_int_equal(fit.memory.mapped_bytes, 0);
 	/* The matrices, and vectors of 20 padded to 32: two norms a layer and the last. */
-	assert_int_equal(fit.memory.params_bytes, 5 * 4 * (2 * (640 + 320 + 320 + 640 + 800 + 800 + 800) + 264 * 20 + 5 * 32));
+	assert_int_equal(fit.memory.params_bytes,
+			 5 * 4 * (2 * (640 + 320 + 320 + 640 + 800 + 800 + 800) + 264 * 20 + 5 * 32));
 	assert_null(p.model->embed.param);
 	assert_null(p.model->head.param);
 	close_planned(&p);
@@ -177,12 +180,12 @@ static void running_out_of_memory_while_planning_is_an_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(the_parts_of_the_memory_add_up),
-	        cmocka_unit_test(less_memory_makes_smaller_micro_batches),
-	        cmocka_unit_test(what_does_not_fit_is_told_with_what_would),
-	        cmocka_unit_test(shared_beginnings_save_work),
-	        cmocka_unit_test(full_fine_tuning_counts_every_weight_five_times),
-	        cmocka_unit_test(running_out_of_memory_while_planning_is_an_error),
+		cmocka_unit_test(the_parts_of_the_memory_add_up),
+		cmocka_unit_test(less_memory_makes_smaller_micro_batches),
+		cmocka_unit_test(what_does_not_fit_is_told_with_what_would),
+		cmocka_unit_test(shared_beginnings_save_work),
+		cmocka_unit_test(full_fine_tuning_counts_every_weight_five_times),
+		cmocka_unit_test(running_out_of_memory_while_planning_is_an_error),
 	};
 	hth_log_set_level(HTH_LOG_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);

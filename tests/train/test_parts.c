@@ -196,22 +196,23 @@ static void a_start_adapter_decides_modules_ranks_and_scales(void **state)
 	cfg.adapter_start = GOLDEN "untied-adapter-start";
 	struct hth_params p;
 	assert_ok(hth_model_open(rig_path("tied", ".gguf"), &r.model, &err));
-	assert_fails(hth_params_new(r.model, &cfg, false, &p, &err), HTH_ERR_SHAPE, "was the adapter trained on another model");
+	assert_fails(hth_params_new(r.model, &cfg, false, &p, &err), HTH_ERR_SHAPE,
+		     "was the adapter trained on another model");
 	hth_model_close(r.model);
 }
 
 static struct hth_metrics_row step_row(int64_t step)
 {
 	return (struct hth_metrics_row){.step = step,
-	                                .epoch = 0.1,
-	                                .loss = 1.0 / 3.0,
-	                                .lr = 1e-5,
-	                                .grad_norm = NAN,
-	                                .tokens = 100,
-	                                .targets = 50,
-	                                .tokens_per_s = 12.5,
-	                                .mem_bytes = 1000,
-	                                .time_s = 2};
+					.epoch = 0.1,
+					.loss = 1.0 / 3.0,
+					.lr = 1e-5,
+					.grad_norm = NAN,
+					.tokens = 100,
+					.targets = 50,
+					.tokens_per_s = 12.5,
+					.mem_bytes = 1000,
+					.time_s = 2};
 }
 
 static void metrics_come_back_as_written_and_end_where_the_checkpoint_stands(void **state)
@@ -263,22 +264,24 @@ static void the_report_is_one_page_with_everything_escaped(void **state)
 	(void)state;
 	struct hth_metrics_row rows[2000];
 	struct hth_report_pair facts[] = {{"model", "<script>alert(1)</script>"}, {"a&b", "\"x\" 'y'"}};
-	struct hth_report_sample samples[] = {{"What is <b>?\x1b[31m", "300 ppm", "I don't know\xff", "300 ppm & more"}};
+	struct hth_report_sample samples[] = {
+		{"What is <b>?\x1b[31m", "300 ppm", "I don't know\xff", "300 ppm & more"}};
 	struct hth_report r = {.title = "run <1>",
-	                       .facts = facts,
-	                       .n_facts = 2,
-	                       .rows = rows,
-	                       .n_rows = 2000,
-	                       .best_step = 1500,
-	                       .samples = samples,
-	                       .n_samples = 1};
+			       .facts = facts,
+			       .n_facts = 2,
+			       .rows = rows,
+			       .n_rows = 2000,
+			       .best_step = 1500,
+			       .samples = samples,
+			       .n_samples = 1};
 	struct hth_buf page;
 
 	for (int i = 0; i < 2000; i++) {
 		rows[i] = step_row(i + 1);
 		rows[i].loss = i == 77 ? NAN : 5.0 / (1 + i / 100.0);
 		if (i % 100 == 99)
-			rows[i] = (struct hth_metrics_row){.step = i, .is_validation = true, .val_loss = 5.5 / (1 + i / 100.0)};
+			rows[i] = (struct hth_metrics_row){
+				.step = i, .is_validation = true, .val_loss = 5.5 / (1 + i / 100.0)};
 	}
 	hth_buf_init(&page, 1 << 24);
 	assert_ok(hth_report_render(&r, &page, &err));
@@ -298,7 +301,7 @@ static void the_report_is_one_page_with_everything_escaped(void **state)
 	size_t circles = 0;
 	for (const char *at = text; (at = strstr(at, "<circle")) != NULL; at++)
 		circles++;
-	assert_int_equal(circles, 20); /* one a validation */
+	assert_int_equal(circles, 20);    /* one a validation */
 	assert_true(page.bytes < 200000); /* 2000 rows are thinned */
 	/* A run without rows has no curves and is a page all the same. */
 	r.n_rows = 0;
@@ -317,13 +320,13 @@ static void the_report_is_one_page_with_everything_escaped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(schedules_have_these_values),
-	        cmocka_unit_test(every_epoch_is_another_permutation_and_steps_cover_it),
-	        cmocka_unit_test(a_new_adapter_is_uniform_a_and_zero_b_keyed_by_seed_and_place),
-	        cmocka_unit_test(targets_and_last_layers_choose_what_is_trained),
-	        cmocka_unit_test(a_start_adapter_decides_modules_ranks_and_scales),
-	        cmocka_unit_test(metrics_come_back_as_written_and_end_where_the_checkpoint_stands),
-	        cmocka_unit_test(the_report_is_one_page_with_everything_escaped),
+		cmocka_unit_test(schedules_have_these_values),
+		cmocka_unit_test(every_epoch_is_another_permutation_and_steps_cover_it),
+		cmocka_unit_test(a_new_adapter_is_uniform_a_and_zero_b_keyed_by_seed_and_place),
+		cmocka_unit_test(targets_and_last_layers_choose_what_is_trained),
+		cmocka_unit_test(a_start_adapter_decides_modules_ranks_and_scales),
+		cmocka_unit_test(metrics_come_back_as_written_and_end_where_the_checkpoint_stands),
+		cmocka_unit_test(the_report_is_one_page_with_everything_escaped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,9 +33,10 @@ static void write_data(const char *name, int n)
 	assert_non_null(f);
 	for (int i = 0; i < n; i++)
 		fprintf(f,
-		        "{\"messages\":[{\"role\":\"system\",\"content\":\"You know.\"},{\"role\":\"user\",\"content\":\"%c%d?\"},"
-		        "{\"role\":\"assistant\",\"content\":\"%c%c%d\"}]}\n",
-		        'a' + i % 5, i, 'A' + i % 5, 'A' + i % 3, i % 7);
+			"{\"messages\":[{\"role\":\"system\",\"content\":\"You "
+			"know.\"},{\"role\":\"user\",\"content\":\"%c%d?\"},"
+			"{\"role\":\"assistant\",\"content\":\"%c%c%d\"}]}\n",
+			'a' + i % 5, i, 'A' + i % 5, 'A' + i % 3, i % 7);
 	fclose(f);
 }
 
@@ -86,7 +87,8 @@ static void free_config(struct hth_train_config *c)
 	hth_free((void *)(uintptr_t)c->output_dir);
 }
 
-static enum hth_status run(const struct hth_train_config *c, const struct hth_train_hooks *h, struct hth_train_result *r)
+static enum hth_status run(const struct hth_train_config *c, const struct hth_train_hooks *h,
+			   struct hth_train_result *r)
 {
 	return hth_train_run(c, h, r, &err);
 }
@@ -152,7 +154,7 @@ static void same_end(const char *a, const char *b)
 }
 
 static enum hth_status some_answer(void *ctx, struct hth_model *m, const struct hth_lora_set *loras, int32_t adapter,
-                                   const int32_t *prompt, int64_t n, struct hth_buf *out, struct hth_err *e)
+				   const int32_t *prompt, int64_t n, struct hth_buf *out, struct hth_err *e)
 {
 	(void)ctx;
 	assert_non_null(m->device);
@@ -317,7 +319,8 @@ static long now_us(void)
 	return (long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* A signal at moments all over the run's time, again and again, until it has come to its end; later lives get longer. */
+/* A signal at moments all over the run's time, again and again, until it has come to its end; later lives get
+ * longer. */
 static void end_again_and_again(const char *out, int signal_number)
 {
 	struct hth_train_config timed = config("timed"), c = config(out);
@@ -339,7 +342,8 @@ static void end_again_and_again(const char *out, int signal_number)
 			enum hth_status status = run(&c, NULL, &r);
 			_exit(status == HTH_OK ? 0 : status == HTH_ERR_INTERRUPTED ? 3 : 1);
 		}
-		usleep((useconds_t)((long)hth_rng_below(key, (uint64_t)life, 0, (uint64_t)took_us) + took_us * life / 60));
+		usleep((useconds_t)((long)hth_rng_below(key, (uint64_t)life, 0, (uint64_t)took_us) +
+				    took_us * life / 60));
 		kill(child, signal_number);
 		assert_int_equal(waitpid(child, &how, 0), child);
 		if (WIFEXITED(how) && WEXITSTATUS(how) != 3) {
@@ -631,23 +635,23 @@ static void settings_out_of_range_are_named(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(a_run_leaves_metrics_checkpoints_adapters_and_a_report),
-	        cmocka_unit_test(a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit),
-	        cmocka_unit_test(the_thread_count_changes_no_bit_of_a_run),
-	        cmocka_unit_test(batches_and_accumulation_are_one_thing),
-	        cmocka_unit_test(killed_again_and_again_it_ends_with_the_same_bits),
-	        cmocka_unit_test(asked_to_stop_again_and_again_it_ends_with_the_same_bits),
-	        cmocka_unit_test(two_runs_cannot_share_a_folder),
-	        cmocka_unit_test(a_batch_larger_than_planned_is_planned_anew),
-	        cmocka_unit_test(a_second_interrupt_leaves_at_once),
-	        cmocka_unit_test(a_damaged_newest_checkpoint_costs_only_the_way_back),
-	        cmocka_unit_test(a_resume_with_other_settings_names_the_one_that_differs),
-	        cmocka_unit_test(early_stopping_ends_the_run_and_exports_the_best),
-	        cmocka_unit_test(a_run_that_does_not_fit_is_refused_before_anything_is_written),
-	        cmocka_unit_test(the_plan_can_be_looked_at_and_refused),
-	        cmocka_unit_test(gradients_that_never_become_finite_end_the_run_naming_rows),
-	        cmocka_unit_test(full_fine_tuning_resumes_bit_for_bit_too),
-	        cmocka_unit_test(settings_out_of_range_are_named),
+		cmocka_unit_test(a_run_leaves_metrics_checkpoints_adapters_and_a_report),
+		cmocka_unit_test(a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit),
+		cmocka_unit_test(the_thread_count_changes_no_bit_of_a_run),
+		cmocka_unit_test(batches_and_accumulation_are_one_thing),
+		cmocka_unit_test(killed_again_and_again_it_ends_with_the_same_bits),
+		cmocka_unit_test(asked_to_stop_again_and_again_it_ends_with_the_same_bits),
+		cmocka_unit_test(two_runs_cannot_share_a_folder),
+		cmocka_unit_test(a_batch_larger_than_planned_is_planned_anew),
+		cmocka_unit_test(a_second_interrupt_leaves_at_once),
+		cmocka_unit_test(a_damaged_newest_checkpoint_costs_only_the_way_back),
+		cmocka_unit_test(a_resume_with_other_settings_names_the_one_that_differs),
+		cmocka_unit_test(early_stopping_ends_the_run_and_exports_the_best),
+		cmocka_unit_test(a_run_that_does_not_fit_is_refused_before_anything_is_written),
+		cmocka_unit_test(the_plan_can_be_looked_at_and_refused),
+		cmocka_unit_test(gradients_that_never_become_finite_end_the_run_naming_rows),
+		cmocka_unit_test(full_fine_tuning_resumes_bit_for_bit_too),
+		cmocka_unit_test(settings_out_of_range_are_named),
 	};
 	hth_log_set_level(HTH_LOG_QUIET);
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -33,11 +33,12 @@ static void golden_run(const char *name, const struct hth_backend *b)
 			struct hth_step_out out;
 			rig_step(&r, s, &out);
 			if (!(fabs(out.loss - (double)r.losses[s]) < GOLDEN_TOLERANCE))
-				fail_msg("%s on %s, cut %zu, step %lld: loss %.7f, expected %.7f", name, b->name, c, (long long)s,
-				         out.loss, (double)r.losses[s]);
+				fail_msg("%s on %s, cut %zu, step %lld: loss %.7f, expected %.7f", name, b->name, c,
+					 (long long)s, out.loss, (double)r.losses[s]);
 			assert_false(out.skipped);
 		}
-		assert_ok(hth_safetensors_open(&want, rig_path(name, "-adapter-step10/adapter_model.safetensors"), &err));
+		assert_ok(
+			hth_safetensors_open(&want, rig_path(name, "-adapter-step10/adapter_model.safetensors"), &err));
 		assert_int_equal(want.n_tensors, r.params.n);
 		for (int64_t i = 0; i < r.params.n; i++) {
 			char full[200];
@@ -48,7 +49,8 @@ static void golden_run(const char *name, const struct hth_backend *b)
 				float w;
 				memcpy(&w, t->data + 4 * j, 4);
 				if (!(fabsf(r.params.list[i]->value[j] - w) < GOLDEN_TOLERANCE))
-					fail_msg("%s[%zu]: %.7f, expected %.7f", full, j, (double)r.params.list[i]->value[j], (double)w);
+					fail_msg("%s[%zu]: %.7f, expected %.7f", full, j,
+						 (double)r.params.list[i]->value[j], (double)w);
 			}
 		}
 		hth_safetensors_close(&want);
@@ -64,7 +66,7 @@ static void ten_steps_give_pefts_losses_and_adapter(void **state)
 
 /* One step with lr 0 and beta1 0: the first moment is then the gradient itself. */
 static void gradients(const char *name, const struct hth_backend *b, int threads, const struct hth_cut_config *cut,
-                      double dropout, struct hth_step_out *out, float **grads, uint64_t *n)
+		      double dropout, struct hth_step_out *out, float **grads, uint64_t *n)
 {
 	struct rig r = {0};
 	struct hth_step_args a;
@@ -94,7 +96,7 @@ static void gradients(const char *name, const struct hth_backend *b, int threads
 }
 
 static void same_gradients(const char *name, const struct hth_backend *b, const struct hth_cut_config *one,
-                           const struct hth_cut_config *other, double dropout)
+			   const struct hth_cut_config *other, double dropout)
 {
 	struct hth_step_out x, y;
 	float *gx, *gy;
@@ -302,14 +304,14 @@ static void full_fine_tuning_trains_every_weight_and_leaves_the_model_as_it_was(
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(ten_steps_give_pefts_losses_and_adapter),
-	        cmocka_unit_test(micro_batches_and_shared_prefixes_change_no_gradient),
-	        cmocka_unit_test(the_thread_count_changes_no_bit),
-	        cmocka_unit_test(a_plan_knows_the_peak_of_the_run_to_the_byte),
-	        cmocka_unit_test(a_step_allocates_nothing),
-	        cmocka_unit_test(a_loss_that_is_not_finite_changes_nothing_and_names_its_rows),
-	        cmocka_unit_test(clipping_scales_the_gradient_to_the_limit),
-	        cmocka_unit_test(full_fine_tuning_trains_every_weight_and_leaves_the_model_as_it_was),
+		cmocka_unit_test(ten_steps_give_pefts_losses_and_adapter),
+		cmocka_unit_test(micro_batches_and_shared_prefixes_change_no_gradient),
+		cmocka_unit_test(the_thread_count_changes_no_bit),
+		cmocka_unit_test(a_plan_knows_the_peak_of_the_run_to_the_byte),
+		cmocka_unit_test(a_step_allocates_nothing),
+		cmocka_unit_test(a_loss_that_is_not_finite_changes_nothing_and_names_its_rows),
+		cmocka_unit_test(clipping_scales_the_gradient_to_the_limit),
+		cmocka_unit_test(full_fine_tuning_trains_every_weight_and_leaves_the_model_as_it_was),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
