@@ -1,6 +1,7 @@
 /* Subcommands in the order of `hearth --help`: HTH_COMMAND(name) needs `const struct hth_command hth_command_<name>`
  * in <name>.c. */
 HTH_COMMAND(doctor)
+HTH_COMMAND(pull)
 HTH_COMMAND(inspect)
 HTH_COMMAND(data)
 HTH_COMMAND(plan)
