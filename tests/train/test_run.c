@@ -612,6 +612,35 @@ static void full_fine_tuning_resumes_bit_for_bit_too(void **state)
 	same_metrics("full-a", "full-b");
 }
 
+/* An allocation fails somewhere in a short run, early ones each and later ones at growing distance: an error or a run that
+ * came through with a warning, never a crash, a leak or half a checkpoint. */
+static void running_out_of_memory_anywhere_is_survived(void **state)
+{
+	(void)state;
+	struct hth_train_config c = config("memory");
+	struct hth_train_result r;
+	struct hth_checkpoint newest;
+	bool whole = false;
+
+	c.iters = 2;
+	c.save_every = 1;
+	c.overwrite = true;
+	for (uint64_t n = 1; !whole; n += 1 + n / 25) {
+		uint64_t before = hth_mem_allocs();
+		hth_mem_fail_at(n, false);
+		enum hth_status status = run(&c, NULL, &r);
+		hth_mem_fail_at(0, false);
+		whole = hth_mem_allocs() - before < n;
+		if (status != HTH_OK && status != HTH_ERR_MEMORY)
+			fail_msg("allocation %llu: %s", (unsigned long long)n, err.text);
+		if (hth_path_kind(in_dir("memory/checkpoints")) == HTH_PATH_DIR) {
+			assert_ok(hth_checkpoint_newest(in_dir("memory/checkpoints"), &newest, &err));
+			hth_checkpoint_clear(&newest);
+		}
+	}
+	free_config(&c);
+}
+
 static void settings_out_of_range_are_named(void **state)
 {
 	(void)state;
@@ -651,6 +680,7 @@ int main(void)
 		cmocka_unit_test(the_plan_can_be_looked_at_and_refused),
 		cmocka_unit_test(gradients_that_never_become_finite_end_the_run_naming_rows),
 		cmocka_unit_test(full_fine_tuning_resumes_bit_for_bit_too),
+		cmocka_unit_test(running_out_of_memory_anywhere_is_survived),
 		cmocka_unit_test(settings_out_of_range_are_named),
 	};
 	hth_log_set_level(HTH_LOG_QUIET);
