@@ -130,7 +130,7 @@ static inline void reply_tree(struct server *s, struct asked *a)
 	hth_buf_clear(&out);
 }
 
-static inline void answer(struct server *s, struct asked *a)
+static inline void route(struct server *s, struct asked *a)
 {
 	char headers[1024];
 
@@ -199,7 +199,7 @@ static inline void *serve_one(void *ctx)
 		if (range != NULL)
 			a.has_range = sscanf(range + 15, "%llu-%llu", &a.first, &a.last) >= 1;
 		a.has_token = strstr(text, "\r\nAuthorization: Bearer ") != NULL;
-		answer(c->s, &a);
+		route(c->s, &a);
 	}
 	shutdown(c->fd, SHUT_WR);
 	close(c->fd);
