@@ -1,0 +1,355 @@
+/* From a model to a file in another type: importance if asked for, the writer, the check. What is to be checked is
+ * written under a name of its own beside the output and takes the output's place only when it passed, so that a good
+ * file of an earlier day is not lost to a bad one. */
+#include "cmd/exported.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/machine.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "cmd/survived.h"
+#include "export/calibrate.h"
+#include "export/quantize.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { CALIBRATE_TOKENS = 2048 };
+
+struct job {
+	const struct hth_export_options *opt;
+	const char *verb, *model;
+	const struct hth_mix *mix;
+	struct hth_check_rows rows;
+	bool opened; /* o holds the model; else `file` is all there is */
+	struct hth_opened o;
+	struct hth_gguf file;
+	const struct hth_gguf *from;
+	struct hth_imatrix importance;
+	double calibration_loss; /* 0: none */
+	struct hth_dataset eval;
+	char *written; /* the output's path, or the name it has until it is checked */
+	struct hth_quantize_result r;
+	struct hth_survival survival;
+	uint64_t bytes; /* of the file */
+	double start_s, write_s;
+};
+
+static enum hth_status unknown_type(const char *type, struct hth_err *err)
+{
+	const char *known[64];
+	size_t n = 0;
+
+	for (const struct hth_mix *m; n < 64 && (m = hth_mix_at((int)n)) != NULL; n++)
+		known[n] = m->name;
+	const char *near = hth_nearest(type, known, n);
+	return hth_fail(err, HTH_ERR_USAGE, "--type %s: no such type%s%s", type,
+			near != NULL ? "; did you mean " : "; hearth quantize --help lists them",
+			near != NULL ? near : "");
+}
+
+static enum hth_status check_options(struct job *job, struct hth_err *err)
+{
+	const struct hth_export_options *opt = job->opt;
+
+	job->mix = hth_mix_find(opt->type);
+	if (job->mix == NULL)
+		return unknown_type(opt->type, err);
+	if (opt->output == NULL)
+		return hth_fail(err, HTH_ERR_USAGE, "hearth %s: no output; give --output FILE.gguf", job->verb);
+	if (opt->calibrate != NULL && opt->imatrix != NULL)
+		return hth_fail(err, HTH_ERR_USAGE,
+				"hearth %s: --calibrate and --imatrix both say what matters; give one", job->verb);
+	if (opt->imatrix_out != NULL && opt->calibrate == NULL)
+		return hth_fail(err, HTH_ERR_USAGE, "hearth %s: --imatrix-out keeps what --calibrate finds; give both",
+				job->verb);
+	if (opt->base != NULL && opt->adapter != NULL)
+		return hth_fail(err, HTH_ERR_USAGE, "hearth %s: with --adapter the model is the base; leave --base out",
+				job->verb);
+	if (!opt->overwrite && hth_path_kind(opt->output) != HTH_PATH_NONE)
+		return hth_fail(err, HTH_ERR_EXISTS, "%s: exists; --overwrite replaces it", opt->output);
+	return HTH_OK;
+}
+
+/* Opens the model where it has to think, and only its file where it is to be written in another type. */
+static enum hth_status open_source(struct job *job, struct hth_err *err)
+{
+	const struct hth_export_options *opt = job->opt;
+	bool think =
+		opt->adapter != NULL || opt->calibrate != NULL || job->rows.file != NULL || job->rows.config != NULL;
+	enum hth_status s;
+
+	if (!think) {
+		s = hth_pool_new((int)opt->threads, &job->o.pool, err);
+		if (s == HTH_OK)
+			s = hth_gguf_open(&job->file, job->model, err);
+		job->from = &job->file;
+		return s;
+	}
+	struct hth_open_config open = {.model = job->model,
+				       .adapters = &opt->adapter,
+				       .n_adapters = opt->adapter != NULL,
+				       .threads = opt->threads};
+	s = hth_opened_open(&job->o, &open, err);
+	if (s != HTH_OK)
+		return s;
+	job->opened = true;
+	job->from = job->o.model->gguf;
+	if (job->from == NULL)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: not a GGUF file; convert it to one first", job->model);
+	return hth_check_rows_read(&job->rows, job->o.model, &job->eval, err);
+}
+
+static bool show_calibration(void *ctx, size_t done, size_t total)
+{
+	hth_progress_update(ctx, done, "%zu of %zu examples", done, total);
+	return true;
+}
+
+static enum hth_status calibrate(struct job *job, struct hth_err *err)
+{
+	const struct hth_export_options *opt = job->opt;
+	const struct hth_model *m = job->o.model;
+	struct hth_chat chat = {.tmpl = m->tmpl, .tok = m->tokenizer, .now = (int64_t)time(NULL)};
+	int64_t longest = m->config.context < CALIBRATE_TOKENS ? m->config.context : CALIBRATE_TOKENS;
+	struct hth_data_config data_cfg = {
+		.max_tokens = longest, .overlong = HTH_OVERLONG_CUT, .max_rows = opt->calibrate_rows};
+	struct hth_data_paths paths = {0};
+	struct hth_dataset data = {0};
+	struct hth_progress bar = {0};
+	enum hth_status s = hth_data_find(opt->calibrate, &paths, err);
+
+	if (s == HTH_OK)
+		s = hth_dataset_read(paths.train, &chat, &data_cfg, false, &data, err);
+	if (s == HTH_OK) {
+		struct hth_calibrate_config cfg = {.model = m,
+						   .loras = &job->o.loras,
+						   .adapter = job->o.loras.n_adapters > 0 ? 0 : -1,
+						   .data = &data,
+						   .on_progress = show_calibration,
+						   .ctx = &bar};
+		hth_progress_start(&bar, "calibrate", data.n, 0);
+		s = hth_calibrate(&cfg, &job->importance, &job->calibration_loss, err);
+		hth_progress_end(&bar);
+	}
+	if (s == HTH_OK && opt->imatrix_out != NULL)
+		s = hth_imatrix_write(opt->imatrix_out, &job->importance, err);
+	hth_dataset_clear(&data);
+	hth_data_paths_clear(&paths);
+	return s;
+}
+
+static enum hth_status get_importance(struct job *job, struct hth_err *err)
+{
+	if (job->opt->imatrix != NULL)
+		return hth_imatrix_read(job->opt->imatrix, &job->importance, err);
+	if (job->opt->calibrate != NULL)
+		return calibrate(job, err);
+	if (strcmp(job->mix->name, "q2_k_s") == 0)
+		hth_warn("q2_k_s without importance loses much; --calibrate DATA lets the model show what matters");
+	return HTH_OK;
+}
+
+/* The name that the file is written under. */
+static enum hth_status name_output(struct job *job, struct hth_err *err)
+{
+	size_t n = strlen(job->opt->output) + sizeof ".unchecked";
+
+	job->written = hth_alloc(n);
+	if (job->written == NULL)
+		return hth_fail_memory(err, "a path", n);
+	snprintf(job->written, n, "%s%s", job->opt->output, job->eval.n > 0 ? ".unchecked" : "");
+	return HTH_OK;
+}
+
+static void show_progress(void *ctx, uint64_t done, uint64_t total)
+{
+	char a[32], b[32];
+	hth_progress_update(ctx, done, "%s of %s read", hth_format_bytes(a, done), hth_format_bytes(b, total));
+}
+
+static uint64_t tensor_bytes(const struct hth_gguf *g)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < g->n_tensors; i++)
+		n += g->tensors[i].bytes;
+	return n;
+}
+
+static enum hth_status write_file(struct job *job, struct hth_err *err)
+{
+	struct hth_progress bar = {0};
+	struct hth_map map = {0};
+	struct hth_quantize_config cfg = {
+		.from = job->from,
+		.mix = job->mix,
+		.out_path = job->written,
+		.model = job->o.model,
+		.loras = job->o.loras.n_adapters > 0 ? job->o.loras.loras[0] : NULL,
+		.importance = job->importance.n > 0 ? &job->importance : NULL,
+		.pool = job->o.pool,
+		.progress = show_progress,
+		.ctx = &bar,
+	};
+	double start = hth_now_s();
+
+	hth_progress_start(&bar, job->verb, tensor_bytes(job->from), 0);
+	enum hth_status s = hth_quantize(&cfg, &job->r, err);
+	hth_progress_end(&bar);
+	job->write_s = hth_now_s() - start;
+	if (s != HTH_OK)
+		return s;
+	s = hth_map_open(&map, job->written, err);
+	job->bytes = map.bytes;
+	hth_map_close(&map);
+	return s;
+}
+
+/* What a person should know about the file beyond its size. */
+static void tell(const struct job *job)
+{
+	const struct hth_quantize_result *r = &job->r;
+
+	if (r->requantised > 0)
+		hth_info("%s: %zu tensors were quantised already and lose twice; a 16-bit file of this model gives "
+			 "better "
+			 "ones",
+			 job->model, r->requantised);
+	if (r->mix.fallback > 0)
+		hth_info("%zu matrices have rows that are no multiple of 256 and got formats with blocks of 32",
+			 r->mix.fallback);
+	if (r->unweighted > 0)
+		hth_info("%zu matrices have no importance and were quantised without", r->unweighted);
+}
+
+static enum hth_status check(struct job *job, struct hth_err *err)
+{
+	if (job->eval.n == 0)
+		return HTH_OK;
+	enum hth_status s = hth_survived_check(job->opt, &job->o, &job->eval, job->written, &job->survival, err);
+	bool keep = s == HTH_OK && (job->survival.verdict == HTH_SURVIVED || job->opt->force);
+	if (!keep) {
+		remove(job->written);
+		return s;
+	}
+	if (rename(job->written, job->opt->output) != 0) {
+		s = hth_fail_errno(err, HTH_ERR_IO, "%s: could not be renamed to %s", job->written, job->opt->output);
+		remove(job->written);
+	}
+	return s;
+}
+
+static enum hth_status print_json(const struct job *job, struct hth_err *err)
+{
+	struct hth_buf b;
+
+	hth_buf_init(&b, (size_t)1 << 20);
+	hth_buf_puts(&b, "{\"path\":");
+	hth_json_put_string(&b, job->opt->output, strlen(job->opt->output));
+	hth_buf_printf(
+		&b, ",\"type\":\"%s\",\"bytes\":%llu,\"bits_per_weight\":%.4f,\"seconds\":%.3f,\"write_seconds\":%.3f",
+		job->mix->name, (unsigned long long)job->bytes,
+		8 * (double)job->r.tensor_bytes / (double)job->r.weights, hth_now_s() - job->start_s, job->write_s);
+	hth_buf_printf(&b, ",\"fallback\":%zu,\"requantised\":%zu,\"fused\":%zu,\"tensors\":{", job->r.mix.fallback,
+		       job->r.requantised, job->r.fused);
+	bool first = true;
+	for (int q = 0; q < HTH_QUANT_COUNT; q++) {
+		if (job->r.of_type[q] == 0)
+			continue;
+		hth_buf_printf(&b, "%s\"%s\":%zu", first ? "" : ",", hth_quant_format((enum hth_quant)q)->name,
+			       job->r.of_type[q]);
+		first = false;
+	}
+	hth_buf_putc(&b, '}');
+	if (job->calibration_loss > 0)
+		hth_buf_printf(&b, ",\"calibration_loss\":%.6f", job->calibration_loss);
+	if (job->eval.n > 0) {
+		hth_buf_puts(&b, ",\"survival\":");
+		hth_survived_json(&job->survival, &b);
+	}
+	hth_buf_puts(&b, "}\n");
+	enum hth_status s = hth_buf_status(&b, "the result", err);
+	if (s == HTH_OK)
+		fputs(hth_buf_str(&b), stdout);
+	hth_buf_clear(&b);
+	return s;
+}
+
+static void print_text(const struct job *job)
+{
+	char size[32], was[32], time[32];
+
+	printf("%s: %s, %s (%.2f bits a weight; the source has %s), in %s\n", job->opt->output,
+	       hth_format_bytes(size, job->bytes), job->mix->name,
+	       8 * (double)job->r.tensor_bytes / (double)job->r.weights, hth_format_bytes(was, job->from->map.bytes),
+	       hth_format_duration(time, hth_now_s() - job->start_s));
+	for (int q = 0, first = 1; q < HTH_QUANT_COUNT; q++)
+		if (job->r.of_type[q] > 0) {
+			printf("%s%zu %s", first ? "  tensors: " : ", ", job->r.of_type[q],
+			       hth_quant_format((enum hth_quant)q)->name);
+			first = 0;
+		}
+	printf("\n");
+	if (job->eval.n > 0)
+		hth_survived_print(&job->survival, job->o.loras.n_adapters > 0);
+	else
+		printf("  not checked: no rows to check with; --eval FILE names some\n");
+}
+
+static enum hth_status report(const struct job *job, struct hth_err *err)
+{
+	enum hth_status s = HTH_OK;
+
+	tell(job);
+	if (job->opt->json)
+		s = print_json(job, err);
+	else
+		print_text(job);
+	if (s != HTH_OK || job->eval.n == 0 || job->survival.verdict == HTH_SURVIVED)
+		return s;
+	return hth_fail(err, HTH_ERR_VALUE, "%s: the fine-tune was lost: %s; %s", job->opt->output, job->survival.why,
+			job->opt->force
+				? "the file was kept (--force)"
+				: "the file was removed; take a finer --type, --calibrate DATA, or keep it with "
+				  "--force");
+}
+
+static void clear(struct job *job)
+{
+	hth_dataset_clear(&job->eval);
+	hth_imatrix_clear(&job->importance);
+	hth_check_rows_clear(&job->rows);
+	hth_gguf_close(&job->file);
+	if (job->opened)
+		hth_opened_close(&job->o);
+	else
+		hth_pool_free(job->o.pool);
+	hth_free(job->written);
+}
+
+enum hth_status hth_export_run(struct hth_cli *cli, struct hth_err *err)
+{
+	struct job job = {
+		.opt = cli->config, .verb = cli->command->name, .model = cli->args[0], .start_s = hth_now_s()};
+	enum hth_status s = check_options(&job, err);
+
+	if (s == HTH_OK)
+		s = hth_check_rows_find(job.opt, job.model, &job.rows, err);
+	if (s == HTH_OK)
+		s = open_source(&job, err);
+	if (s == HTH_OK)
+		s = get_importance(&job, err);
+	if (s == HTH_OK)
+		s = name_output(&job, err);
+	if (s == HTH_OK)
+		s = write_file(&job, err);
+	if (s == HTH_OK)
+		s = check(&job, err);
+	if (s == HTH_OK)
+		s = report(&job, err);
+	clear(&job);
+	return s;
+}

@@ -1,0 +1,304 @@
+/* The writer: metadata, the list of tensors, then row after row in the order of the file. Leaves out: what a mix is
+ * (mix.c), where importance comes from (imatrix.c, calibrate.c), whether the result is any good (eval/survival.c). */
+#include "export/quantize.h"
+
+#include "base/checked.h"
+#include "base/mem.h"
+#include "export/fuse.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PIECE_BYTES ((uint64_t)8 << 20) /* of output held at once */
+#define TASK_WEIGHTS 16384
+
+struct job {
+	const struct hth_quantize_config *cfg;
+	struct hth_quantize_result *result;
+	struct hth_gguf_writer *w;
+	enum hth_quant *type; /* (n_tensors) */
+	float *scratch;       /* (threads, widest row) */
+	int64_t widest;
+	uint8_t *piece;
+	uint64_t piece_bytes, done, total;
+};
+
+/* One tensor on its way. */
+struct passage {
+	const struct hth_gguf_tensor *t;
+	const struct hth_weight *w;  /* for its row order; NULL: stored as is */
+	const struct hth_lora *lora; /* NULL: not touched */
+	const float *importance;     /* (matrices, cols), or NULL */
+	int64_t matrices;            /* that importance speaks of: 1, or one an expert */
+	const struct hth_quant_format *in, *out;
+	int64_t rows, cols, per_task;
+	uint64_t in_row, out_row; /* bytes a row */
+	int64_t first, n;         /* rows of this piece */
+	struct job *job;
+	atomic_bool bad; /* a value is not finite */
+};
+
+static bool all_finite(const float *row, int64_t n)
+{
+	float sum = 0; /* NaN as soon as one value is NaN or infinite */
+	for (int64_t i = 0; i < n; i++)
+		sum += row[i] * 0.0f;
+	return sum == 0;
+}
+
+static void pack_rows(void *ctx, int64_t task, int thread)
+{
+	struct passage *p = ctx;
+	float *row = p->job->scratch + (int64_t)thread * p->job->widest; /* (cols) */
+	int64_t end = (task + 1) * p->per_task < p->n ? (task + 1) * p->per_task : p->n;
+
+	for (int64_t i = task * p->per_task; i < end; i++) {
+		int64_t at = p->first + i;
+		const float *importance = p->importance;
+		if (importance != NULL)
+			importance += at / p->t->ne[1] % p->matrices * p->cols;
+		p->in->unpack(p->t->data + (uint64_t)at * p->in_row, row, p->cols);
+		if (p->lora != NULL)
+			hth_fuse_row(p->lora, p->w, at, row);
+		if (!all_finite(row, p->cols))
+			atomic_store(&p->bad, true);
+		p->out->pack(row, p->job->piece + (uint64_t)i * p->out_row, p->cols, importance);
+	}
+}
+
+static enum hth_status advance(struct job *job, struct passage *p, const uint8_t *data, struct hth_err *err)
+{
+	uint64_t bytes = (uint64_t)p->n * p->out_row;
+	enum hth_status s = hth_gguf_write_data(job->w, data, (size_t)bytes, err);
+
+	job->done += (uint64_t)p->n * p->in_row;
+	job->result->tensor_bytes += bytes;
+	if (s == HTH_OK && job->cfg->progress != NULL)
+		job->cfg->progress(job->cfg->ctx, job->done, job->total);
+	return s;
+}
+
+static enum hth_status write_rows(struct job *job, struct passage *p, struct hth_err *err)
+{
+	bool copy = p->in == p->out && p->lora == NULL;
+	int64_t step = (int64_t)(job->piece_bytes / p->out_row);
+	enum hth_status s = HTH_OK;
+
+	p->per_task = TASK_WEIGHTS / p->cols > 0 ? TASK_WEIGHTS / p->cols : 1;
+	for (p->first = 0; p->first < p->rows && s == HTH_OK; p->first += p->n) {
+		p->n = step < p->rows - p->first ? step : p->rows - p->first;
+		if (!copy)
+			hth_pool_run(job->cfg->pool, pack_rows, p, (p->n + p->per_task - 1) / p->per_task);
+		if (atomic_load(&p->bad))
+			return hth_fail(err, HTH_ERR_VALUE,
+					"%s: \"%.*s\": a weight is not finite%s; the file%s is damaged",
+					job->cfg->from->map.path, (int)p->t->name.bytes, p->t->name.data,
+					p->lora != NULL ? " with the adapter added" : "",
+					p->lora != NULL ? " or the adapter" : "");
+		s = advance(job, p, copy ? p->t->data + (uint64_t)p->first * p->in_row : job->piece, err);
+	}
+	return s;
+}
+
+/* Finds the importance of a tensor. An embedding that does not fit is passed by: files made from another vocabulary
+ * size are about the other tensors all the same. */
+static enum hth_status find_importance(struct job *job, struct passage *p, struct hth_err *err)
+{
+	const struct hth_imatrix *im = job->cfg->importance;
+
+	if (im == NULL || p->out->block_elems == 1 || p->in == p->out)
+		return HTH_OK;
+	const struct hth_imatrix_entry *e = hth_imatrix_find(im, p->t->name);
+	/* Old files do not say how many experts their values are for. */
+	int64_t n = e != NULL ? e->cols * e->matrices / p->cols : 0;
+	bool fits = e != NULL && e->cols * e->matrices == n * p->cols && (n == 1 || n == p->t->ne[2]);
+	if (e != NULL && !fits && !hth_gguf_str_equal(p->t->name, "token_embd.weight"))
+		return hth_fail(err, HTH_ERR_SHAPE,
+				"importance of \"%.*s\": %lld matrices of %lld columns, expected %lld of %lld; was it "
+				"made for another model?",
+				(int)p->t->name.bytes, p->t->name.data, (long long)e->matrices, (long long)e->cols,
+				(long long)p->t->ne[2], (long long)p->cols);
+	if (fits) {
+		p->importance = e->mean;
+		p->matrices = n;
+	}
+	job->result->unweighted += !fits;
+	return HTH_OK;
+}
+
+static enum hth_status write_tensor(struct job *job, size_t i, struct hth_err *err)
+{
+	const struct hth_quantize_config *cfg = job->cfg;
+	const struct hth_gguf_tensor *t = &cfg->from->tensors[i];
+	struct passage p = {.t = t,
+			    .job = job,
+			    .in = hth_quant_format(t->quant),
+			    .out = hth_quant_format(job->type[i]),
+			    .cols = t->ne[0],
+			    .rows = t->ne[1] * t->ne[2] * t->ne[3]};
+	int at = cfg->loras != NULL ? hth_model_linear_of_gguf(cfg->model, t->name) : -1;
+
+	if (at >= 0 && cfg->loras[at] != NULL) {
+		p.w = &cfg->model->layers[at / HTH_LINEAR_COUNT].linear[at % HTH_LINEAR_COUNT];
+		p.lora = cfg->loras[at];
+		job->result->fused++;
+	}
+	job->result->of_type[job->type[i]]++;
+	if (p.rows * p.cols == 0)
+		return HTH_OK;
+	enum hth_status s = hth_quant_row_bytes(t->quant, (uint64_t)p.cols, &p.in_row, err);
+	if (s == HTH_OK)
+		s = hth_quant_row_bytes(job->type[i], (uint64_t)p.cols, &p.out_row, err);
+	if (s == HTH_OK)
+		s = find_importance(job, &p, err);
+	if (s != HTH_OK)
+		return s;
+	job->result->weights += (uint64_t)(p.rows * p.cols);
+	job->result->requantised += p.in->block_elems > 1 && (p.in != p.out || p.lora != NULL);
+	return write_rows(job, &p, err);
+}
+
+/* Keys that the writer knows better, and those of a part of a split file. */
+static bool is_ours(struct hth_gguf_str key)
+{
+	static const char *const ours[] = {"general.file_type", "general.quantization_version", "general.alignment"};
+
+	for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+		if (hth_gguf_str_equal(key, ours[i]))
+			return true;
+	return (key.bytes >= 6 && memcmp(key.data, "split.", 6) == 0) ||
+	       (key.bytes >= 17 && memcmp(key.data, "quantize.imatrix.", 17) == 0);
+}
+
+static enum hth_status put_importance(struct job *job, struct hth_err *err)
+{
+	const struct hth_imatrix *im = job->cfg->importance;
+	enum hth_status s;
+
+	if (im == NULL)
+		return HTH_OK;
+	s = hth_gguf_put_int(job->w, "quantize.imatrix.entries_count", HTH_GGUF_U32, (int64_t)im->n, err);
+	if (s == HTH_OK)
+		s = hth_gguf_put_int(job->w, "quantize.imatrix.chunks_count", HTH_GGUF_U32, im->chunks, err);
+	if (s == HTH_OK && im->dataset != NULL)
+		s = hth_gguf_put_string(job->w, "quantize.imatrix.dataset", im->dataset, strlen(im->dataset), err);
+	return s;
+}
+
+static enum hth_status put_metadata(struct job *job, struct hth_err *err)
+{
+	const struct hth_gguf *g = job->cfg->from;
+	enum hth_status s = HTH_OK;
+
+	for (size_t i = 0; i < g->n_kv && s == HTH_OK; i++)
+		if (!is_ours(g->kv[i].key))
+			s = hth_gguf_put_kv(job->w, &g->kv[i], err);
+	if (s == HTH_OK)
+		s = hth_gguf_put_int(job->w, "general.file_type", HTH_GGUF_U32, job->cfg->mix->file_type, err);
+	if (s == HTH_OK)
+		s = hth_gguf_put_int(job->w, "general.quantization_version", HTH_GGUF_U32, 2, err);
+	return s == HTH_OK ? put_importance(job, err) : s;
+}
+
+/* Announces every tensor and learns the widest row and the sizes. */
+static enum hth_status announce(struct job *job, uint64_t *out_bytes, struct hth_err *err)
+{
+	const struct hth_gguf *g = job->cfg->from;
+	enum hth_status s = HTH_OK;
+
+	*out_bytes = 0;
+	for (size_t i = 0; i < g->n_tensors && s == HTH_OK; i++) {
+		const struct hth_gguf_tensor *t = &g->tensors[i];
+		char name[128];
+		uint64_t row = 0, bytes = 0;
+		if (t->name.bytes >= sizeof name)
+			return hth_fail(err, HTH_ERR_FORMAT,
+					"%s: a tensor's name has %zu bytes, expected fewer than %zu", g->map.path,
+					t->name.bytes, sizeof name);
+		memcpy(name, t->name.data, t->name.bytes);
+		name[t->name.bytes] = '\0';
+		s = hth_quant_row_bytes(job->type[i], (uint64_t)t->ne[0], &row, err);
+		if (s == HTH_OK && (!hth_mul_u64(row, (uint64_t)(t->ne[1] * t->ne[2] * t->ne[3]), &bytes) ||
+				    !hth_add_u64(*out_bytes, bytes, out_bytes)))
+			s = hth_fail(err, HTH_ERR_LIMIT, "%s: \"%s\" would not fit 64 bits", g->map.path, name);
+		if (s == HTH_OK)
+			s = hth_gguf_add_tensor(job->w, name, t->n_dims, t->ne, job->type[i], err);
+		job->widest = t->ne[0] > job->widest ? t->ne[0] : job->widest;
+		job->piece_bytes = row > job->piece_bytes ? row : job->piece_bytes;
+		job->total += t->bytes;
+	}
+	return s;
+}
+
+static enum hth_status need_disk(const char *path, uint64_t bytes, struct hth_err *err)
+{
+	uint64_t room = 0;
+	enum hth_status s = hth_disk_free(path, &room, err);
+
+	if (s == HTH_OK && room < bytes)
+		s = hth_fail(err, HTH_ERR_IO, "%s: needs %.1f GB of disk, %.1f GB are free", path, (double)bytes / 1e9,
+			     (double)room / 1e9);
+	return s;
+}
+
+static enum hth_status make_room(struct job *job, struct hth_err *err)
+{
+	size_t threads = job->cfg->pool != NULL ? (size_t)hth_pool_threads(job->cfg->pool) : 1, floats;
+
+	if (!hth_mul_size(threads, (size_t)job->widest, &floats))
+		return hth_fail(err, HTH_ERR_LIMIT, "rows of %lld weights are too long", (long long)job->widest);
+	job->piece = hth_alloc((size_t)job->piece_bytes);
+	job->scratch = hth_calloc(floats, sizeof *job->scratch);
+	return job->piece != NULL && job->scratch != NULL ? HTH_OK
+							  : hth_fail_memory(err, "rows of a model", floats * 4);
+}
+
+/* An adapter module that no tensor took would be lost without a word. */
+static enum hth_status all_fused(const struct job *job, struct hth_err *err)
+{
+	size_t n = 0, all = job->cfg->loras != NULL ? (size_t)job->cfg->model->config.n_layers * HTH_LINEAR_COUNT : 0;
+
+	for (size_t i = 0; i < all; i++)
+		n += job->cfg->loras[i] != NULL;
+	if (n == job->result->fused)
+		return HTH_OK;
+	return hth_fail(err, HTH_ERR_SHAPE, "%s: %zu of the adapter's %zu modules found their tensor",
+			job->cfg->from->map.path, job->result->fused, n);
+}
+
+enum hth_status hth_quantize(const struct hth_quantize_config *cfg, struct hth_quantize_result *out,
+			     struct hth_err *err)
+{
+	struct job job = {.cfg = cfg, .result = out, .piece_bytes = PIECE_BYTES, .widest = 1};
+	uint64_t out_bytes = 0;
+
+	*out = (struct hth_quantize_result){0};
+	enum hth_status s = hth_gguf_writer_new(cfg->out_path, &job.w, err);
+	if (s != HTH_OK)
+		return s;
+	job.type = hth_calloc(cfg->from->n_tensors + 1, sizeof *job.type);
+	if (job.type == NULL) {
+		s = hth_fail_memory(err, "a list of tensors", cfg->from->n_tensors * sizeof *job.type);
+		goto done;
+	}
+	if ((s = hth_mix_choose(cfg->mix, cfg->from, cfg->importance != NULL, job.type, &out->mix, err)) != HTH_OK ||
+	    (s = put_metadata(&job, err)) != HTH_OK || (s = announce(&job, &out_bytes, err)) != HTH_OK ||
+	    (s = need_disk(cfg->out_path, out_bytes, err)) != HTH_OK || (s = make_room(&job, err)) != HTH_OK)
+		goto done;
+	for (size_t i = 0; i < cfg->from->n_tensors && s == HTH_OK; i++)
+		s = write_tensor(&job, i, err);
+	if (s == HTH_OK)
+		s = all_fused(&job, err);
+	if (s == HTH_OK) {
+		s = hth_gguf_writer_commit(job.w, err);
+		job.w = NULL;
+	}
+done:
+	hth_gguf_writer_abort(job.w);
+	hth_free(job.type);
+	hth_free(job.piece);
+	hth_free(job.scratch);
+	return s;
+}
