@@ -44,9 +44,18 @@ static const struct set sets[] = {
 
 enum { N_SETS = sizeof sets / sizeof sets[0] };
 
+/* Asked once a set and kept: in a virtual machine CPUID leaves the guest, and costs ask for the tile all the time.
+ * Threads that race here write the same answer. */
 static bool is_present(const struct set *s)
 {
-	return s->kernels != NULL && s->has();
+	static _Atomic signed char known[N_SETS]; /* 0: not asked yet, 1: present, -1: not */
+	_Atomic signed char *k = &known[s - sets];
+
+	if (s->kernels == NULL)
+		return false;
+	if (*k == 0)
+		*k = s->has() ? 1 : -1;
+	return *k > 0;
 }
 
 static int find(const char *name)
