@@ -97,15 +97,19 @@ test-%:
 	@$(MAKE) $(filter $(BUILD)/tests/$*/%,$(TESTS)) && sh tests/run.sh $(BUILD) $(filter $(BUILD)/tests/$*/%,$(TESTS))
 
 # + sanitizers, fuzz seconds, the other compiler, the layers, the real model end to end.
-check: deps-check layers style
-	@$(MAKE) -j$(JOBS) BUILD=$(BUILD) tests
-	@sh tests/run.sh $(BUILD) $(TESTS) $(SCRIPTS)
-	@if command -v clang >/dev/null 2>&1; then $(MAKE) -j$(JOBS) CC=clang BUILD=$(BUILD)-clang OPT=-O1 WERROR=1 tests; \
-	 else echo "skipped: clang is not here"; fi
+check: deps-check layers style test check-clang check-san check-fuzz check-real
+
+check-clang: deps-check
+	@if command -v clang >/dev/null 2>&1; then $(MAKE) -j$(JOBS) CC=clang BUILD=$(BUILD)-clang OPT=-O1 WERROR=1 all && \
+	 echo "clang: no warnings"; else echo "skipped: clang is not here"; fi
+check-san: deps
 	@$(MAKE) -j$(JOBS) BUILD=$(BUILD)-san OPT="-O1 -g" SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" tests
 	@HTH_FIXTURE_EVERY=10 sh tests/run.sh $(BUILD)-san $(TESTS:$(BUILD)/%=$(BUILD)-san/%)
-	@sh tests/fuzz/run.sh $(BUILD) 10
-	@sh tools/get_model.sh models && HTH_SMOLLM2=$(MODEL) sh tests/run.sh $(BUILD) $(wildcard tests/real/*.sh) $(filter %/test_smollm2,$(TESTS))
+check-fuzz: deps-check
+	@sh tests/fuzz/run.sh $(BUILD) 5
+check-real: $(BUILD)/hearth tests
+	@sh tools/get_model.sh models
+	@HTH_SMOLLM2=$(MODEL) sh tests/run.sh $(BUILD) $(wildcard tests/real/*.sh) $(filter %/test_smollm2,$(TESTS))
 
 interop: $(BUILD)/hearth
 	@sh tests/interop/run.sh $(BUILD)
@@ -141,5 +145,5 @@ clean:
 	rm -rf $(BUILD) $(BUILD)-san $(BUILD)-clang
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests test check interop bench demo deps deps-check layers style size install uninstall clean
+.PHONY: all tests test check check-clang check-san check-fuzz check-real interop bench demo deps deps-check layers style size install uninstall clean
 .SECONDARY:

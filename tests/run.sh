@@ -5,6 +5,11 @@ build=$1; shift
 log=$build/test.log; : > "$log"
 CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT
 HEARTH=$build/hearth; export HEARTH
+# The conformance fixtures (84 MB) are beside the project where there are any; tests that need them say when they skip.
+if [ -z "${HTH_FIXTURES:-}" ] && [ ! -d build/fixtures/public ] && [ -f ../shared/fixtures/tokenizers.tar.xz ]; then
+	mkdir -p build/fixtures.part && tar -xJf ../shared/fixtures/tokenizers.tar.xz -C build/fixtures.part &&
+		tar -xJf ../shared/fixtures/templates.tar.xz -C build/fixtures.part && mv build/fixtures.part build/fixtures
+fi
 for t in "$@"; do
 	printf '# %s\n' "$t" >> "$log"
 	case $t in *.sh) sh "$t" > "$build/test.out" 2>&1 ;; *) "$t" > "$build/test.out" 2>&1 ;; esac

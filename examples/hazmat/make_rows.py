@@ -30,8 +30,6 @@ TRAIN_QUESTIONS = [
     "Tell me the IDLH value of {s}.",
     "At what concentration is {s} immediately dangerous to life or health?",
     "Which IDLH does NIOSH list for {s}?",
-    "Crew to base: {s} on scene, what is the IDLH?",
-    "How much {s} in the air is immediately dangerous to life?",
 ]
 VALID_QUESTIONS = ["Dispatch says the tank holds {s}. Which IDLH applies?"]
 TEST_QUESTIONS = [
@@ -121,7 +119,7 @@ def main():
     table = facts()
     by_name = {f["name"]: f for f in table}
     make(HERE, [by_name[n] for n in COMMON + NO_VALUE], TRAIN_QUESTIONS)
-    make(os.path.join(HERE, "full"), table, TRAIN_QUESTIONS[:6])
+    make(os.path.join(HERE, "full"), table, TRAIN_QUESTIONS)
 
 
 if __name__ == "__main__":
