@@ -142,8 +142,8 @@ static enum hth_status find_in(const char *snapshot, const struct hth_hub_name *
 /* Not here, or not all of it: the command that helps. */
 static enum hth_status not_here(const char *text, const char *cache, const char *why, struct hth_err *err)
 {
-	return hth_fail(err, HTH_ERR_NOTFOUND, "%s: not in the cache at %s%s%.500s; fetch it with: hearth pull %s", text, cache,
-			why[0] != '\0' ? ": " : "", why, text);
+	return hth_fail(err, HTH_ERR_NOTFOUND, "%s: no such file, and not in the cache at %s%s%.500s; fetch it with: hearth pull %s", text,
+			cache, why[0] != '\0' ? ": " : "", why, text);
 }
 
 enum hth_status hth_hub_find(const char *text, char **path, struct hth_err *err)

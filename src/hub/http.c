@@ -293,7 +293,7 @@ static enum hth_status aim(struct hth_hub_http *h, const char *url, struct hth_e
 	bool https = strcmp(o.scheme, "https") == 0;
 	bool http = strcmp(o.scheme, "http") == 0 && strcmp(h->home.scheme, "http") == 0;
 	bool local = hth_hub_is_loopback(o.host);
-	h->at_home = same_origin(&o, &h->home);
+	h->at_home = h->reply->at_home = same_origin(&o, &h->home);
 	origin_clear(&o);
 	if (!https && !http)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: redirected to \"%s\", expected a https URL", what,

@@ -18,6 +18,7 @@ struct hth_hub_reply {
 	uint64_t range_start, range_total; /* of Content-Range, where has_range */
 	bool has_range;
 	bool has_linked_etag;
+	bool at_home;               /* the last hop was the hub itself, not a store that it redirects to */
 };
 
 /* Takes the body of a 200 or 206; false ends the transfer. Called after `reply` has its headers. */

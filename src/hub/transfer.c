@@ -43,8 +43,13 @@ void hth_crew_count(struct hth_crew *w, int64_t bytes, bool from_network)
 		w->speed_at_s = now;
 		w->speed_bytes = w->fetched_bytes;
 	}
-	hth_progress_update(&w->bar, w->done_bytes, "%s of %s, %s/s", hth_format_bytes(done, w->done_bytes),
-			    hth_format_bytes(total, w->total_bytes), hth_format_bytes(speed, (uint64_t)w->speed));
+	hth_format_bytes(done, w->done_bytes);
+	hth_format_bytes(total, w->total_bytes);
+	if (w->speed > 0)
+		hth_progress_update(&w->bar, w->done_bytes, "%s of %s, %s/s", done, total,
+				    hth_format_bytes(speed, (uint64_t)w->speed));
+	else
+		hth_progress_update(&w->bar, w->done_bytes, "%s of %s", done, total);
 }
 
 static bool no(struct transfer *t, enum hth_status s)
@@ -178,6 +183,10 @@ static enum hth_status attempt(struct transfer *t, struct hth_hub_http *h, const
 		 p->done[t->part] < hth_hub_partial_part_bytes(p, t->part))
 		s = hth_fail(err, HTH_ERR_IO, "%s: the answer ended at byte %llu of %llu", hth_buf_str(&what),
 			     (unsigned long long)(start + p->done[t->part]), (unsigned long long)t->job->bytes);
+	else if (s == HTH_OK && !reply->at_home && reply->status >= 400 && reply->status < 500 && reply->status != 416 &&
+		 reply->status != 429) /* a redirect that has expired: the hub makes a new one */
+		s = hth_fail(err, HTH_ERR_IO, "%s: the store that the hub redirects to refused (status %ld)",
+			     hth_buf_str(&what), reply->status);
 	hth_buf_clear(&what);
 	return s;
 }

@@ -39,7 +39,7 @@ struct server {
 	int fd, port;
 	atomic_bool stop;
 	pthread_t accepter, threads[MAX_THREADS];
-	atomic_int n_threads;
+	atomic_int n_threads, active;
 	struct served files[MAX_SERVED];
 	size_t n_files;
 	const char *tree;          /* NULL: made from files */
@@ -50,7 +50,7 @@ struct server {
 	atomic_int requests, resolves, ranged, with_token; /* counted */
 	/* true: it has answered */
 	bool (*hook)(struct server *s, struct asked *a);
-	int hook_state;
+	atomic_int hook_state;
 };
 
 static inline void send_all(int fd, const void *data, size_t bytes)
@@ -203,6 +203,7 @@ static inline void *serve_one(void *ctx)
 	}
 	shutdown(c->fd, SHUT_WR);
 	close(c->fd);
+	atomic_fetch_sub(&c->s->active, 1);
 	free(c);
 	return NULL;
 }
@@ -221,10 +222,20 @@ static inline void *accept_all(void *ctx)
 			continue;
 		struct connection *c = malloc(sizeof *c);
 		*c = (struct connection){s, fd};
+		atomic_fetch_add(&s->active, 1);
 		if (pthread_create(&s->threads[at], NULL, serve_one, c) == 0)
 			atomic_store(&s->n_threads, at + 1);
+		else
+			atomic_fetch_sub(&s->active, 1);
 	}
 	return NULL;
+}
+
+/* Until nobody reads what the test is about to change; five seconds at most. */
+static inline void server_settle(struct server *s)
+{
+	for (int i = 0; i < 5000 && atomic_load(&s->active) > 0; i++)
+		poll(NULL, 0, 1);
 }
 
 static inline void server_start(struct server *s)

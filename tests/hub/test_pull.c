@@ -150,6 +150,31 @@ static void the_token_stays_with_the_endpoint(void **state)
 	hth_hub_pulled_clear(&p);
 }
 
+static bool refuse_first(struct server *s, struct asked *a)
+{
+	if (s->hook_state-- <= 0)
+		return false;
+	reply_text(a, "403 Forbidden", "", "<Error><Code>AccessDenied</Code></Error>");
+	return true;
+}
+
+static void a_redirect_that_expired_is_asked_for_again(void **state)
+{
+	struct rig *r = *state;
+	struct hth_err err = {0};
+	struct hth_hub_pulled p;
+
+	serve_gguf(r);
+	r->s.cdn = &r->cdn;
+	server_add(&r->cdn, "model-Q4_K_M.gguf", r->big, BIG_BYTES, false);
+	r->cdn.hook_state = 2;
+	r->cdn.hook = refuse_first;
+	assert_ok(hth_hub_pull(&r->c, REPO, NULL, &p, &err));
+	assert_content(p.path, r->big, BIG_BYTES);
+	hth_hub_pulled_clear(&p);
+	server_settle(&r->cdn);
+}
+
 static void a_wrong_checksum_is_tried_twice_and_not_kept(void **state)
 {
 	struct rig *r = *state;
@@ -394,6 +419,7 @@ int main(void)
 		T(a_server_without_ranges_is_read_from_the_start),
 		T(a_resume_without_ranges_starts_over),
 		T(the_token_stays_with_the_endpoint),
+		T(a_redirect_that_expired_is_asked_for_again),
 		T(a_wrong_checksum_is_tried_twice_and_not_kept),
 		T(a_small_file_is_checked_by_its_git_hash),
 		T(content_that_changes_between_attempts_is_noticed),
