@@ -1,0 +1,177 @@
+"""Runs hearth and its peers on the same work, one after the other, and prints a ratio a row against the project's targets.
+Both sides get the same ids, the same starting adapter, the same threads; a training row counts only if the losses agree.
+
+usage: compare.py HEARTH MODEL.gguf WORK THREADS [ROW...]      rows: dense chat memory quantised inference"""
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+
+HEARTH, MODEL, WORK, THREADS = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+WANTED = sys.argv[5:] or ["dense", "chat", "quantised", "inference"]
+HERE = os.path.dirname(os.path.abspath(__file__))
+START = os.path.join(WORK, "start")
+STEPS = 4
+AMX = "amx_bf16" in (open("/proc/cpuinfo").read() if os.path.exists("/proc/cpuinfo") else "")
+missed = wrong = 0
+
+
+def hearth(*args, stdin=None):
+    done = subprocess.run([HEARTH, *args], input=stdin, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"hearth {args[0]}: {done.stderr.strip()[-400:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def peer(script, *args):
+    env = dict(os.environ, OMP_NUM_THREADS=str(THREADS), TOKENIZERS_PARALLELISM="false")
+    done = subprocess.run([sys.executable, os.path.join(HERE, script), *map(str, args)], capture_output=True, text=True, env=env)
+    if done.returncode != 0:
+        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        print(f"  {script} {' '.join(map(str, args[3:5]))}: status {done.returncode}: {why[:120]}")
+        return None
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def row(name, ratio, least, unit="x"):
+    global missed
+    missed += ratio < least
+    print(f"{name}: {ratio:.2f}{unit} (at least {least}{unit}){'' if ratio >= least else '  BELOW'}", flush=True)
+
+
+def random_rows(n, length):
+    """Rows of exactly `length` tokens: random words that are one token each, so that text and ids say the same."""
+    words = []
+    ids = list(range(300, 20000))
+    texts = hearth("tokenize", MODEL, "--decode", stdin="".join(json.dumps({"ids": [i]}) + "\n" for i in ids))
+    candidates = [t["text"] for t in texts if re.fullmatch(r" [a-z]+", t["text"])]
+    back = hearth("tokenize", MODEL, stdin="".join(json.dumps({"text": "a" + c, "add_special": False}) + "\n" for c in candidates))
+    words = [c for c, b in zip(candidates, back) if len(b["ids"]) == 2]
+    rng = random.Random(7)
+    path = os.path.join(WORK, "dense.jsonl")
+    with open(path, "w") as f:
+        for _ in range(n):
+            f.write(json.dumps({"text": "a" + "".join(rng.choice(words) for _ in range(length - 2))}) + "\n")
+    return path
+
+
+def as_ids(path, n):
+    shown = hearth("data", "show", path, "--model", MODEL, "--rows", str(n), "--json")
+    out = [[[t["id"] for t in e["tokens"]], [bool(t["target"]) for t in e["tokens"]]] for e in shown]
+    ids_path = path + ".ids.json"
+    with open(ids_path, "w") as f:
+        json.dump(out, f)
+    return ids_path, out
+
+
+def ours(path, batch, model=MODEL, steps=STEPS + 2, compute="auto"):
+    run = os.path.join(WORK, "run")
+    shutil.rmtree(run, ignore_errors=True)
+    result = hearth("train", "--model", model, "--data", path, "--output-dir", run, "--iters", str(steps), "--batch-size", str(batch),
+                    "--resume-adapter-file", START, "--rank", "8", "--alpha", "16", "--learning-rate", "1e-4", "--lr-schedule", "constant",
+                    "--warmup-steps", "0", "--weight-decay", "0", "--max-grad-norm", "0", "--no-shuffle", "--val-set-size", "0",
+                    "--sample-rows", "0", "--save-every", "100000", "--threads", str(THREADS), "--compute", compute, "--json")[-1]
+    rows = [json.loads(line) for line in open(os.path.join(run, "metrics.jsonl"))]
+    rows = [r for r in rows if "loss" in r]
+    late = rows[1:]
+    return {"losses": [r["loss"] for r in rows], "best": max(r["tokens_per_s"] for r in rows),
+            "mean": sum(r["tokens"] for r in late) / sum(r["tokens"] / r["tokens_per_s"] for r in late),
+            "peak_bytes": result["anon_peak_bytes"]}
+
+
+def check_losses(name, mine, theirs, tolerance):
+    global wrong
+    pairs = list(zip(mine["losses"], theirs["losses"]))
+    worst = max(abs(a - b) for a, b in pairs)
+    if worst > tolerance:
+        wrong += 1
+    print(f"  losses beside {name}: {'equal' if worst <= tolerance else 'DIFFERENT'} over {len(pairs)} steps (max |dloss| {worst:.1e})")
+
+
+def training(name, path, ids_path, batch, key, least):
+    mine = ours(path, batch)
+    print(f"  hearth: {mine['best']:.0f} tok/s best step, {mine['mean']:.0f} mean, {mine['peak_bytes'] / 1e9:.2f} GB")
+    best, best_name = None, ""
+    for dtype in ("f32", "bf16"):
+        for mode in ("eager", "compile"):
+            got = peer("peft.py", MODEL, ids_path, START, dtype, mode, batch, STEPS, THREADS)
+            if got is None:
+                continue
+            print(f"  PEFT {dtype} {mode}: {got['best']:.0f} tok/s best step, {got['mean']:.0f} mean, {got['peak_bytes'] / 1e9:.2f} GB")
+            check_losses(f"PEFT {dtype} {mode}", mine, got, 2e-3 if dtype == "f32" and not AMX else 5e-2)
+            if best is None or got[key] > best[key]:
+                best, best_name = got, f"{dtype} {mode}"
+    if best is None:
+        print(f"{name}: skipped, PEFT does not run here")
+        return mine
+    row(f"{name}, ours {mine[key]:.0f} tok/s, PEFT {best_name} {best[key]:.0f} tok/s", mine[key] / best[key], least)
+    row(f"  its memory, PEFT {best['peak_bytes'] / 1e9:.2f} GB, ours {mine['peak_bytes'] / 1e9:.2f} GB; room below 1 GB",
+        1e9 / mine["peak_bytes"], 1.0)
+    return mine
+
+
+def dense():
+    path = random_rows(4, 512)
+    ids_path, rows = as_ids(path, 4)
+    assert all(len(ids) == 512 for ids, _ in rows), [len(ids) for ids, _ in rows]
+    training("dense LoRA step, 4 x 512", path, ids_path, 4, "best", 3 if AMX else 1.6)
+
+
+def chat():
+    path = os.path.join(WORK, "chat.jsonl")
+    lines = open("examples/hazmat/train.jsonl", encoding="utf-8").readlines()[:48]
+    random.Random(3).shuffle(lines)
+    open(path, "w", encoding="utf-8").writelines(lines)
+    ids_path, rows = as_ids(path, len(lines))
+    tokens, targets = sum(len(i) for i, _ in rows), sum(sum(t) for _, t in rows)
+    print(f"  {len(rows)} rows, {tokens} tokens, {targets} of them targets")
+    training("real chat rows, batches of 8", path, ids_path, 8, "mean", 6 if AMX else 3)
+
+
+def quantised():
+    path = random_rows(4, 512)
+    bf16 = os.path.join(WORK, "bf16.gguf")
+    if not os.path.exists(bf16):
+        hearth("fuse", MODEL, "--type", "bf16", "--output", bf16)
+    q, full = ours(path, 4), ours(path, 4, model=bf16)
+    row(f"LoRA step on a quantised base, q4_1 {q['best']:.0f} tok/s, bf16 {full['best']:.0f} tok/s", q["best"] / full["best"], 0.9)
+
+
+def inference():
+    path = random_rows(1, 512)
+    text = json.loads(open(path).readline())["text"]
+    ids = hearth("tokenize", MODEL, stdin=json.dumps({"text": text}) + "\n")[0]["ids"]
+    ids_path = os.path.join(WORK, "prompt.json")
+    json.dump(ids, open(ids_path, "w"))
+    best = {"prompt": 0.0, "decode": 0.0}
+    for _ in range(3):
+        got = hearth("generate", MODEL, text, "--raw", "--max-tokens", "128", "--threads", str(THREADS), "--json")[0]
+        best["prompt"] = max(best["prompt"], got["prompt_tokens"] / got["prompt_s"])
+        best["decode"] = max(best["decode"], max(1, got["tokens"] - 1) / got["decode_s"])
+    print(f"  hearth: prompt of {got['prompt_tokens']} at {best['prompt']:.0f} tok/s, {got['tokens']} tokens at {best['decode']:.1f} tok/s")
+    theirs = peer("llama.py", MODEL, ids_path, 128, THREADS)
+    if theirs is None:
+        print("decode and prompt beside llama.cpp: skipped, it does not run here (its default build fails on some AMX machines)")
+        return
+    same = sum(a == b for a, b in zip(got["ids"], theirs["ids"]))
+    print(f"  llama.cpp: {theirs['prompt']:.0f} and {theirs['decode']:.1f} tok/s; {same} of the first {min(len(got['ids']), 128)} ids the same")
+    row(f"decode, ours {best['decode']:.1f} tok/s, llama.cpp {theirs['decode']:.1f} tok/s", best["decode"] / theirs["decode"], 2)
+    row(f"prompt of 512, ours {best['prompt']:.0f} tok/s, llama.cpp {theirs['prompt']:.0f} tok/s", best["prompt"] / theirs["prompt"], 15 if AMX else 2)
+
+
+def main():
+    doctor = hearth("doctor", "--json")[0]
+    print(f"{doctor['cpu']}, {THREADS} threads, kernels {doctor['kernels']}{', AMX' if AMX else ''}; {os.path.basename(MODEL)}", flush=True)
+    if not os.path.exists(START) and set(WANTED) - {"inference"}:
+        subprocess.run([sys.executable, os.path.join(HERE, "peft.py"), MODEL, "--init", START], check=True)
+    for name, work in (("dense", dense), ("chat", chat), ("quantised", quantised), ("inference", inference)):
+        if name in WANTED:
+            work()
+    print(f"{missed} below target, {wrong} with other losses")
+    sys.exit(1 if wrong else 0)
+
+
+main()
