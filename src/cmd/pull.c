@@ -46,8 +46,8 @@ static enum hth_status print_json(const struct hth_hub_pulled *p, struct hth_err
 	hth_buf_init(&out, (size_t)256 << 20);
 	(void)hth_buf_puts(&out, "{\"path\":");
 	(void)hth_json_put_string(&out, p->path, strlen(p->path));
-	(void)hth_buf_printf(&out, ",\"commit\":\"%s\",\"total_bytes\":%llu,\"fetched_bytes\":%llu,\"files\":[", p->commit,
-			     (unsigned long long)p->total_bytes, (unsigned long long)p->fetched_bytes);
+	(void)hth_buf_printf(&out, ",\"commit\":\"%s\",\"total_bytes\":%llu,\"fetched_bytes\":%llu,\"files\":[",
+			     p->commit, (unsigned long long)p->total_bytes, (unsigned long long)p->fetched_bytes);
 	for (size_t i = 0; i < p->n_files; i++) {
 		(void)hth_buf_puts(&out, i > 0 ? ",{\"path\":" : "{\"path\":");
 		(void)hth_json_put_string(&out, p->files[i].path, strlen(p->files[i].path));

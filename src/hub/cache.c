@@ -1,6 +1,6 @@
-/* The hub's cache layout, as huggingface.co/docs/hub/local-cache describes it and huggingface_hub 0.8 to 2.x keep it. Left
- * out: .no_exist (for libraries that probe for optional files) and trees/. Links are made under another name and renamed,
- * so that a reader sees the old file or the new one. */
+/* The hub's cache layout, as huggingface.co/docs/hub/local-cache describes it and huggingface_hub 0.8 to 2.x keep it.
+ * Left out: .no_exist (for libraries that probe for optional files) and trees/. Links are made under another name and
+ * renamed, so that a reader sees the old file or the new one. */
 #include "hub/cache.h"
 #include "base/buf.h"
 #include "base/file.h"
@@ -128,8 +128,8 @@ static enum hth_status place_link(const char *path, const char *target, struct h
 	return s;
 }
 
-enum hth_status hth_hub_cache_link(const struct hth_hub_cache *k, const char *commit, const char *path, const char *hash,
-				   struct hth_err *err)
+enum hth_status hth_hub_cache_link(const struct hth_hub_cache *k, const char *commit, const char *path,
+				   const char *hash, struct hth_err *err)
 {
 	char *full = hth_hub_cache_snapshot(k, commit, path);
 	struct hth_buf target;
@@ -266,8 +266,10 @@ enum hth_status hth_hub_cache_lock(const struct hth_hub_cache *k, const struct h
 			hth_info("another program is fetching the same file; waiting for it (%s)", path);
 		told = true;
 		if (hth_now_s() > end) {
-			s = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: held by another program for too long; end it or try "
-							       "again later", path);
+			s = hth_fail(err, HTH_ERR_UNAVAILABLE,
+				     "%s: held by another program for too long; end it or try "
+				     "again later",
+				     path);
 			break;
 		}
 		s = hth_hub_sleep(c, LOCK_POLL_MS, abort, err);

@@ -138,8 +138,9 @@ static enum hth_status which_gguf(const struct hth_hub_file *files, size_t n, co
 
 	hth_buf_init(&names, 4096);
 	name_ggufs(files, n, pick, &names);
-	enum hth_status s = hth_fail(err, HTH_ERR_USAGE, "%s:%s: which one? Give a quantisation or a file after a colon: %s",
-				     repo, pick != NULL ? pick : "", hth_buf_str(&names));
+	enum hth_status s =
+		hth_fail(err, HTH_ERR_USAGE, "%s:%s: which one? Give a quantisation or a file after a colon: %s", repo,
+			 pick != NULL ? pick : "", hth_buf_str(&names));
 	hth_buf_clear(&names);
 	return s;
 }
@@ -160,8 +161,8 @@ static enum hth_status no_match(const struct hth_hub_file *files, size_t n, cons
 	name_ggufs(files, n, NULL, &names);
 	hth_quote(shown, sizeof shown, pick, strlen(pick));
 	if (near != NULL)
-		(void)hth_fail(err, HTH_ERR_NOTFOUND, "%s: no file or quantisation \"%s\"; did you mean %s?", repo, shown,
-			       hth_quote(near_shown, sizeof near_shown, near, strlen(near)));
+		(void)hth_fail(err, HTH_ERR_NOTFOUND, "%s: no file or quantisation \"%s\"; did you mean %s?", repo,
+			       shown, hth_quote(near_shown, sizeof near_shown, near, strlen(near)));
 	else
 		(void)hth_fail(err, HTH_ERR_NOTFOUND, "%s: no file or quantisation \"%s\"; %s%s", repo, shown,
 			       names.bytes > 0 ? "there are " : "there is no GGUF file at all", hth_buf_str(&names));
@@ -227,10 +228,21 @@ static enum hth_status choose_picked(const struct hth_hub_file *files, size_t n,
 static bool is_side_file(const char *path)
 {
 	static const char *const names[] = {
-		"config.json",          "generation_config.json", "adapter_config.json",     "tokenizer.json",
-		"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",      "vocab.json",
-		"vocab.txt",            "merges.txt",             "tokenizer.model",         "tekken.json",
-		"chat_template.jinja",  "chat_template.json",     "model.safetensors.index.json",
+		"config.json",
+		"generation_config.json",
+		"adapter_config.json",
+		"tokenizer.json",
+		"tokenizer_config.json",
+		"special_tokens_map.json",
+		"added_tokens.json",
+		"vocab.json",
+		"vocab.txt",
+		"merges.txt",
+		"tokenizer.model",
+		"tekken.json",
+		"chat_template.jinja",
+		"chat_template.json",
+		"model.safetensors.index.json",
 	};
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -238,8 +250,8 @@ static bool is_side_file(const char *path)
 			return true;
 	if (strncmp(path, "additional_chat_templates/", 26) == 0)
 		return hth_path_has_suffix(path, ".jinja");
-	return strchr(path, '/') == NULL && (hth_path_has_suffix(path, ".tiktoken") || strncmp(path, "LICENSE", 7) == 0 ||
-					     strncmp(path, "NOTICE", 6) == 0);
+	return strchr(path, '/') == NULL && (hth_path_has_suffix(path, ".tiktoken") ||
+					     strncmp(path, "LICENSE", 7) == 0 || strncmp(path, "NOTICE", 6) == 0);
 }
 
 /* model.safetensors or model-00001-of-00004.safetensors: not a variant such as model.fp16.safetensors. */
@@ -286,13 +298,14 @@ static enum hth_status choose_usual(const struct hth_hub_file *files, size_t n, 
 	if (ggufs > 1)
 		return which_gguf(files, n, repo, NULL, err);
 	return hth_fail(err, HTH_ERR_NOTFOUND, "%s: has no safetensors and no GGUF file%s", repo,
-			pickles > 0 ? "; its weights are Python pickles, which can run code and are not read here: look "
-				      "for a converted copy of it" :
-				      "; is it a model?");
+			pickles > 0
+				? "; its weights are Python pickles, which can run code and are not read here: look "
+				  "for a converted copy of it"
+				: "; is it a model?");
 }
 
-enum hth_status hth_hub_choose(const struct hth_hub_file *files, size_t n, const char *repo, const char *pick, bool *want,
-			       size_t *main_file, struct hth_err *err)
+enum hth_status hth_hub_choose(const struct hth_hub_file *files, size_t n, const char *repo, const char *pick,
+			       bool *want, size_t *main_file, struct hth_err *err)
 {
 	*main_file = SIZE_MAX;
 	for (size_t i = 0; i < n; i++)

@@ -27,11 +27,11 @@ struct hth_job {
 	bool *busy;         /* (n_parts) somebody fetches it; owned */
 	struct hth_sha sha; /* of the first `hashed` bytes */
 	uint64_t hashed;
-	bool hashing;       /* one thread is at it */
-	bool rewinding;     /* another one waits for it to stop: the content begins anew */
-	bool finishing;     /* complete, and one thread checks it */
-	uint64_t counted;   /* bytes of an earlier pull, already in the bar */
-	bool restarted;     /* its checksum was wrong once */
+	bool hashing;     /* one thread is at it */
+	bool rewinding;   /* another one waits for it to stop: the content begins anew */
+	bool finishing;   /* complete, and one thread checks it */
+	uint64_t counted; /* bytes of an earlier pull, already in the bar */
+	bool restarted;   /* its checksum was wrong once */
 };
 
 struct hth_crew {
@@ -42,19 +42,19 @@ struct hth_crew {
 	const char *repo, *commit;
 	struct hth_job *jobs;
 	size_t n_jobs;
-	atomic_bool abort;    /* something failed, or the user stopped */
+	atomic_bool abort; /* something failed, or the user stopped */
 	enum hth_status status;
-	struct hth_err err;   /* the first failure */
+	struct hth_err err; /* the first failure */
 	uint64_t fetched_bytes, done_bytes, total_bytes;
 	struct hth_progress bar;
 	double speed, speed_at_s; /* bytes a second, smoothed */
 	uint64_t speed_bytes;
 };
 
-/* Fetches what is missing of a part, with retries. Marks a job OPEN when its first answer shows that ranges work; a server
- * without them makes the job one part. */
-HTH_MUST enum hth_status hth_crew_transfer(struct hth_crew *w, struct hth_hub_http *h, struct hth_job *job, uint32_t part,
-					   struct hth_err *err);
+/* Fetches what is missing of a part, with retries. Marks a job OPEN when its first answer shows that ranges work; a
+ * server without them makes the job one part. */
+HTH_MUST enum hth_status hth_crew_transfer(struct hth_crew *w, struct hth_hub_http *h, struct hth_job *job,
+					   uint32_t part, struct hth_err *err);
 /* Nothing is hashed yet. The caller holds the lock, or is alone. */
 void hth_crew_start_hash(struct hth_job *job);
 /* Counts bytes that arrived (or, negative, that are lost) and redraws; the caller holds the lock. */

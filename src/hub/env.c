@@ -1,5 +1,5 @@
-/* The hub's settings from the environment, with the names and defaults of huggingface_hub (constants.py, utils/_auth.py).
- * Left out: tokens of Colab and OIDC, the refreshing of browser logins. */
+/* The hub's settings from the environment, with the names and defaults of huggingface_hub (constants.py,
+ * utils/_auth.py). Left out: tokens of Colab and OIDC, the refreshing of browser logins. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "hub/http.h"
@@ -65,9 +65,8 @@ static enum hth_status find_home(char **out, struct hth_err *err)
 
 	if (env("HF_HOME") != NULL)
 		return expand_home(env("HF_HOME"), out, err);
-	enum hth_status s =
-		env("XDG_CACHE_HOME") != NULL ? path_of("XDG_CACHE_HOME", "", "", &cache, err) :
-						expand_home("~/.cache", &cache, err);
+	enum hth_status s = env("XDG_CACHE_HOME") != NULL ? path_of("XDG_CACHE_HOME", "", "", &cache, err)
+							  : expand_home("~/.cache", &cache, err);
 	if (s == HTH_OK) {
 		*out = hth_path_join(cache, "huggingface");
 		if (*out == NULL)

@@ -1,5 +1,6 @@
-/* The crew: threads with a connection each that take parts of blobs until none is left. Checksums follow behind: whoever
- * ends a part hashes what is now complete from the start on, so that the check of a large file costs no time of its own. */
+/* The crew: threads with a connection each that take parts of blobs until none is left. Checksums follow behind:
+ * whoever ends a part hashes what is now complete from the start on, so that the check of a large file costs no time of
+ * its own. */
 #include "base/checked.h"
 #include "base/file.h"
 #include "base/machine.h"
@@ -39,7 +40,8 @@ static uint32_t free_part(const struct hth_job *job)
 	return UINT32_MAX;
 }
 
-/* Takes the next piece of work, waiting for some while others may still make it. False when there is none. Lock held. */
+/* Takes the next piece of work, waiting for some while others may still make it. False when there is none. Lock held.
+ */
 static bool next_claim(struct hth_crew *w, struct claim *out)
 {
 	for (;;) {
@@ -117,8 +119,8 @@ static enum hth_status open_job(struct hth_crew *w, struct hth_job *job, struct 
 	}
 	if (s == HTH_OK) {
 		path = hth_hub_cache_blob(w->k, job->hash, HTH_HUB_PARTIAL_SUFFIX);
-		s = path == NULL ? hth_fail_memory(err, "a path of the cache", 0) :
-				   hth_hub_partial_open(&job->partial, path, job->bytes, w->c->part_bytes, err);
+		s = path == NULL ? hth_fail_memory(err, "a path of the cache", 0)
+				 : hth_hub_partial_open(&job->partial, path, job->bytes, w->c->part_bytes, err);
 	}
 	if (s == HTH_OK)
 		s = make_busy(job, err);
@@ -156,8 +158,8 @@ static bool any_busy(const struct hth_job *job)
 	return false;
 }
 
-/* Hashes what joins the prefix; one thread at a time. *complete goes to exactly one thread: the last to be done with the
- * job, whether it fetched or hashed. */
+/* Hashes what joins the prefix; one thread at a time. *complete goes to exactly one thread: the last to be done with
+ * the job, whether it fetched or hashed. */
 static enum hth_status hash_forward(struct hth_crew *w, struct hth_job *job, bool *complete, struct hth_err *err)
 {
 	enum hth_status s = HTH_OK;
@@ -184,8 +186,8 @@ static enum hth_status hash_forward(struct hth_crew *w, struct hth_job *job, boo
 		job->hashed = to;
 	}
 	job->hashing = false;
-	*complete = s == HTH_OK && job->hashed == job->bytes && !job->finishing && !any_busy(job) &&
-		    !job->rewinding && !atomic_load(&w->abort);
+	*complete = s == HTH_OK && job->hashed == job->bytes && !job->finishing && !any_busy(job) && !job->rewinding &&
+		    !atomic_load(&w->abort);
 	job->finishing = job->finishing || *complete;
 	pthread_cond_broadcast(&w->changed);
 	pthread_mutex_unlock(&w->lock);
@@ -197,10 +199,11 @@ static enum hth_status begin_again(struct hth_crew *w, struct hth_job *job, cons
 {
 	if (job->restarted) {
 		unlink(job->partial.path);
-		return hth_fail(err, HTH_ERR_FORMAT,
-				"%s: %s: checksum %.16s..., expected %.16s...; the server or something on the way damages "
-				"it; nothing of it was kept",
-				w->repo, job->path, found, job->hash);
+		return hth_fail(
+			err, HTH_ERR_FORMAT,
+			"%s: %s: checksum %.16s..., expected %.16s...; the server or something on the way damages "
+			"it; nothing of it was kept",
+			w->repo, job->path, found, job->hash);
 	}
 	hth_warn("%s: wrong checksum; fetching it again from the start", job->path);
 	job->restarted = true;
@@ -225,8 +228,8 @@ static enum hth_status finish(struct hth_crew *w, struct hth_job *job, struct ht
 	if (strcmp(hth_sha_hex(&sha, found), job->hash) != 0)
 		return begin_again(w, job, found, err);
 	char *blob = hth_hub_cache_blob(w->k, job->hash, "");
-	enum hth_status s = blob == NULL ? hth_fail_memory(err, "a path of the cache", 0) :
-					   hth_hub_partial_commit(&job->partial, blob, err);
+	enum hth_status s = blob == NULL ? hth_fail_memory(err, "a path of the cache", 0)
+					 : hth_hub_partial_commit(&job->partial, blob, err);
 	hth_free(blob);
 	if (s == HTH_OK && job->bytes >= TELL_BYTES)
 		hth_info("%s: %s, checked", job->path, hth_format_bytes(bytes_text, job->bytes));
@@ -296,8 +299,11 @@ static enum hth_status make_jobs(struct hth_crew *w, const struct hth_hub_file *
 		if (!hth_add_u64(w->total_bytes, files[i].bytes, &w->total_bytes))
 			return hth_fail(err, HTH_ERR_LIMIT, "%s: sizes add up to more than 2^64 bytes", w->repo);
 		struct hth_job *job = &w->jobs[w->n_jobs++];
-		*job = (struct hth_job){
-			.path = files[i].path, .hash = files[i].hash, .bytes = files[i].bytes, .partial.fd = -1, .lock_fd = -1};
+		*job = (struct hth_job){.path = files[i].path,
+					.hash = files[i].hash,
+					.bytes = files[i].bytes,
+					.partial.fd = -1,
+					.lock_fd = -1};
 		char *path = hth_hub_cache_blob(w->k, job->hash, HTH_HUB_PARTIAL_SUFFIX);
 		job->counted = path != NULL ? hth_hub_partial_peek(path, job->bytes) : 0;
 		w->done_bytes += job->counted;

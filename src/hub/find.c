@@ -1,5 +1,5 @@
-/* A name as a path of the cache, without the network. A snapshot may hold a part of a repository only, since other programs
- * fetch file by file: what is not complete is not found. */
+/* A name as a path of the cache, without the network. A snapshot may hold a part of a repository only, since other
+ * programs fetch file by file: what is not complete is not found. */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -84,7 +84,8 @@ static enum hth_status check_shards(const struct walk *w, const char *index_path
 		return s;
 	json_t *map = json_object_get(doc, "weight_map");
 	const char *last = "";
-	json_object_foreach(map, key, value) {
+	json_object_foreach(map, key, value)
+	{
 		const char *shard = json_is_string(value) ? json_string_value(value) : "?";
 		if (strcmp(shard, last) == 0)
 			continue;
@@ -122,8 +123,8 @@ static enum hth_status find_in(const char *snapshot, const struct hth_hub_name *
 
 	if (s == HTH_OK) {
 		want = hth_calloc(w.n + 1, sizeof *want);
-		s = want == NULL ? hth_fail_memory(err, "files of the cache", w.n) :
-				   hth_hub_choose(w.files, w.n, name->repo, name->pick, want, &main_file, err);
+		s = want == NULL ? hth_fail_memory(err, "files of the cache", w.n)
+				 : hth_hub_choose(w.files, w.n, name->repo, name->pick, want, &main_file, err);
 	}
 	if (s == HTH_OK && main_file == SIZE_MAX)
 		s = check_folder(&w, err);
@@ -142,7 +143,8 @@ static enum hth_status find_in(const char *snapshot, const struct hth_hub_name *
 /* Not here, or not all of it: the command that helps. */
 static enum hth_status not_here(const char *text, const char *cache, const char *why, struct hth_err *err)
 {
-	return hth_fail(err, HTH_ERR_NOTFOUND, "%s: no such file, and not in the cache at %s%s%.500s; fetch it with: hearth pull %s", text,
+	return hth_fail(err, HTH_ERR_NOTFOUND,
+			"%s: no such file, and not in the cache at %s%s%.500s; fetch it with: hearth pull %s", text,
 			cache, why[0] != '\0' ? ": " : "", why, text);
 }
 
@@ -169,8 +171,8 @@ enum hth_status hth_hub_find(const char *text, char **path, struct hth_err *err)
 	}
 	if (s == HTH_OK) {
 		snapshot = hth_hub_cache_snapshot(&k, commit, "");
-		s = snapshot == NULL ? hth_fail_memory(&why, "a path of the cache", 0) :
-				       find_in(snapshot, &name, path, &why);
+		s = snapshot == NULL ? hth_fail_memory(&why, "a path of the cache", 0)
+				     : find_in(snapshot, &name, path, &why);
 	}
 	if (s == HTH_ERR_NOTFOUND)
 		s = not_here(text, c.cache, why.text, err);

@@ -1,6 +1,6 @@
-/* One request over a kept libcurl handle. libcurl's own following of redirects is off: each hop is checked here, and the
- * token goes only where scheme, host and port are the endpoint's (a presigned URL of a CDN is refused with one, and a
- * stranger must not see it). What a failure means is in http_fail.c. */
+/* One request over a kept libcurl handle. libcurl's own following of redirects is off: each hop is checked here, and
+ * the token goes only where scheme, host and port are the endpoint's (a presigned URL of a CDN is refused with one, and
+ * a stranger must not see it). What a failure means is in http_fail.c. */
 #include "hub/http.h"
 #include "base/mem.h"
 
@@ -271,9 +271,9 @@ static struct curl_slist *headers_for(const struct hth_hub_http *h)
 	if (list == NULL || !h->at_home || h->c->token == NULL)
 		return list;
 	hth_buf_init(&line, 8192);
-	more = hth_buf_printf(&line, "Authorization: Bearer %s", h->c->token) ?
-		       curl_slist_append(list, hth_buf_str(&line)) :
-		       NULL;
+	more = hth_buf_printf(&line, "Authorization: Bearer %s", h->c->token)
+		       ? curl_slist_append(list, hth_buf_str(&line))
+		       : NULL;
 	hth_buf_clear(&line);
 	if (more == NULL)
 		curl_slist_free_all(list);

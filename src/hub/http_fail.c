@@ -1,5 +1,6 @@
 /* What a failed request means: worth another try or not, and what a person can do. The cases are those of the hub's
- * X-Error-Code header (huggingface_hub's utils/_http.py); a repository that does not exist is 401 to a stranger there. */
+ * X-Error-Code header (huggingface_hub's utils/_http.py); a repository that does not exist is 401 to a stranger there.
+ */
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/machine.h"
@@ -18,8 +19,8 @@ static bool may_pass(long status)
 	return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
 }
 
-bool hth_hub_http_again(const struct hth_hub_config *c, enum hth_status s, const struct hth_hub_reply *reply, int attempt,
-			int64_t *wait_ms)
+bool hth_hub_http_again(const struct hth_hub_config *c, enum hth_status s, const struct hth_hub_reply *reply,
+			int attempt, int64_t *wait_ms)
 {
 	bool worth = s == HTH_ERR_IO || (s == HTH_OK && may_pass(reply->status));
 
@@ -66,23 +67,24 @@ static enum hth_status refused(const struct hth_hub_config *c, const char *what,
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"%s: gated (status %ld): accept its terms at %s/%s, %s, then pull again", what, n,
 				c->endpoint, repo,
-				c->token == NULL ? "put a token of that account into HF_TOKEN" :
-						   "with the account that the token in use belongs to");
+				c->token == NULL ? "put a token of that account into HF_TOKEN"
+						 : "with the account that the token in use belongs to");
 	if (n == 403)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-				"%s: forbidden (status 403): %s; see %s/%s in a browser", what,
-				c->token == NULL ? "it wants a token, in HF_TOKEN" :
-						   "the token in use lacks the right to read it",
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: forbidden (status 403): %s; see %s/%s in a browser",
+				what,
+				c->token == NULL ? "it wants a token, in HF_TOKEN"
+						 : "the token in use lacks the right to read it",
 				c->endpoint, repo);
 	if (c->token == NULL)
 		return hth_fail(err, HTH_ERR_NOTFOUND,
 				"%s: not there, or private (status 401): check the name; a private model needs a token "
 				"in HF_TOKEN",
 				what);
-	return hth_fail(err, HTH_ERR_UNAVAILABLE,
-			"%s: the token in use was not accepted (status 401), or the model does not exist: check the name "
-			"and HF_TOKEN",
-			what);
+	return hth_fail(
+		err, HTH_ERR_UNAVAILABLE,
+		"%s: the token in use was not accepted (status 401), or the model does not exist: check the name "
+		"and HF_TOKEN",
+		what);
 }
 
 enum hth_status hth_hub_http_fail(const struct hth_hub_config *c, const char *what, const char *repo,
@@ -107,8 +109,8 @@ enum hth_status hth_hub_http_fail(const struct hth_hub_config *c, const char *wh
 	if (n == 429)
 		return hth_fail(err, HTH_ERR_LIMIT, "%s: too many requests (status 429); try again later", what);
 	if (n == 416)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: the server has fewer bytes than its listing says (status 416)",
-				what);
+		return hth_fail(err, HTH_ERR_FORMAT,
+				"%s: the server has fewer bytes than its listing says (status 416)", what);
 	if (n >= 500)
 		return hth_fail(err, HTH_ERR_IO, "%s: the server has trouble (status %ld); try again later", what, n);
 	return hth_fail(err, HTH_ERR_FORMAT, "%s: status %ld, expected 200; is HF_ENDPOINT (%s) a model hub?", what, n,
@@ -126,8 +128,9 @@ static bool take_text(void *ctx, const struct hth_hub_reply *reply, const void *
 	return reply->status == 200 && hth_buf_add(sink->out, data, bytes);
 }
 
-enum hth_status hth_hub_http_text(struct hth_hub_http *h, const struct hth_hub_config *c, const struct hth_hub_request *r,
-				  const char *repo, struct hth_buf *out, struct hth_hub_reply *reply, struct hth_err *err)
+enum hth_status hth_hub_http_text(struct hth_hub_http *h, const struct hth_hub_config *c,
+				  const struct hth_hub_request *r, const char *repo, struct hth_buf *out,
+				  struct hth_hub_reply *reply, struct hth_err *err)
 {
 	struct text_sink sink = {.out = out};
 	struct hth_hub_request mine = *r;
@@ -153,9 +156,9 @@ enum hth_status hth_hub_http_text(struct hth_hub_http *h, const struct hth_hub_c
 	if (s == HTH_OK)
 		return hth_hub_http_fail(c, r->what, repo, reply, err);
 	if (s == HTH_ERR_VALUE)
-		return hth_buf_status(out, r->what, err) != HTH_OK ?
-			       hth_err_prefix(err, "the server's answer is too large") :
-			       hth_fail(err, HTH_ERR_FORMAT, "%s: a partial answer to a whole question", r->what);
+		return hth_buf_status(out, r->what, err) != HTH_OK
+			       ? hth_err_prefix(err, "the server's answer is too large")
+			       : hth_fail(err, HTH_ERR_FORMAT, "%s: a partial answer to a whole question", r->what);
 	return s;
 }
 

@@ -34,7 +34,8 @@ struct hth_hub_listing {
 	size_t n, cap;
 };
 HTH_MUST enum hth_status hth_hub_list(struct hth_hub_http *h, const struct hth_hub_config *c,
-				      const struct hth_hub_name *name, struct hth_hub_listing *out, struct hth_err *err);
+				      const struct hth_hub_name *name, struct hth_hub_listing *out,
+				      struct hth_err *err);
 /* One page of /tree added to `out`. The parser that hostile bytes meet; also what the fuzz target calls. */
 HTH_MUST enum hth_status hth_hub_list_parse(struct hth_hub_listing *out, const char *text, size_t bytes,
 					    const char *where, struct hth_err *err);

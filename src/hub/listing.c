@@ -1,6 +1,6 @@
 /* What a repository holds: GET /api/models/REPO/revision/REV names the commit, then the pages of
- * /api/models/REPO/tree/COMMIT?recursive=true name every file with its size and checksum. A listing with one hostile name,
- * one missing checksum or one name twice is refused whole: such a server is not one to take the rest from. */
+ * /api/models/REPO/tree/COMMIT?recursive=true name every file with its size and checksum. A listing with one hostile
+ * name, one missing checksum or one name twice is refused whole: such a server is not one to take the rest from. */
 #include "base/checked.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -30,7 +30,8 @@ static enum hth_status take_content(const json_t *entry, const char *where, stru
 	enum hth_status s = hth_json_str(large ? lfs : entry, "oid", "", &oid, where, err);
 
 	if (s == HTH_OK)
-		s = hth_json_int(large ? lfs : entry, "size", 0, (int64_t)HTH_HUB_MAX_FILE_BYTES, -1, &bytes, where, err);
+		s = hth_json_int(large ? lfs : entry, "size", 0, (int64_t)HTH_HUB_MAX_FILE_BYTES, -1, &bytes, where,
+				 err);
 	if (s != HTH_OK)
 		return s;
 	if (large && strncmp(oid, "sha256:", 7) == 0)
@@ -145,9 +146,9 @@ static enum hth_status url_of(struct hth_buf *url, const struct hth_hub_config *
 	return hth_buf_status(url, "the hub's address", err);
 }
 
-static enum hth_status read_tree(struct hth_hub_http *h, const struct hth_hub_config *c, const struct hth_hub_name *name,
-				 struct hth_buf *url, struct hth_buf *text, struct hth_hub_listing *out,
-				 struct hth_err *err)
+static enum hth_status read_tree(struct hth_hub_http *h, const struct hth_hub_config *c,
+				 const struct hth_hub_name *name, struct hth_buf *url, struct hth_buf *text,
+				 struct hth_hub_listing *out, struct hth_err *err)
 {
 	struct hth_hub_request r = {.what = name->repo};
 	struct hth_hub_reply reply;
@@ -155,7 +156,8 @@ static enum hth_status read_tree(struct hth_hub_http *h, const struct hth_hub_co
 
 	for (int page = 0; s == HTH_OK; page++) {
 		if (page == MAX_PAGES)
-			return hth_fail(err, HTH_ERR_LIMIT, "%s: a listing of more than %d pages", name->repo, MAX_PAGES);
+			return hth_fail(err, HTH_ERR_LIMIT, "%s: a listing of more than %d pages", name->repo,
+					MAX_PAGES);
 		r.url = hth_buf_str(url);
 		s = hth_hub_http_text(h, c, &r, name->repo, text, &reply, err);
 		if (s == HTH_OK)

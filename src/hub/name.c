@@ -16,8 +16,7 @@ static bool alnum(char c)
 /* One of ORG and MODEL. */
 static bool id_ok(const char *p, size_t n)
 {
-	if (n == 0 || n >= HTH_HUB_NAME_BYTES || !(alnum(p[0]) || p[0] == '_') ||
-	    !(alnum(p[n - 1]) || p[n - 1] == '_'))
+	if (n == 0 || n >= HTH_HUB_NAME_BYTES || !(alnum(p[0]) || p[0] == '_') || !(alnum(p[n - 1]) || p[n - 1] == '_'))
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		if (!alnum(p[i]) && p[i] != '-' && p[i] != '_' && p[i] != '.')

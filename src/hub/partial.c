@@ -1,8 +1,8 @@
 /* HASH.hearth.incomplete:
  *   [0, bytes)   the content, each byte at its place, parts filled from their starts
  *   then         "HTHPART1", bytes, part_bytes, n_parts as u64, done[n_parts] as u64 (this machine's byte order)
- * The state may lag behind the content after a crash (some bytes are then fetched again), or be ahead of it after a loss of
- * power: the checksum at the end decides. */
+ * The state may lag behind the content after a crash (some bytes are then fetched again), or be ahead of it after a
+ * loss of power: the checksum at the end decides. */
 #include "hub/partial.h"
 #include "base/file.h"
 #include "base/mem.h"

@@ -5,15 +5,16 @@
 #include "hub/hub.h"
 #include "hub/sha.h"
 
-/* A blob on its way: HASH.hearth.incomplete holds the content's bytes at their places and, behind them, how many bytes of
- * each part are here. The name is our own, since other programs take the length of HASH.incomplete for the bytes done. */
+/* A blob on its way: HASH.hearth.incomplete holds the content's bytes at their places and, behind them, how many bytes
+ * of each part are here. The name is our own, since other programs take the length of HASH.incomplete for the bytes
+ * done. */
 struct hth_hub_partial {
 	int fd;
-	char *path;           /* owned */
-	uint64_t bytes;       /* of the content */
-	uint64_t part_bytes;  /* of every part but the last */
+	char *path;          /* owned */
+	uint64_t bytes;      /* of the content */
+	uint64_t part_bytes; /* of every part but the last */
 	uint32_t n_parts;
-	uint64_t *done;       /* (n_parts) bytes at the start of each part that are here; owned */
+	uint64_t *done; /* (n_parts) bytes at the start of each part that are here; owned */
 };
 #define HTH_HUB_PARTIAL_SUFFIX ".hearth.incomplete"
 

@@ -1,5 +1,5 @@
-/* A pull from beginning to end: list, choose, look at the disk, fetch, link, say where it is. The ref comes last: a name
- * leads to a snapshot only when all that was chosen of it is there. */
+/* A pull from beginning to end: list, choose, look at the disk, fetch, link, say where it is. The ref comes last: a
+ * name leads to a snapshot only when all that was chosen of it is there. */
 #include "base/checked.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -42,8 +42,8 @@ static enum hth_status verify_blob(const struct hth_hub_config *c, const char *b
 	struct hth_sha sha;
 	ssize_t n = 0;
 	int fd = -1;
-	enum hth_status s = chunk == NULL ? hth_fail_memory(err, blob, CHUNK_BYTES) :
-					    hth_file_open_regular(blob, &fd, NULL, err);
+	enum hth_status s =
+		chunk == NULL ? hth_fail_memory(err, blob, CHUNK_BYTES) : hth_file_open_regular(blob, &fd, NULL, err);
 
 	if (s != HTH_OK)
 		goto done;
@@ -147,10 +147,11 @@ static enum hth_status look_at_disk(const struct pull *p, const struct hth_hub_p
 	if (s != HTH_OK)
 		return s;
 	if (wanted > free_bytes || free_bytes - wanted < SPARE_BYTES)
-		return hth_fail(err, HTH_ERR_LIMIT,
-				"%s: needs %s more, %s are free at %s; make room, or set HF_HUB_CACHE to a folder on another "
-				"disk",
-				p->name.repo, wanted_text, hth_format_bytes(free_text, free_bytes), p->c->cache);
+		return hth_fail(
+			err, HTH_ERR_LIMIT,
+			"%s: needs %s more, %s are free at %s; make room, or set HF_HUB_CACHE to a folder on another "
+			"disk",
+			p->name.repo, wanted_text, hth_format_bytes(free_text, free_bytes), p->c->cache);
 	return HTH_OK;
 }
 
@@ -235,8 +236,8 @@ static enum hth_status pull_offline(const char *name, struct hth_hub_pulled *out
 		return HTH_OK;
 	}
 	struct hth_err first = err != NULL ? *err : (struct hth_err){0};
-	return hth_fail(err, HTH_ERR_UNAVAILABLE, "HF_HUB_OFFLINE is set, so nothing is fetched; unset it to pull (%.600s)",
-			first.text);
+	return hth_fail(err, HTH_ERR_UNAVAILABLE,
+			"HF_HUB_OFFLINE is set, so nothing is fetched; unset it to pull (%.600s)", first.text);
 }
 
 static void warn_of_plain_http(const struct hth_hub_config *c)

@@ -12,8 +12,8 @@ struct transfer {
 	struct hth_crew *w;
 	struct hth_job *job;
 	uint32_t part;
-	uint64_t asked;   /* first byte of the request under way */
-	uint64_t saved;   /* done[part] when the state was last written */
+	uint64_t asked; /* first byte of the request under way */
+	uint64_t saved; /* done[part] when the state was last written */
 	bool probing, begun;
 	enum hth_status status; /* why the body was not taken */
 	struct hth_err err;
@@ -67,7 +67,8 @@ static bool same_content(struct transfer *t, const struct hth_hub_reply *reply)
 	if (!hth_hub_hex_ok(reply->etag, digits) || strcmp(reply->etag, job->hash) == 0)
 		return true;
 	return no(t, hth_fail(&t->err, HTH_ERR_FORMAT,
-			      "%s: %s: the server now has other content (ETag %.12s..., its listing said %.12s...); pull again",
+			      "%s: %s: the server now has other content (ETag %.12s..., its listing said %.12s...); "
+			      "pull again",
 			      t->w->repo, job->path, reply->etag, job->hash));
 }
 
@@ -108,9 +109,9 @@ static bool begin(struct transfer *t, const struct hth_hub_reply *reply)
 		return no(t, hth_fail(&t->err, HTH_ERR_IO, "%s: %s: the server sent another range than byte %llu on",
 				      t->w->repo, job->path, (unsigned long long)t->asked));
 	if (reply->range_total != job->bytes)
-		return no(t, hth_fail(&t->err, HTH_ERR_FORMAT, "%s: %s: the server has %llu bytes, its listing says %llu",
-				      t->w->repo, job->path, (unsigned long long)reply->range_total,
-				      (unsigned long long)job->bytes));
+		return no(t, hth_fail(&t->err, HTH_ERR_FORMAT,
+				      "%s: %s: the server has %llu bytes, its listing says %llu", t->w->repo, job->path,
+				      (unsigned long long)reply->range_total, (unsigned long long)job->bytes));
 	if (t->probing) {
 		pthread_mutex_lock(&t->w->lock);
 		job->state = HTH_JOB_OPEN;
@@ -183,7 +184,8 @@ static enum hth_status attempt(struct transfer *t, struct hth_hub_http *h, const
 		 p->done[t->part] < hth_hub_partial_part_bytes(p, t->part))
 		s = hth_fail(err, HTH_ERR_IO, "%s: the answer ended at byte %llu of %llu", hth_buf_str(&what),
 			     (unsigned long long)(start + p->done[t->part]), (unsigned long long)t->job->bytes);
-	else if (s == HTH_OK && !reply->at_home && reply->status >= 400 && reply->status < 500 && reply->status != 416 &&
+	else if (s == HTH_OK && !reply->at_home && reply->status >= 400 && reply->status < 500 &&
+		 reply->status != 416 &&
 		 reply->status != 429) /* a redirect that has expired: the hub makes a new one */
 		s = hth_fail(err, HTH_ERR_IO, "%s: the store that the hub redirects to refused (status %ld)",
 			     hth_buf_str(&what), reply->status);

@@ -407,6 +407,38 @@ static void a_stop_keeps_what_is_here(void **state)
 	hth_hub_pulled_clear(&p);
 }
 
+/* The server's own buffers fail too now and then; that only makes it another bad server. */
+static void a_pull_short_of_memory_leaves_a_sound_cache(void **state)
+{
+	struct rig *r = *state;
+	struct hth_err err = {0};
+	struct hth_hub_pulled p;
+	struct hth_hub_options verify = {.verify = true};
+	int failed = 0;
+
+	server_add(&r->s, "config.json", "hello\n", 6, false);
+	server_add(&r->s, "model.safetensors", r->big, 100, true);
+	r->c.tries = 1;
+	for (uint64_t nth = 1; nth <= 100; nth++) {
+		hth_mem_fail_at(nth, false);
+		enum hth_status s = hth_hub_pull(&r->c, REPO, NULL, &p, &err);
+		hth_mem_fail_at(0, false);
+		server_settle(&r->s);
+		if (s != HTH_OK) {
+			failed++;
+			assert_null(p.path);
+			continue;
+		}
+		assert_content(in_cache(r, "snapshots/" COMMIT "/model.safetensors"), r->big, 100);
+		hth_hub_pulled_clear(&p);
+		assert_ok(hth_remove_tree(r->home, &err));
+	}
+	assert_true(failed > 30);
+	assert_ok(hth_hub_pull(&r->c, REPO, &verify, &p, &err));
+	assert_content(in_cache(r, "snapshots/" COMMIT "/model.safetensors"), r->big, 100);
+	hth_hub_pulled_clear(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -431,6 +463,7 @@ int main(void)
 		T(another_revision_gets_a_ref_of_its_own),
 		T(two_pulls_at_once_share_the_work),
 		T(a_stop_keeps_what_is_here),
+		T(a_pull_short_of_memory_leaves_a_sound_cache),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
