@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { VL = 4, MR = 12, NV = 2, CHAINS = 2 };
+enum { VL = 4, MR = 12, NV = 2 };
 
 typedef float32x4_t vf;
 typedef int32_t vi __attribute__((vector_size(16)));
@@ -131,6 +131,41 @@ static inline void vu_mul(vu a, uint32_t m, vu *high, vu *low)
 	*low = (vu)vuzp1q_u32(lower, upper);
 	*high = (vu)vuzp2q_u32(lower, upper);
 }
+/* Bytes i .. i+VL-1 of 16. */
+static inline vi vi_from_words(uint32_t __attribute__((vector_size(16))) w, int i)
+{
+	return (vi)vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(w[i / 4]))));
+}
+static inline vu v_bytes16(const uint8_t *p)
+{
+	return (vu)vreinterpretq_u32_u8(vld1q_u8(p));
+}
+/* 16 half floats, `bytes` apart. */
+static inline void v_gather_halves(const uint8_t *p, int bytes, float out[16])
+{
+	for (int i = 0; i < 16; i += 4, p += 4 * bytes) {
+		uint16_t v[4];
+		for (int j = 0; j < 4; j++)
+			memcpy(&v[j], p + j * bytes, sizeof v[j]);
+		vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(v))));
+	}
+}
+/* n bits from bit `at` of each lane as a float; with FIELD_ONE it would be 1 + q / 2^n. */
+#define FIELD_ONE 0
+static inline float field_unit(int n)
+{
+	(void)n;
+	return 1;
+}
+static inline vf v_field(vu a, vu at, int n)
+{
+	return v_from_i32((vi)(a >> at & ((1u << n) - 1)));
+}
+/* The same of n low bits from a and m high ones from b. */
+static inline vf v_field2(vu a, vu at, int n, vu b, vu bt, int m)
+{
+	return v_from_i32((vi)((a >> at & ((1u << n) - 1)) | (b >> bt & ((1u << m) - 1)) << n));
+}
 /* a >= b ? x : 0 */
 static inline vf v_keep_ge(vf a, vf b, vf x)
 {
@@ -151,16 +186,23 @@ static inline void v_transpose(vf r[4])
 	r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
 
+#include "kernels/simd_part.h"
+
 #include "kernels/simd_product.h"
+
+#include "kernels/simd_scales.h"
 
 #include "kernels/simd_blocks.h"
 
 #include "kernels/simd_math.h"
+
+#include "kernels/simd_matvec.h"
 
 extern const struct hth_kernels hth_kernels_neon;
 const struct hth_kernels hth_kernels_neon = {
 	SIMD_PRODUCT_SLOTS,
 	SIMD_BLOCK_SLOTS,
 	SIMD_MATH_SLOTS,
+	SIMD_MATVEC_SLOTS,
 };
 #endif

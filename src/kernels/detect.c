@@ -38,6 +38,11 @@ bool hth_has_avx512(void)
 		return false;
 	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & need) == need;
 }
+
+bool hth_has_avx512vl(void)
+{
+	return hth_has_avx512();
+}
 #endif
 
 bool hth_has_ref(void)

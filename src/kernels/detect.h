@@ -8,6 +8,7 @@ bool hth_has_ref(void);
 #if defined(__x86_64__)
 bool hth_has_avx2(void);
 bool hth_has_avx512(void);
+bool hth_has_avx512vl(void);
 #endif
 #if defined(__aarch64__)
 bool hth_has_neon(void);

@@ -27,10 +27,22 @@ typedef void hth_pack_b_fn(const float *w, int64_t ld, int64_t n, int64_t k, flo
 
 /* dst (n) from whole blocks, as quant's unpack: within one unit in the last place of it. */
 typedef void hth_unpack_fn(const void *src, float *dst, int64_t n);
-/* y[r * ldy + j] = dot of stored row j of w (rows of row_bytes, k elements each) and x[r * ldx ..], for r < m,
- * 1 <= m <= HTH_MATVEC_MAX_ROWS. One row's result does not depend on m. */
-typedef void hth_matvec_fn(const uint8_t *w, uint64_t row_bytes, int64_t n_rows, int64_t k, int m, const float *x,
-                           int64_t ldx, float *y, int64_t ldy);
+/* Vectors for matvec: m rows, 1 <= m <= HTH_MATVEC_MAX_ROWS, as they are and as prepare_x makes them. */
+struct hth_matvec_in {
+	int m;
+	const float *x, *prepared; /* row r at x + r * ldx, prepared + r * prepared_ld */
+	int64_t ldx, prepared_ld;
+};
+/* out (hth_prepared_elems(k)): x in the set's own order and sums of its parts. One row, once for all rows of w. */
+typedef void hth_prepare_x_fn(const float *x, int64_t k, float *out);
+static inline int64_t hth_prepared_elems(int64_t k)
+{
+	return (k + k / 16 + k / 32 + 15) / 16 * 16;
+}
+/* y[r * ldy + j] = dot of stored row j of w (rows of row_bytes, k elements each) and x's row r. One row's result does not
+ * depend on m. */
+typedef void hth_matvec_fn(const uint8_t *w, uint64_t row_bytes, int64_t n_rows, int64_t k,
+                           const struct hth_matvec_in *in, float *y, int64_t ldy);
 
 typedef float hth_dot_fn(const float *x, const float *y, int64_t n);
 /* Sum of (x - mean)^2. */
@@ -86,6 +98,7 @@ struct hth_kernels {
 	hth_pack_a_fn *pack_a;
 	hth_pack_b_fn *pack_b;
 	hth_unpack_fn *unpack[HTH_QUANT_COUNT];
+	hth_prepare_x_fn *prepare_x; /* a set that overrides any of prepare_x and matvec overrides all of them */
 	hth_matvec_fn *matvec[HTH_QUANT_COUNT];
 	hth_dot_fn *dot;
 	hth_sumsq_fn *sumsq;

@@ -58,15 +58,21 @@ static void matvec_row(enum hth_quant q, const uint8_t *w, int64_t k, int m, con
 	}
 }
 
-static void matvec(enum hth_quant q, const uint8_t *w, uint64_t row_bytes, int64_t n_rows, int64_t k, int m,
-                   const float *x, int64_t ldx, float *y, int64_t ldy)
+static void matvec(enum hth_quant q, const uint8_t *w, uint64_t row_bytes, int64_t n_rows, int64_t k,
+                   const struct hth_matvec_in *in, float *y, int64_t ldy)
 {
 	for (int64_t j = 0; j < n_rows; j++, w += row_bytes) {
 		double s[HTH_MATVEC_MAX_ROWS] = {0};
-		matvec_row(q, w, k, m, x, ldx, s);
-		for (int r = 0; r < m; r++)
+		matvec_row(q, w, k, in->m, in->x, in->ldx, s);
+		for (int r = 0; r < in->m; r++)
 			y[r * ldy + j] = (float)s[r];
 	}
+}
+
+/* Nothing is read from it here. */
+static void prepare_x(const float *x, int64_t k, float *out)
+{
+	(void)x, (void)k, (void)out;
 }
 
 /* The two slots of each format. */
@@ -75,11 +81,11 @@ static void matvec(enum hth_quant q, const uint8_t *w, uint64_t row_bytes, int64
 	{                                                                                                              \
 		hth_quant_format(HTH_QUANT_##ID)->unpack(src, dst, n);                                                 \
 	}                                                                                                              \
-	static void matvec_##name(const uint8_t *w, uint64_t row_bytes, int64_t n_rows, int64_t k, int m,             \
-	                          const float *x, int64_t ldx, float *y, int64_t ldy)                                  \
+	static void matvec_##name(const uint8_t *w, uint64_t row_bytes, int64_t n_rows, int64_t k,                     \
+	                          const struct hth_matvec_in *in, float *y, int64_t ldy)                               \
 	{                                                                                                              \
 		_Static_assert(elems <= BLOCK_MAX, "a block fits matvec_row's buffer");                                \
-		matvec(HTH_QUANT_##ID, w, row_bytes, n_rows, k, m, x, ldx, y, ldy);                                    \
+		matvec(HTH_QUANT_##ID, w, row_bytes, n_rows, k, in, y, ldy);                                           \
 	}
 #include "quant/list.h"
 #undef HTH_QUANT
@@ -267,6 +273,7 @@ const struct hth_kernels hth_kernels_ref = {
 	.unpack[HTH_QUANT_##ID] = unpack_##name, .matvec[HTH_QUANT_##ID] = matvec_##name,
 #include "quant/list.h"
 #undef HTH_QUANT
+	.prepare_x = prepare_x,
 	.dot = dot,
 	.sumsq = sumsq,
 	.sum = sum,

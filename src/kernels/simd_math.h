@@ -7,18 +7,6 @@
 /* For each whole or partial vector at i of n: BODY with `left` elements. */
 #define EACH_VECTOR(n) for (int64_t i = 0, left = (n); left > 0; i += VL, left -= VL)
 
-INLINE vf part_load(const float *p, int64_t left)
-{
-	return left >= VL ? v_load(p) : v_load_n(p, left);
-}
-INLINE void part_store(float *p, vf v, int64_t left)
-{
-	if (left >= VL)
-		v_store(p, v);
-	else
-		v_store_n(p, v, left);
-}
-
 static float dot(const float *x, const float *y, int64_t n)
 {
 	vf a = v_set1(0), b = a, c = a, d = a;

@@ -6,13 +6,6 @@
 
 enum { NR = NV * VL };
 
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE vf v_add(vf a, vf b)
-{
-	return a + b;
-}
-
 /* m and nv are constants at each use, so that acc becomes registers. */
 INLINE void tile_of(int m, int nv, int64_t n, int64_t k, const float *a, const float *b, float *c, int64_t ldc, bool add)
 {

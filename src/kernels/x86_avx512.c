@@ -1,5 +1,5 @@
 /* AVX-512 (F, BW, VL, DQ): Intel Skylake-X and later servers, AMD Zen 4 and later. The vector primitives stand here, the
- * kernels in the simd_ headers. Tile 14 x 32: 28 accumulators, 2 vectors of b, 1 broadcast of 32 registers. */
+ * kernels in the simd_ headers; matvec has its own file, x86_vl_avx512.c. Tile 14 x 32: 28 accumulators, 2 vectors of b, 1 broadcast of 32 registers. */
 #include "kernels/kernels.h"
 
 #if defined(__AVX512F__)
@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { VL = 16, MR = 14, NV = 2, CHAINS = 4 };
+enum { VL = 16, MR = 14, NV = 2 };
 
 typedef __m512 vf;
 typedef int32_t vi __attribute__((vector_size(64)));
@@ -124,6 +124,12 @@ static inline void vu_mul(vu a, uint32_t m, vu *high, vu *low)
 	*low = (vu)_mm512_mask_mov_epi32(even, 0xAAAA, _mm512_slli_epi64(odd, 32));
 	*high = (vu)_mm512_mask_mov_epi32(_mm512_srli_epi64(even, 32), 0xAAAA, odd);
 }
+/* Bytes i .. i+VL-1 of 16. */
+static inline vi vi_from_words(uint32_t __attribute__((vector_size(16))) w, int i)
+{
+	(void)i;
+	return (vi)_mm512_cvtepu8_epi32((__m128i)w);
+}
 /* a >= b ? x : 0 */
 static inline vf v_keep_ge(vf a, vf b, vf x)
 {
@@ -171,7 +177,11 @@ static inline void v_transpose(vf r[16])
 	}
 }
 
+#include "kernels/simd_part.h"
+
 #include "kernels/simd_product.h"
+
+#include "kernels/simd_scales.h"
 
 #include "kernels/simd_blocks.h"
 

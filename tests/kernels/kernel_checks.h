@@ -134,7 +134,7 @@ static void random_blocks(enum hth_quant q, uint8_t *out, int64_t blocks, uint32
 static int check_format(const char *set, const struct hth_kernels *k, enum hth_quant q)
 {
 	static uint8_t w[5 * 4 * MAX_N + 1];
-	static float x[4 * MAX_N], got[MAX_N + 1], want[MAX_N + 1];
+	static float x[4 * MAX_N], got[MAX_N + 1], want[MAX_N + 1], prepared[4 * (MAX_N + MAX_N / 8)];
 	const struct hth_quant_format *f = hth_quant_format(q);
 	int bad = 0;
 
@@ -151,21 +151,27 @@ static int check_format(const char *set, const struct hth_kernels *k, enum hth_q
 		bad += differ(set, f->name, got, want, n, 0.5) + (got[n] != GUARD);
 		for (int m = 1; m <= HTH_MATVEC_MAX_ROWS; m++) {
 			float y[4 * 4] = {0}, ref[4 * 4] = {0}, single[4];
-			double scale = 0;
-			k->matvec[q](w + 1, row_bytes, rows, n, m, x + 1, n + 3, y, 4);
+			double terms = 0; /* least sum of absolute terms of a row */
+			struct hth_matvec_in in = {m, x + 1, prepared, n + 3, hth_prepared_elems(n)};
+			for (int r = 0; r < m; r++)
+				k->prepare_x(x + 1 + r * (n + 3), n, prepared + r * in.prepared_ld);
+			k->matvec[q](w + 1, row_bytes, rows, n, &in, y, 4);
 			for (int64_t j = 0; j < rows; j++) {
 				f->unpack(w + 1 + (uint64_t)j * row_bytes, want, n);
 				for (int r = 0; r < m; r++) {
-					double s = 0;
+					double s = 0, size = 0;
 					for (int64_t c = 0; c < n; c++) {
-						s += (double)want[c] * x[1 + r * (n + 3) + c];
-						scale = fmax(scale, fabs((double)want[c]));
+						double term = (double)want[c] * x[1 + r * (n + 3) + c];
+						s += term;
+						size += fabs(term);
 					}
 					ref[r * 4 + j] = (float)s;
+					terms = terms == 0 ? size : fmin(terms, size);
 				}
 			}
-			bad += differ(set, f->name, y, ref, 16, scale * (1 + (double)n));
-			k->matvec[q](w + 1, row_bytes, rows, n, 1, x + 1, n + 3, single, 4);
+			bad += differ(set, f->name, y, ref, 16, 0.15 * terms);
+			in.m = 1;
+			k->matvec[q](w + 1, row_bytes, rows, n, &in, single, 4);
 			if (memcmp(single, y, 3 * sizeof single[0]) != 0) {
 				printf("# %s %s: a row's matvec depends on m\n", set, f->name);
 				bad++;

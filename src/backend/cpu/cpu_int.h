@@ -163,11 +163,13 @@ struct cpu_outer {
 void cpu_outer(const struct hth_kernels *k, const struct cpu_outer *o, int64_t r0, int64_t r1, int64_t j0, int64_t j1,
                const struct cpu_work *w);
 
-/* Rows of a weight as vectors: y[r * ldy + n - n0] = row n of w . x[r * ldx ..] for n0 <= n < n1, r < m <=
- * CPU_MATVEC_ROWS. n0 and n1 are multiples of cpu_matvec_step or the end. permuted: (m,head_rows) floats. */
+/* Few rows (decoding): y[r * ldy + n - n0] = row n of w . row r of in, for n0 <= n < n1. n0 and n1 are multiples of
+ * cpu_matvec_step or the end. permuted: (m,head_rows) floats. */
 enum { CPU_PERMUTED = CPU_MATVEC_ROWS * 256 };
 int64_t cpu_matvec_step(const struct hth_weight *w);
-void cpu_matvec(const struct hth_kernels *k, const struct hth_weight *w, int64_t n0, int64_t n1, int m, const float *x,
-                int64_t ldx, float *y, int64_t ldy, float *permuted);
+void cpu_matvec(const struct hth_kernels *k, const struct hth_weight *w, int64_t n0, int64_t n1,
+                const struct hth_matvec_in *in, float *y, int64_t ldy, float *permuted);
+/* Vectors of at most CPU_MATVEC_ROWS rows of x; prepared: (R,hth_prepared_elems(C)) floats. */
+struct hth_matvec_in cpu_matvec_in(const struct hth_kernels *k, struct hth_tensor x, float *prepared);
 
 #endif

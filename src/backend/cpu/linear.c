@@ -44,7 +44,9 @@ struct forward {
 	float *packed;   // (sn,C) in blocks
 	float *works;    // (threads) struct cpu_work
 	float *dropped;  // few rows: (R,C)
+	float *prepared; // few rows: (R,hth_prepared_elems(C))
 	float *permuted; // few rows: (threads,CPU_PERMUTED)
+	struct hth_matvec_in in;
 };
 
 static void layout(struct forward *f, struct cpu_scratch *s, int threads)
@@ -53,6 +55,7 @@ static void layout(struct forward *f, struct cpu_scratch *s, int threads)
 
 	if (rows <= CPU_MATVEC_ROWS) {
 		f->dropped = cpu_take(s, rows * width);
+		f->prepared = cpu_take(s, rows * hth_prepared_elems(width));
 		f->permuted = cpu_take(s, threads * CPU_PERMUTED);
 		return;
 	}
@@ -217,7 +220,7 @@ static void y_few(const struct forward *f, int i, int64_t n0, int64_t n1, float 
 	int64_t n = m->w->rows;
 	float *y = cpu_row(a->y[i], 0); /* (R,N) */
 
-	cpu_matvec(f->k, m->w, n0, n1, (int)a->x.rows, cpu_row(a->x, 0), a->x.cols, y + n0, n, permuted);
+	cpu_matvec(f->k, m->w, n0, n1, &f->in, y + n0, n, permuted);
 	for (int32_t g = 0; hth_tensor_is(a->xa[i]) && g < a->rows->n_runs; g++) {
 		const struct hth_adapter_run *run = &a->rows->runs[g];
 		const struct hth_lora *l = cpu_run_lora(m, run);
@@ -249,6 +252,7 @@ static void forward_few(struct forward *f)
 {
 	int64_t tasks = 0;
 
+	f->in = cpu_matvec_in(f->k, f->a->x, f->prepared);
 	for (int i = 0; i < f->a->n; i++) {
 		const struct hth_weight *w = f->a->member[i]->w;
 		if (hth_tensor_is(f->a->xa[i]))

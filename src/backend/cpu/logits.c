@@ -17,7 +17,9 @@ struct logits {
 	int64_t s0, sn, batch;
 	float *packed;   // (sn,C) in blocks
 	float *works;    // (threads) struct cpu_work
+	float *prepared; // few rows: (R,hth_prepared_elems(C))
 	float *permuted; // few rows: (threads,CPU_PERMUTED)
+	struct hth_matvec_in in;
 };
 
 static void layout(struct logits *l, struct cpu_scratch *s, int threads)
@@ -25,6 +27,7 @@ static void layout(struct logits *l, struct cpu_scratch *s, int threads)
 	int64_t rows = l->a->x.rows, width = l->a->x.cols;
 
 	if (rows <= CPU_MATVEC_ROWS) {
+		l->prepared = cpu_take(s, rows * hth_prepared_elems(width));
 		l->permuted = cpu_take(s, threads * CPU_PERMUTED);
 		return;
 	}
@@ -52,8 +55,7 @@ static void few_task(void *ctx, int64_t task, int thread)
 	int64_t step = cpu_matvec_step(w), n0 = task * step, n1 = cpu_min(n0 + step, w->rows), rows = l->a->x.rows;
 	float *y = cpu_row(l->a->y, 0); /* (R,V) */
 
-	cpu_matvec(l->k, w, n0, n1, (int)rows, cpu_row(l->a->x, 0), l->a->x.cols, y + n0, w->rows,
-	           l->permuted + thread * CPU_PERMUTED);
+	cpu_matvec(l->k, w, n0, n1, &l->in, y + n0, w->rows, l->permuted + thread * CPU_PERMUTED);
 	for (int64_t r = 0; r < rows; r++)
 		cpu_head_finish(l->k, &l->a->head, y + r * w->rows + n0, n1 - n0);
 }
@@ -85,6 +87,7 @@ enum hth_status cpu_logits(struct hth_device *dev, const void *args, void *scrat
 	(void)err;
 	layout(&l, &s, hth_pool_threads(d->pool));
 	if (l.a->x.rows <= CPU_MATVEC_ROWS) {
+		l.in = cpu_matvec_in(l.k, l.a->x, l.prepared);
 		hth_pool_run(d->pool, few_task, &l, cpu_ceil(w->rows, cpu_matvec_step(w)));
 		return HTH_OK;
 	}

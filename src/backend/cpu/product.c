@@ -261,20 +261,30 @@ int64_t cpu_matvec_step(const struct hth_weight *w)
 	return (rows < unit ? 1 : rows / unit) * unit;
 }
 
-void cpu_matvec(const struct hth_kernels *k, const struct hth_weight *w, int64_t n0, int64_t n1, int m, const float *x,
-                int64_t ldx, float *y, int64_t ldy, float *permuted)
+struct hth_matvec_in cpu_matvec_in(const struct hth_kernels *k, struct hth_tensor x, float *prepared)
+{
+	struct hth_matvec_in in = {.m = (int)x.rows, .x = x.ctx, .prepared = prepared, .ldx = x.cols,
+	                           .prepared_ld = hth_prepared_elems(x.cols)};
+
+	for (int64_t r = 0; r < x.rows; r++)
+		k->prepare_x(cpu_row(x, r), x.cols, prepared + r * in.prepared_ld);
+	return in;
+}
+
+void cpu_matvec(const struct hth_kernels *k, const struct hth_weight *w, int64_t n0, int64_t n1,
+                const struct hth_matvec_in *in, float *y, int64_t ldy, float *permuted)
 {
 	int64_t d = w->head_rows;
 	const uint8_t *rows = w->data + (uint64_t)n0 * w->row_bytes;
 
 	if (d == 0) {
-		k->matvec[w->quant](rows, w->row_bytes, n1 - n0, w->cols, m, x, ldx, y, ldy);
+		k->matvec[w->quant](rows, w->row_bytes, n1 - n0, w->cols, in, y, ldy);
 		return;
 	}
 	/* Whole heads: stored rows in order, then each head's results to their logical places. */
 	for (int64_t n = n0; n < n1; n += d, rows += (uint64_t)d * w->row_bytes) {
-		k->matvec[w->quant](rows, w->row_bytes, d, w->cols, m, x, ldx, permuted, d);
-		for (int r = 0; r < m; r++)
+		k->matvec[w->quant](rows, w->row_bytes, d, w->cols, in, permuted, d);
+		for (int r = 0; r < in->m; r++)
 			for (int64_t i = 0; i < d; i++)
 				y[r * ldy + n - n0 + i] = permuted[r * d + hth_weight_stored_row(w, n + i) - n];
 	}
