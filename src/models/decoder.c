@@ -46,16 +46,26 @@ static struct hth_tensor linear(const struct pass *p, const struct hth_rowset *r
 
 static struct hth_attention_shape attention_shape(const struct hth_model_config *c, int64_t l)
 {
-	bool whole = c->window_every > 1 && (l + 1) % c->window_every == 0;
-
 	return (struct hth_attention_shape){
 		.n_head = c->n_head,
 		.n_kv = c->n_kv,
 		.head = c->head,
 		.scale = c->attn_scale,
 		.soft_cap = c->attn_soft_cap,
-		.window = whole ? 0 : c->window,
+		.window = hth_layer_in(&c->windowed, l) ? c->window : 0,
 	};
+}
+
+/* in (T,G*D), queries or keys, turned by their positions. */
+static struct hth_tensor rotate(const struct pass *p, struct hth_tensor in, int64_t l)
+{
+	const struct hth_model_config *c = &p->m->config;
+	bool local = p->m->rope_freq_local != NULL && hth_layer_in(&c->windowed, l);
+
+	if (hth_layer_in(&c->no_rope, l))
+		return in;
+	return hth_op_rope(p->x, &p->b->all, in, local ? p->m->rope_freq_local : p->m->rope_freq, c->head, c->rot,
+			   local ? 1.0f : c->rope_attn);
 }
 
 /* in (T,C) -> (T,H*D), before the output projection. */
@@ -69,10 +79,8 @@ static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int6
 	for (int i = 0; i < 3; i++)
 		qkv[i] = &p->linears[l * HTH_LINEAR_COUNT + HTH_Q + i];
 	hth_op_linear(p->x, &p->b->all, in, qkv, 3, out);
-	struct hth_tensor q = maybe_norm(p, out[HTH_Q], &w->q_norm);
-	struct hth_tensor k = maybe_norm(p, out[HTH_K], &w->k_norm);
-	q = hth_op_rope(p->x, &p->b->all, q, p->m->rope_freq, c->head, c->rot, 1.0f);
-	k = hth_op_rope(p->x, &p->b->all, k, p->m->rope_freq, c->head, c->rot, 1.0f);
+	struct hth_tensor q = rotate(p, maybe_norm(p, out[HTH_Q], &w->q_norm), l);
+	struct hth_tensor k = rotate(p, maybe_norm(p, out[HTH_K], &w->k_norm), l);
 	struct hth_attention_shape shape = attention_shape(c, l);
 	return hth_op_attention(p->x, p->b, (int32_t)l, &shape, q, k, out[HTH_V]);
 }

@@ -1,2 +1,11 @@
 /* Model families: HTH_FAMILY(name) needs `const struct hth_family hth_family_<name>` in <name>.c. */
 HTH_FAMILY(llama)
+HTH_FAMILY(qwen2)
+HTH_FAMILY(qwen3)
+HTH_FAMILY(gemma)
+HTH_FAMILY(gemma2)
+HTH_FAMILY(gemma3)
+HTH_FAMILY(phi3)
+HTH_FAMILY(olmo2)
+HTH_FAMILY(granite)
+HTH_FAMILY(smollm3)

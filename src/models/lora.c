@@ -8,6 +8,20 @@
 #include <stdio.h>
 #include <string.h>
 
+/* See phi3.c. */
+static enum hth_status check_not_fused(const struct hth_model *m, enum hth_linear_kind k, struct hth_err *err)
+{
+	int64_t first, total;
+	char gguf[64], hf[80];
+
+	if (!m->family->fused || !hth_linear_fused(&m->config, k, 0, gguf, hf, &first, &total))
+		return HTH_OK;
+	return hth_fail(err, HTH_ERR_UNAVAILABLE,
+			"adapter: %s is a part of %s in models of family \"%s\", which takes no adapter here; "
+			"self_attn.o_proj and mlp.down_proj do",
+			hth_linear_module(k), hf + sizeof("model.layers.0.") - 1, m->family->name);
+}
+
 enum hth_status hth_lora_set_init(struct hth_lora_set *s, const struct hth_model *m, struct hth_lora **const *loras,
 				  int n_adapters, struct hth_err *err)
 {
@@ -32,6 +46,11 @@ enum hth_status hth_lora_set_init(struct hth_lora_set *s, const struct hth_model
 		for (int a = 0; a < n_adapters; a++) {
 			list[a] = loras[a][i];
 			any = any || list[a] != NULL;
+		}
+		enum hth_status st = any ? check_not_fused(m, (enum hth_linear_kind)k, err) : HTH_OK;
+		if (st != HTH_OK) {
+			hth_lora_set_clear(s);
+			return st;
 		}
 		s->linears[i] = (struct hth_linear){
 			.w = &layer->linear[k],
@@ -70,6 +89,9 @@ static enum hth_status check_module(const struct hth_model *m, const struct hth_
 				"adapter: \"%s\": %s has no such module (%lld layers); was the adapter "
 				"trained on another model?",
 				shown, m->name, (long long)m->config.n_layers);
+	enum hth_status st = check_not_fused(m, *k, err);
+	if (st != HTH_OK)
+		return st;
 	hth_linear_shape(&m->config, *k, &rows, &cols);
 	if (mod->out != rows || mod->in != cols || mod->rank < 1)
 		return hth_fail(err, HTH_ERR_SHAPE,

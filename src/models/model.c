@@ -1,6 +1,7 @@
-/* A model from a GGUF file: family by architecture, config, weights (bind.c), tokenizer, chat template; its life on a
- * device. Leaves out: Hugging Face folders. Read decoder.c next for what is computed, llama.c for a family. */
+/* A model from a GGUF file or a Hugging Face folder (source.h): family, config, weights (bind.c), tokenizer, chat
+ * template; its life on a device. Read decoder.c next for what is computed, llama.c for a family. */
 #include "models/model_int.h"
+#include "models/source.h"
 
 #include "base/checked.h"
 #include "base/log.h"
@@ -29,109 +30,64 @@ const struct hth_family *hth_family_find(const char *gguf_arch)
 	return NULL;
 }
 
-static enum hth_status unknown_family(const struct hth_model *m, const char *arch, struct hth_err *err)
+const struct hth_family *hth_family_find_hf(const char *model_type)
 {
-	char known[256] = "";
+	size_t n = strlen(model_type);
+
+	if (n == 0 || strchr(model_type, ' ') != NULL)
+		return NULL;
+	for (int i = 0; i < FAMILY_COUNT; i++)
+		for (const char *p = families[i]->hf_types; *p != '\0'; p = strchr(p, ' ') + 1)
+			if (strncmp(p, model_type, n) == 0 && p[n] == ' ')
+				return families[i];
+	return NULL;
+}
+
+enum hth_status hth_source_unknown_family(const struct hth_source *s, const char *found, bool hf, struct hth_err *err)
+{
+	char known[512] = "";
 	size_t at = 0;
 
 	for (int i = 0; i < FAMILY_COUNT && at < sizeof(known); i++)
-		at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i > 0 ? ", " : "",
-				       families[i]->gguf_arch);
-	return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: architecture \"%s\" is not supported, expected one of: %s",
-			m->path, arch, known);
+		at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i > 0 && !hf ? ", " : "",
+				       hf ? families[i]->hf_types : families[i]->gguf_arch);
+	return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: %s \"%s\" is not supported, expected one of: %s", s->path,
+			hf ? "model type" : "architecture", found, known);
 }
 
-static bool is_string(const struct hth_gguf *g, const char *key, const char *text)
-{
-	struct hth_gguf_str s;
-
-	return hth_gguf_string(g, key, &s, NULL) == HTH_OK && s.data != NULL && hth_gguf_str_equal(s, text);
-}
-
-/* Files that are valid GGUF and no model. */
-static enum hth_status check_is_model(const struct hth_model *m, struct hth_err *err)
-{
-	const struct hth_gguf *g = m->gguf;
-	int64_t parts;
-
-	if (is_string(g, "general.type", "adapter"))
-		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-				"%s: this file is a LoRA adapter, expected a model; "
-				"name its base as the model and this file with --adapter",
-				m->path);
-	enum hth_status st = hth_gguf_int(g, "split.count", 0, INT64_MAX, 1, &parts, err);
-	if (st != HTH_OK)
-		return st;
-	if (parts > 1)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-				"%s: this file is one of %lld parts of a model, expected a whole "
-				"one; join the parts first (llama-gguf-split --merge)",
-				m->path, (long long)parts);
-	if (g->n_tensors == 0)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-				"%s: this file has no weights (a vocabulary only), expected a model", m->path);
-	return HTH_OK;
-}
-
-static enum hth_status find_family(struct hth_model *m, struct hth_err *err)
-{
-	struct hth_gguf_str arch;
-	char shown[64];
-	enum hth_status st = hth_gguf_string(m->gguf, "general.architecture", &arch, err);
-
-	if (st != HTH_OK)
-		return st;
-	if (arch.data == NULL)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: no key \"general.architecture\", expected in every model",
-				m->path);
-	hth_quote(shown, sizeof(shown), arch.data, arch.bytes);
-	m->family = hth_family_find(shown);
-	return m->family != NULL ? HTH_OK : unknown_family(m, shown, err);
-}
-
-/* general.name, or the file's base name without its suffix. */
+/* The name the model gives itself, or the base name of its file without suffix, or of its folder. */
 static enum hth_status set_name(struct hth_model *m, struct hth_err *err)
 {
 	struct hth_gguf_str name;
 	char shown[256];
-	enum hth_status st = hth_gguf_string(m->gguf, "general.name", &name, err);
+	enum hth_status st = m->source->kind->model_name(m->source, &name, err);
 
 	if (st != HTH_OK)
 		return st;
 	if (name.data == NULL || name.bytes == 0) {
-		name.data = hth_path_base(m->path);
-		name.bytes = strlen(name.data) - (hth_path_has_suffix(m->path, ".gguf") ? 5 : 0);
+		size_t end = strlen(m->path), start;
+		while (end > 1 && m->path[end - 1] == '/')
+			end--;
+		for (start = end; start > 0 && m->path[start - 1] != '/'; start--)
+			;
+		name = (struct hth_gguf_str){.data = m->path + start, .bytes = end - start};
+		if (name.bytes > 5 && hth_path_has_suffix(m->path, ".gguf"))
+			name.bytes -= 5;
 	}
 	m->name = hth_strdup(hth_quote(shown, sizeof(shown), name.data, name.bytes));
 	return m->name != NULL ? HTH_OK : hth_fail_memory(err, "model name", name.bytes);
 }
 
-static enum hth_status open_tokenizer(struct hth_model *m, struct hth_err *err)
-{
-	enum hth_status st = hth_tokenizer_from_gguf(m->gguf, &m->tokenizer, err);
-
-	if (st != HTH_OK)
-		return st;
-	if (hth_tokenizer_size(m->tokenizer) != m->config.n_vocab)
-		return hth_fail(err, HTH_ERR_SHAPE,
-				"%s: the tokenizer has %d tokens, expected %lld (the model's vocabulary)", m->path,
-				hth_tokenizer_size(m->tokenizer), (long long)m->config.n_vocab);
-	return HTH_OK;
-}
-
 /* A template outside the interpreter's subset does not keep a model from loading: raw prompts still work. */
 static enum hth_status open_template(struct hth_model *m, struct hth_err *err)
 {
-	struct hth_gguf_str source;
 	struct hth_err why = {0};
-	enum hth_status st = hth_gguf_string(m->gguf, "tokenizer.chat_template", &source, err);
+	size_t bytes = 0;
+	enum hth_status st = m->source->kind->template_text(m->source, &m->template_source, &bytes, err);
 
-	if (st != HTH_OK || source.data == NULL)
+	if (st != HTH_OK || m->template_source == NULL)
 		return st;
-	m->template_source = hth_strndup(source.data, source.bytes);
-	if (m->template_source == NULL)
-		return hth_fail_memory(err, "chat template", source.bytes);
-	st = hth_template_parse(source.data, source.bytes, "chat template", &m->tmpl, &why);
+	st = hth_template_parse(m->template_source, bytes, "chat template", &m->tmpl, &why);
 	if (st == HTH_OK)
 		return HTH_OK;
 	m->tmpl = NULL;
@@ -143,22 +99,21 @@ static enum hth_status open_template(struct hth_model *m, struct hth_err *err)
 
 static enum hth_status open_parts(struct hth_model *m, struct hth_err *err)
 {
-	enum hth_status st = hth_gguf_open(m->gguf, m->path, err);
+	enum hth_status st = hth_source_open(m->path, &m->source, err);
 
 	if (st != HTH_OK)
 		return st;
-	m->file_bytes = m->gguf->map.bytes;
+	const struct hth_source *s = m->source;
+	m->gguf = s->gguf;
+	m->family = s->keys.family;
+	m->file_bytes = s->bytes;
 	/* Vectors grow at most 8 times on the way to f32 and a layer's struct is no larger than 16 times its entries
 	 * in the file, so that no file can make this arena large by its numbers alone. */
-	hth_arena_init(&m->arena,
-		       m->gguf->map.bytes < SIZE_MAX / 32 ? ((size_t)1 << 20) + m->gguf->map.bytes * 16 : SIZE_MAX);
-	if ((st = check_is_model(m, err)) != HTH_OK || (st = find_family(m, err)) != HTH_OK ||
-	    (st = set_name(m, err)) != HTH_OK)
-		return st;
-	if ((st = m->family->config_from_gguf(m->gguf, &m->config, err)) != HTH_OK ||
-	    (st = hth_model_bind(m, err)) != HTH_OK)
-		return st;
-	if ((st = open_tokenizer(m, err)) != HTH_OK)
+	hth_arena_init(&m->arena, s->bytes < SIZE_MAX / 32 ? ((size_t)1 << 20) + s->bytes * 16 : SIZE_MAX);
+	hth_config_init(&m->config);
+	if ((st = set_name(m, err)) != HTH_OK || (st = m->family->config(&s->keys, &m->config, err)) != HTH_OK ||
+	    (st = hth_model_bind(m, err)) != HTH_OK ||
+	    (st = s->kind->tokenizer(s, m->config.n_vocab, &m->tokenizer, err)) != HTH_OK)
 		return st;
 	return open_template(m, err);
 }
@@ -177,9 +132,8 @@ enum hth_status hth_model_open(const char *path, struct hth_model **out, struct 
 	if (m == NULL)
 		return hth_fail_memory(err, "model", sizeof(*m));
 	m->path = hth_strdup(path);
-	m->gguf = hth_calloc(1, sizeof(*m->gguf));
-	if (m->path == NULL || m->gguf == NULL) {
-		st = hth_fail_memory(err, "model", sizeof(*m->gguf));
+	if (m->path == NULL) {
+		st = hth_fail_memory(err, "model", strlen(path));
 		goto done;
 	}
 	st = open_parts(m, err);
@@ -247,9 +201,7 @@ void hth_model_close(struct hth_model *m)
 	hth_free(m->template_source);
 	hth_tokenizer_free(m->tokenizer);
 	hth_arena_clear(&m->arena);
-	if (m->gguf != NULL)
-		hth_gguf_close(m->gguf);
-	hth_free(m->gguf);
+	hth_source_close(m->source);
 	hth_free(m->name);
 	hth_free(m->path);
 	hth_free(m);

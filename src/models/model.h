@@ -10,6 +10,16 @@
 #include "text/chat.h"
 
 enum hth_rope_scaling { HTH_ROPE_NONE, HTH_ROPE_LINEAR, HTH_ROPE_LLAMA3, HTH_ROPE_YARN, HTH_ROPE_FACTORS };
+enum { HTH_MAX_LAYERS = 4096, HTH_MAX_PAIRS = 128 /* rotated pairs of columns a head */ };
+
+/* Some layers of a model. */
+struct hth_layer_set {
+	uint8_t bits[HTH_MAX_LAYERS / 8];
+};
+static inline bool hth_layer_in(const struct hth_layer_set *s, int64_t l)
+{
+	return (s->bits[l / 8] >> (l % 8) & 1) != 0;
+}
 
 /* Flags that drive decoder.c. */
 struct hth_model_config {
@@ -21,12 +31,15 @@ struct hth_model_config {
 	float residual_scale;    /* 1; Granite */
 	float attn_scale;        /* 1/sqrt(D) unless said */
 	float attn_soft_cap, logit_soft_cap, logit_scale;
-	int64_t window;          /* sliding window, 0 none */
-	int64_t window_every;    /* layers l with (l+1) % window_every != 0 use the window; 0 or 1: all */
+	int64_t window;          /* sliding window of the layers in `windowed`, 0 none */
+	struct hth_layer_set windowed, no_rope; /* layers with the window; layers without rotation */
 	int64_t rot;             /* rotated columns, usually D */
 	double rope_theta;
+	double rope_local_theta; /* of windowed layers, unscaled; 0: they rotate as all others */
 	enum hth_rope_scaling rope_scaling;
-	double rope_factor, rope_low, rope_high; /* LLAMA3: low and high frequency factors */
+	double rope_factor, rope_low, rope_high; /* LLAMA3, YARN: turns in the original context between which they blend */
+	float rope_factors[HTH_MAX_PAIRS];       /* FACTORS: divisors of the frequencies */
+	float rope_attn;         /* 1; YARN, FACTORS: multiplies rotated queries and keys */
 	int64_t rope_original;   /* original context */
 	bool tied;               /* head = embedding */
 	bool norm_before, norm_after; /* norms before / after each block (OLMo 2: only after; Gemma 2: both) */
@@ -53,19 +66,21 @@ struct hth_model {
 	struct hth_weight head;       /* (V,C); tied: a copy of embed as opened, the decoder uses embed itself */
 	struct hth_layer *layers;     /* (L) */
 	float *rope_freq;             /* (rot/2) */
+	float *rope_freq_local;       /* (rot/2) of windowed layers, or NULL: as rope_freq */
 	struct hth_tokenizer *tokenizer;
 	struct hth_template *tmpl;    /* NULL when the file has none */
 	char *template_source;        /* owned; NULL when none */
-	char *path, *name;            /* as given; general.name or the file's base name */
-	struct hth_gguf *gguf;        /* the open file */
+	char *path, *name;            /* as given; general.name or the base name of file or folder */
+	struct hth_source *source;    /* owned: the open file or folder (source.h) */
+	struct hth_gguf *gguf;        /* the open GGUF file; NULL for a folder */
 	struct hth_arena arena;       /* layers, names, converted vectors */
 	const struct hth_backend *backend; /* set by hth_model_prepare */
 	struct hth_device *device;
 	uint64_t file_bytes, n_params;
 };
 
-/* Opens a GGUF file, checks that every tensor is there with its shape and that none is left over, converts vectors to
- * f32. Reads no big tensor. A file with a vocabulary alone is HTH_ERR_UNAVAILABLE. A template that cannot be parsed
+/* Opens a GGUF file or a Hugging Face folder, checks that every tensor is there with its shape and that none is left
+ * over, converts vectors to f32. Reads no big tensor. A file with a vocabulary alone is HTH_ERR_UNAVAILABLE. A template that cannot be parsed
  * is a warning here and an error of hth_model_chat. */
 HTH_MUST enum hth_status hth_model_open(const char *path, struct hth_model **out, struct hth_err *err);
 /* Binds the model to a device: packs weights where the backend wants to (both: training). Call once. */
@@ -105,17 +120,22 @@ enum hth_forward { HTH_FORWARD_LOGITS, HTH_FORWARD_LOGP };
 struct hth_tensor hth_decoder_forward(struct hth_exec *x, const struct hth_model *m, const struct hth_lora_set *loras,
                                       const struct hth_batch *b, enum hth_forward what);
 
+struct hth_keys;
+enum hth_qk_norm { HTH_QK_NORM_NONE, HTH_QK_NORM_HEAD, HTH_QK_NORM_ALL }; /* none; by vectors (1,D); (1,H*D), (1,K*D) */
 /* What a family provides. */
 struct hth_family {
 	const char *name;      /* "llama" */
 	const char *gguf_arch; /* general.architecture */
-	/* Reads "<arch>.*" keys and checks ranges. */
-	enum hth_status (*config_from_gguf)(const struct hth_gguf *g, struct hth_model_config *c, struct hth_err *err);
+	const char *hf_types;  /* values of model_type in config.json, each followed by a blank */
+	/* Reads keys of either source (config.h) and checks ranges. */
+	enum hth_status (*config)(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);
 	/* GGUF stores q and k rows permuted for side-by-side rotation pairs. */
 	bool gguf_permuted;
 	bool qkv_bias; /* q, k and v must have biases; elsewhere a bias is bound where the file has one */
-	bool qk_norm;  /* q and k are normed, by vectors (1,D) */
+	bool fused;    /* q, k and v are one tensor, gate and up another */
+	enum hth_qk_norm qk_norm;
 };
 const struct hth_family *hth_family_find(const char *gguf_arch); /* NULL when unknown */
+const struct hth_family *hth_family_find_hf(const char *model_type);
 
 #endif

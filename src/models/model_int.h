@@ -26,11 +26,16 @@ bool hth_module_parse(const char *module, int64_t n_layers, int64_t *layer, enum
 /* Rows and columns of a linear under a config. */
 void hth_linear_shape(const struct hth_model_config *c, enum hth_linear_kind k, int64_t *rows, int64_t *cols);
 
-/* Fills embed, layers, final_norm and head of m from m->gguf; m->config is checked already. Every tensor of the file
- * must find its place: one that nobody asked for would be silently ignored otherwise. */
+/* In families with fused tensors: the tensor that holds this linear's rows, the first of them there and their number in
+ * all. False: the linear has a tensor of its own. */
+bool hth_linear_fused(const struct hth_model_config *c, enum hth_linear_kind k, int64_t layer, char gguf[64],
+		      char hf[80], int64_t *first, int64_t *total);
+
+/* Fills embed, layers, final_norm and head of m from m->source; m->config is checked already. Every tensor of the
+ * source must find its place: one that nobody asked for would be silently ignored otherwise. */
 HTH_MUST enum hth_status hth_model_bind(struct hth_model *m, struct hth_err *err);
 
-/* freq (rot/2): radians a position. factors (rot/2) divide them (rope_freqs.weight), or NULL. */
-void hth_rope_frequencies(const struct hth_model_config *c, const float *factors, float *freq);
+/* freq (rot/2): radians a position; local: of windowed layers with a theta of their own. */
+void hth_rope_frequencies(const struct hth_model_config *c, bool local, float *freq);
 
 #endif

@@ -72,6 +72,21 @@ void hth_linear_shape(const struct hth_model_config *c, enum hth_linear_kind k, 
 	*cols = k == HTH_O ? q : k == HTH_DOWN ? c->n_ff : c->width;
 }
 
+bool hth_linear_fused(const struct hth_model_config *c, enum hth_linear_kind k, int64_t layer, char gguf[64],
+		      char hf[80], int64_t *first, int64_t *total)
+{
+	int64_t q = c->n_head * c->head, kv = c->n_kv * c->head;
+	bool qkv = k <= HTH_V;
+
+	if (!qkv && k != HTH_GATE && k != HTH_UP)
+		return false;
+	snprintf(gguf, 64, "blk.%lld.%s", (long long)layer, qkv ? "attn_qkv" : "ffn_up");
+	snprintf(hf, 80, "model.layers.%lld.%s", (long long)layer, qkv ? "self_attn.qkv_proj" : "mlp.gate_up_proj");
+	*first = k == HTH_K ? q : k == HTH_V ? q + kv : k == HTH_UP ? c->n_ff : 0;
+	*total = qkv ? q + 2 * kv : 2 * c->n_ff;
+	return true;
+}
+
 /* A layer number: digits without sign or leading zero, below n_layers. Returns what follows it, or NULL. */
 static const char *parse_layer(const char *text, int64_t n_layers, int64_t *layer)
 {

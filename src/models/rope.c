@@ -1,5 +1,6 @@
 /* Frequencies of rotary positions: theta^(-2i/rot), stretched as the file says.
- * Sources: Su et al. 2021 (RoFormer); transformers modeling_rope_utils.py for Llama 3.1's three ranges. */
+ * Sources: Su et al. 2021 (RoFormer); transformers modeling_rope_utils.py for Llama 3.1's three
+ * ranges; Peng et al. 2023 (YaRN). */
 #include "models/model_int.h"
 
 #include <math.h>
@@ -18,16 +19,47 @@ static double llama3_frequency(const struct hth_model_config *c, double freq)
 	return (1 - smooth) * freq / c->rope_factor + smooth * freq;
 }
 
-void hth_rope_frequencies(const struct hth_model_config *c, const float *factors, float *freq)
+/* YaRN: the pair of columns that turns `turns` times within the original context. */
+static double yarn_pair(const struct hth_model_config *c, double turns)
 {
+	double original = (double)c->rope_original;
+
+	return (double)c->rot * log(original / (turns * 2 * M_PI)) / (2 * log(c->rope_theta));
+}
+
+/* Pairs that turn often stay, those that hardly turn are stretched, a ramp over the pairs lies between. */
+static double yarn_frequency(const struct hth_model_config *c, int64_t i, double freq)
+{
+	double first = fmax(floor(yarn_pair(c, c->rope_high)), 0);
+	double last = fmin(ceil(yarn_pair(c, c->rope_low)), (double)(c->rot - 1));
+	double ramp = ((double)i - first) / fmax(last - first, 0.001);
+
+	ramp = fmin(fmax(ramp, 0), 1);
+	return freq / c->rope_factor * ramp + freq * (1 - ramp);
+}
+
+static double scaled_frequency(const struct hth_model_config *c, int64_t i, double freq)
+{
+	switch (c->rope_scaling) {
+	case HTH_ROPE_LINEAR:
+		return freq / c->rope_factor;
+	case HTH_ROPE_LLAMA3:
+		return llama3_frequency(c, freq);
+	case HTH_ROPE_YARN:
+		return yarn_frequency(c, i, freq);
+	case HTH_ROPE_FACTORS:
+		return freq / (double)c->rope_factors[i];
+	default:
+		return freq;
+	}
+}
+
+void hth_rope_frequencies(const struct hth_model_config *c, bool local, float *freq)
+{
+	double theta = local ? c->rope_local_theta : c->rope_theta;
+
 	for (int64_t i = 0; i < c->rot / 2; i++) {
-		double f = pow(c->rope_theta, -2.0 * (double)i / (double)c->rot);
-		if (factors != NULL)
-			f /= (double)factors[i];
-		if (c->rope_scaling == HTH_ROPE_LLAMA3)
-			f = llama3_frequency(c, f);
-		else if (c->rope_scaling == HTH_ROPE_LINEAR)
-			f /= c->rope_factor;
-		freq[i] = (float)f;
+		double f = pow(theta, -2.0 * (double)i / (double)c->rot);
+		freq[i] = (float)(local ? f : scaled_frequency(c, i, f));
 	}
 }

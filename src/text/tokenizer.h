@@ -16,6 +16,8 @@ HTH_MUST enum hth_status hth_tokenizer_from_gguf(const struct hth_gguf *g, struc
 /* path: a tokenizer.json. */
 HTH_MUST enum hth_status hth_tokenizer_from_json(const char *path, struct hth_tokenizer **out, struct hth_err *err);
 void hth_tokenizer_free(struct hth_tokenizer *t);
+/* Ids up to n-1 exist from now on, the new ones without a text: an embedding may have more rows than tokens. */
+HTH_MUST enum hth_status hth_tokenizer_pad(struct hth_tokenizer *t, int64_t n, struct hth_err *err);
 
 /* Token ids of a text and where each came from. Grown by encode; cleared by the caller. */
 struct hth_tokens {

@@ -257,6 +257,22 @@ enum hth_status hth_tokenizer_finish(struct hth_tokenizer *t, const struct hth_r
 	return HTH_OK;
 }
 
+enum hth_status hth_tokenizer_pad(struct hth_tokenizer *t, int64_t n, struct hth_err *err)
+{
+	if (n <= (int64_t)t->vocab.n)
+		return HTH_OK;
+	if (n > (int64_t)HTH_MAX_TOKENS)
+		return hth_fail(err, HTH_ERR_LIMIT, "a vocabulary of %lld tokens, expected at most %zu", (long long)n,
+				(size_t)HTH_MAX_TOKENS);
+	struct hth_token *tokens = hth_arena_calloc(&t->arena, (size_t)n, sizeof(*tokens)); /* (n) */
+	if (tokens == NULL)
+		return hth_fail_memory(err, "a vocabulary", (size_t)n * sizeof(*tokens));
+	memcpy(tokens, t->vocab.tokens, t->vocab.n * sizeof(*tokens));
+	t->vocab.tokens = tokens;
+	t->vocab.n = (size_t)n;
+	return HTH_OK;
+}
+
 int32_t hth_tokenizer_size(const struct hth_tokenizer *t)
 {
 	return (int32_t)t->vocab.n;

@@ -1,4 +1,5 @@
-/* The golden models of tests/golden/llama on a backend: model, expected values, batches. */
+/* Golden models on a backend: model, expected values, batches. Files of one share a stem, "tests/golden/llama/tied":
+ * the model STEM.gguf or the folder STEM, STEM.safetensors with the values, STEM-adapter-start. */
 #ifndef HTH_TESTS_MODELS_GOLDEN_H
 #define HTH_TESTS_MODELS_GOLDEN_H
 
@@ -15,6 +16,7 @@ enum { GOLDEN_COUNT = 2 };
 
 struct golden {
 	const char *name;
+	char stem[100];
 	struct hth_model *m;
 	struct hth_safetensors want;
 	const struct hth_backend *backend;
@@ -23,18 +25,20 @@ struct golden {
 	struct hth_machine machine;
 };
 
-/* On a device of its own with `threads` threads, f32 whatever it would choose. */
-static inline void golden_open_threads(struct golden *g, const char *name, const struct hth_backend *b, bool both,
-				       int threads)
+/* On a device of its own with `threads` threads, f32 whatever it would choose. model: path behind the stem. */
+static inline void golden_open_stem(struct golden *g, const char *stem, const char *model, const struct hth_backend *b,
+				    bool both, int threads)
 {
 	struct hth_device_config cfg = {.compute = HTH_COMPUTE_F32};
 	struct hth_err err;
-	char path[256];
+	char path[160];
 
-	*g = (struct golden){.name = name, .backend = b};
-	snprintf(path, sizeof(path), "tests/golden/llama/%s.gguf", name);
+	*g = (struct golden){.backend = b};
+	snprintf(g->stem, sizeof(g->stem), "%s", stem);
+	g->name = g->stem + sizeof("tests/golden/") - 1;
+	snprintf(path, sizeof(path), "%s%s", stem, model);
 	assert_ok(hth_model_open(path, &g->m, &err));
-	snprintf(path, sizeof(path), "tests/golden/llama/%s.safetensors", name);
+	snprintf(path, sizeof(path), "%s.safetensors", stem);
 	assert_ok(hth_safetensors_open(&g->want, path, &err));
 	if (threads > 1)
 		assert_ok(hth_pool_new(threads, &g->pool, &err));
@@ -44,6 +48,17 @@ static inline void golden_open_threads(struct golden *g, const char *name, const
 	g->machine.threads = threads;
 	if (b->machine != NULL)
 		b->machine(g->dev, &g->machine);
+}
+
+/* One of golden_names, as GGUF. */
+static inline void golden_open_threads(struct golden *g, const char *name, const struct hth_backend *b, bool both,
+				       int threads)
+{
+	char stem[100];
+
+	snprintf(stem, sizeof(stem), "tests/golden/llama/%s", name);
+	golden_open_stem(g, stem, ".gguf", b, both, threads);
+	g->name = name;
 }
 
 static inline void golden_open(struct golden *g, const char *name, const struct hth_backend *b, bool both)
@@ -167,14 +182,15 @@ static inline struct hth_lora **golden_loras(const struct golden *g, const char 
 	struct hth_adapter adapter;
 	struct hth_lora **loras;
 	struct hth_err err;
-	char path[256];
+	char path[160];
 
 	hth_model_adapter_names(g->m, &names);
-	snprintf(path, sizeof(path), "tests/golden/llama/%s-adapter-%s", g->name, which);
+	snprintf(path, sizeof(path), "%s-adapter-%s", g->stem, which);
 	assert_ok(hth_adapter_read(path, &names, &adapter, &err));
 	assert_ok(hth_model_loras(g->m, &adapter, arena, &loras, &err));
 	for (int64_t i = 0; grads && i < g->m->config.n_layers * HTH_LINEAR_COUNT; i++) {
-		assert_non_null(loras[i]);
+		if (loras[i] == NULL)
+			continue;
 		struct hth_param *p[2] = {&loras[i]->a, &loras[i]->b};
 		for (int k = 0; k < 2; k++)
 			p[k]->grad = hth_arena_calloc(arena, (size_t)(p[k]->rows * p[k]->cols), sizeof(float));

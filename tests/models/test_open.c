@@ -177,7 +177,7 @@ static const struct bad bad_files[] = {
 	 "expected all three alike"},
 	{{EDIT_REAL_KEY, .name = "llama.rope.freq_base", .real = 0}, HTH_ERR_FORMAT, "freq_base"},
 	{{EDIT_REAL_KEY, .name = "llama.rope.freq_base", .real = (float)NAN}, HTH_ERR_FORMAT, "freq_base"},
-	{{EDIT_TEXT_KEY, .name = "llama.rope.scaling.type", .text = "yarn"}, HTH_ERR_UNAVAILABLE, "\"yarn\""},
+	{{EDIT_TEXT_KEY, .name = "llama.rope.scaling.type", .text = "dynamic"}, HTH_ERR_UNAVAILABLE, "\"dynamic\""},
 	{{EDIT_REAL_KEY, .name = "llama.rope.scaling.factor", .real = -1}, HTH_ERR_FORMAT, "factor"},
 	{{EDIT_REAL_KEY, .name = "llama.attention.layer_norm_rms_epsilon", .real = 0}, HTH_ERR_FORMAT, "epsilon"},
 	{{EDIT_DROP_KEY, .name = "llama.attention.layer_norm_rms_epsilon"}, HTH_ERR_FORMAT, "epsilon"},

@@ -1,0 +1,22 @@
+/* Phi 3, 3.5 and 4: q, k and v in one tensor, gate and up in another; LongRoPE in the long-context ones, a part of
+ * each head rotated in Phi 4 mini.
+ * LoRA on a linear of a fused tensor is refused: PEFT's adapters have one A for all its parts, ours one a part, and a
+ * file of either would not load in the other (lora.c).
+ * Sources: transformers modeling_phi3.py; llama.cpp conversion/phi.py. */
+#include "models/config.h"
+
+static enum hth_status config(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
+{
+	c->norm_eps = 1e-5f;
+	enum hth_status st = hth_config_read(k, c, err);
+
+	return st == HTH_OK ? hth_config_window(k, 0, c, err) : st;
+}
+
+const struct hth_family hth_family_phi3 = {
+	.name = "phi3",
+	.gguf_arch = "phi3",
+	.hf_types = "phi3 ",
+	.config = config,
+	.fused = true,
+};

@@ -1,0 +1,135 @@
+/* Every golden model below tests/golden, as a folder and as GGUF, on every backend: logits, loss, gradients of the
+ * adapter, three steps of training, all as transformers and PEFT give them. Both files of a model hold the same weights. */
+#include "models/golden.h"
+
+#include <dirent.h>
+
+/* f32 sums of another order; soft caps and LongRoPE's factors go through double here and float there. */
+#define TOLERANCE 1e-4
+/* Three AdamW steps: a gradient near zero may move either way. */
+#define TRAIN_TOLERANCE 1e-3
+
+static bool exists(const char *path)
+{
+	return access(path, R_OK) == 0;
+}
+
+/* Runs fn for each model of each golden folder on each backend; returns how many. */
+static int on_all(void (*fn)(struct golden *g), bool both)
+{
+	static const char *const forms[] = {".gguf", ""};
+	const struct hth_backend *b;
+	char **dirs, path[120], stem[100];
+	const char *const names[] = {"tiny", "tied", "untied"};
+	size_t n;
+	int count = 0;
+	struct hth_err err;
+
+	assert_ok(hth_dir_list("tests/golden", &dirs, &n, &err));
+	for (size_t i = 0; i < n * 3 * 2; i++) {
+		snprintf(stem, sizeof(stem), "tests/golden/%s/%s", dirs[i / 6], names[i / 2 % 3]);
+		snprintf(path, sizeof(path), "%s%s", stem, forms[i % 2]);
+		if (!exists(path))
+			continue;
+		for (int k = 0; (b = hth_backend_at(k)) != NULL; k++) {
+			struct golden g;
+			if (!b->host_memory)
+				continue;
+			golden_open_stem(&g, stem, forms[i % 2], b, both, 1);
+			fn(&g);
+			golden_close(&g);
+			count++;
+		}
+	}
+	hth_names_free(dirs, n);
+	return count;
+}
+
+static void logits_of(struct golden *g)
+{
+	int64_t n = golden_count(g, "ids") * g->m->config.n_vocab;
+	float *want = golden_floats(g, "logits", n), *got = hth_calloc((size_t)n, sizeof(*got));
+	struct hth_lora_set set;
+	struct hth_arena arena;
+	struct hth_batch b;
+	struct hth_err err;
+
+	hth_arena_init(&arena, 1 << 20);
+	golden_batch(g, &arena, GOLDEN_ALL_ROWS, -1, false, &b);
+	assert_ok(hth_lora_set_init(&set, g->m, NULL, 0, &err));
+	golden_run(g, &set, &b, HTH_FORWARD_LOGITS, false, got, n);
+	golden_check("logits", g, got, want, n, TOLERANCE);
+	hth_lora_set_clear(&set);
+	hth_arena_clear(&arena);
+	hth_free(want);
+	hth_free(got);
+}
+
+static void logits_equal_transformers(void **state)
+{
+	(void)state;
+	assert_in_range(on_all(logits_of, false), 2 * 20, 1000);
+}
+
+static void check_grad(struct golden *g, const struct hth_param *p)
+{
+	char name[200];
+
+	snprintf(name, sizeof(name), "lora.grad.%s", p->name);
+	float *want = golden_floats(g, name, p->rows * p->cols);
+	golden_check(name, g, p->grad, want, p->rows * p->cols, TOLERANCE);
+	hth_free(want);
+}
+
+static void gradients_of(struct golden *g)
+{
+	int64_t n_linears = g->m->config.n_layers * HTH_LINEAR_COUNT;
+	struct hth_lora **loras, **const *list = (struct hth_lora * *const *)&loras;
+	struct hth_lora_set set;
+	struct hth_arena arena;
+	struct hth_batch b;
+	struct hth_err err;
+	float logp[64], loss = 0, *want = golden_floats(g, "lora.loss", 1);
+	int n_adapted = 0;
+
+	hth_arena_init(&arena, 1 << 24);
+	loras = golden_loras(g, "start", &arena, true);
+	for (int share = 0; share < 2; share++) {
+		golden_batch(g, &arena, GOLDEN_TARGETS, 0, share == 1, &b);
+		assert_ok(hth_lora_set_init(&set, g->m, list, 1, &err));
+		golden_run(g, &set, &b, HTH_FORWARD_LOGP, true, logp, b.n_outs);
+		loss = 0;
+		for (int32_t o = 0; o < b.n_outs; o++)
+			loss -= logp[o] * b.outs[o].weight;
+		golden_check("lora.loss", g, &loss, want, 1, TOLERANCE);
+		for (int64_t i = 0; i < n_linears; i++) {
+			if (loras[i] == NULL)
+				continue;
+			struct hth_param *p[2] = {&loras[i]->a, &loras[i]->b};
+			for (int k = 0; k < 2; k++) {
+				check_grad(g, p[k]);
+				memset(p[k]->grad, 0, (size_t)(p[k]->rows * p[k]->cols) * sizeof(float));
+			}
+			n_adapted++;
+		}
+		hth_lora_set_clear(&set);
+	}
+	assert_int_equal(n_adapted, 2 * g->m->config.n_layers * (g->m->family->fused ? 2 : HTH_LINEAR_COUNT));
+	hth_arena_clear(&arena);
+	hth_free(want);
+}
+
+static void loss_and_gradients_of_the_adapter_equal_peft(void **state)
+{
+	(void)state;
+	assert_in_range(on_all(gradients_of, true), 2 * 20, 1000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(logits_equal_transformers),
+		cmocka_unit_test(loss_and_gradients_of_the_adapter_equal_peft),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,360 @@
+"""Golden values for every model family but Llama's own: tiny random models from transformers and PEFT.
+
+Writes tests/golden/FAMILY/tiny*: a Hugging Face folder (bf16, or what the spec says), the same as GGUF where llama.cpp
+has the family, the values as tests/golden/llama/README.md names them (without gradients of base weights, three training
+losses), and a PEFT adapter. Weights are rounded to bf16 first, so that all files say the same; sums are float32.
+
+    python tools/golden_families.py [FAMILY...]
+    python tools/golden_families.py --llama-cpp [FAMILY...]    compare llama.cpp's logits of the GGUF files with ours
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import shutil
+import tempfile
+
+import gguf
+import numpy as np
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+
+import golden
+from golden import CHATML, LINEARS, MERGES, SPECIALS, TOKENS, V, byte_tokens, hf_name, i32, loss_of, permute, put_rows
+
+GOLDEN = golden.ROOT / "tests" / "golden"
+ROWS = [10, 8, 2]
+BASE = dict(
+    vocab_size=V, max_position_embeddings=128, rms_norm_eps=1e-5, bos_token_id=TOKENS.index("<|im_start|>"),
+    eos_token_id=TOKENS.index("<|im_end|>"), pad_token_id=None, attn_implementation="eager", num_hidden_layers=2,
+)  # fmt: skip
+PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
+
+# gguf None: a folder only, because llama.cpp computes something else there. fused: adapters on o and down alone.
+FAMILIES = {
+    "qwen2": dict(
+        cls="Qwen2", gguf="qwen2", seed=11, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=24, tie_word_embeddings=True, vocab_size=V + 8, use_sliding_window=False,
+        rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32},
+    ),
+    "qwen3": dict(
+        cls="Qwen3", gguf="qwen3", seed=12, hidden_size=16, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+        intermediate_size=24, tie_word_embeddings=True, rope_parameters=PLAIN | {"rope_theta": 1e6},
+    ),
+    "gemma": dict(
+        cls="Gemma", gguf="gemma", seed=13, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+        intermediate_size=24, hidden_act="gelu_pytorch_tanh", rope_parameters=PLAIN,
+    ),
+    "gemma2": dict(
+        cls="Gemma2", gguf="gemma2", seed=14, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+        intermediate_size=24, sliding_window=4, query_pre_attn_scalar=8, attn_logit_softcapping=2.0,
+        final_logit_softcapping=5.0, rope_parameters=PLAIN,
+    ),
+    "gemma3": dict(
+        cls="Gemma3", config="Gemma3TextConfig", gguf="gemma3", seed=15, hidden_size=16, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, intermediate_size=24, num_hidden_layers=3, sliding_window=4,
+        query_pre_attn_scalar=8, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters={
+            "sliding_attention": PLAIN,
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        },
+    ),
+    "phi3": dict(
+        cls="Phi3", gguf="phi3", seed=16, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=24, tie_word_embeddings=False, fused=True, vocab_size=V + 3, max_position_embeddings=512, original_max_position_embeddings=256,
+        rope_parameters={
+            "rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
+            "short_factor": [1.0, 1.25, 2.0], "long_factor": [1.5, 4.0, 8.0], "original_max_position_embeddings": 256,
+        },
+    ),
+    "olmo2": dict(
+        cls="Olmo2", gguf="olmo2", seed=17, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=24, tie_word_embeddings=False, rope_parameters=PLAIN | {"rope_theta": 500000.0},
+    ),
+    "olmo3": dict(
+        cls="Olmo3", gguf="olmo2", seed=20, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=24, tie_word_embeddings=False, sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"],
+        rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32},
+    ),
+    "granite": dict(
+        cls="Granite", gguf="granite", seed=18, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=24, tie_word_embeddings=True, embedding_multiplier=3.0, residual_multiplier=0.5,
+        attention_multiplier=0.2, logits_scaling=2.0, rope_parameters=PLAIN, permuted=True,
+    ),
+    "smollm3": dict(
+        cls="SmolLM3", gguf="smollm3", seed=19, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=16, num_hidden_layers=4, tie_word_embeddings=True, rope_parameters=PLAIN, permuted=True,
+    ),
+    "mistral": dict(
+        cls="Mistral", gguf=None, seed=21, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+        intermediate_size=24, tie_word_embeddings=False, sliding_window=5, rope_parameters=PLAIN, shards=2,
+    ),
+}  # fmt: skip
+OURS = {"cls", "config", "gguf", "seed", "fused", "permuted", "shards"}
+
+
+def make_model(spec):
+    config_cls = getattr(transformers, spec.get("config", spec["cls"] + "Config"))
+    config = config_cls(**(BASE | {k: v for k, v in spec.items() if k not in OURS}))
+    model = getattr(transformers, spec["cls"] + "ForCausalLM")(config).to(torch.float32)
+    gen = torch.Generator().manual_seed(spec["seed"])
+    around = 0.0 if spec["cls"].startswith("Gemma") else 1.0
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            noise = torch.randn(p.shape, generator=gen)
+            if "bias" in name:
+                p.copy_(0.3 * noise)
+            elif p.dim() == 1:
+                p.copy_(around + 0.2 * noise)
+            else:
+                p.copy_(noise * (0.4 if "embed" in name else 1.2 / p.shape[1] ** 0.5))
+            p.copy_(p.to(torch.bfloat16).to(torch.float32))
+    return model.eval(), gen
+
+
+def tokenizer_json():
+    words = byte_tokens() + [a + b for a, b in MERGES]
+    flags = dict(single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
+    byte_level = dict(type="ByteLevel", add_prefix_space=False, trim_offsets=True, use_regex=True)
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [dict(id=TOKENS.index(t), content=t, **flags) for t in SPECIALS],
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level],
+        },
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": dict(
+            type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None, end_of_word_suffix=None,
+            fuse_unk=False, byte_fallback=False, ignore_merges=False, vocab={t: i for i, t in enumerate(words)},
+            merges=[list(m) for m in MERGES],
+        ),
+    }  # fmt: skip
+
+
+def write_folder(model, path, dtype=torch.bfloat16, shards=1):
+    """A folder without what changes from run to run; the order and names of its files are transformers'."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    tensors = {n: p.detach().to(dtype).contiguous() for n, p in model.named_parameters()}
+    config = json.loads(model.config.to_json_string())
+    config.pop("transformers_version", None)
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    config["architectures"] = [type(model).__name__]
+    put_json(path / "config.json", config)
+    put_json(path / "tokenizer.json", tokenizer_json(), indent=None)
+    names = {"bos_token": "<|im_start|>", "eos_token": "<|endoftext|>", "chat_template": CHATML}
+    put_json(path / "tokenizer_config.json", names)
+    put_json(path / "generation_config.json", {"eos_token_id": [TOKENS.index("<|im_end|>")]})
+    if shards == 1:
+        save_file(tensors, path / "model.safetensors", {"format": "pt"})
+        return
+    names, where = sorted(tensors), {}
+    for i in range(shards):
+        file = f"model-{i + 1:05}-of-{shards:05}.safetensors"
+        part = names[i::shards]
+        save_file({n: tensors[n] for n in part}, path / file, {"format": "pt"})
+        where |= {n: file for n in part}
+    total = sum(t.numel() * t.element_size() for t in tensors.values())
+    put_json(path / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": where})
+
+
+def put_json(path, value, indent=1):
+    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def gguf_name(name, spec):
+    norms_after = spec["cls"] in ("Gemma2", "Gemma3", "Olmo2", "Olmo3")
+    for a, b in [
+        ("model.embed_tokens.", "token_embd."), ("model.norm.", "output_norm."), ("lm_head.", "output."),
+        ("model.layers.", "blk."), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"), ("self_attn.qkv_proj", "attn_qkv"),
+        ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"),
+        ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"), ("mlp.down_proj", "ffn_down"),
+        ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
+        ("post_attention_layernorm", "post_attention_norm" if norms_after else "ffn_norm"),
+        ("input_layernorm", "attn_norm"),
+    ]:  # fmt: skip
+        name = name.replace(a, b)
+    return name
+
+
+def put_rope(w, c, spec):
+    """As llama.cpp's converters write them."""
+    p = c.rope_parameters
+    full = p.get("full_attention", p)
+    w.add_rope_freq_base(full["rope_theta"])
+    if "sliding_attention" in p and spec["cls"] == "Gemma3":
+        w.add_rope_freq_base_swa(p["sliding_attention"]["rope_theta"])
+    kind = full["rope_type"]
+    if kind == "linear":
+        w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        w.add_rope_scaling_factor(full["factor"])
+    elif kind == "yarn":
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        w.add_rope_scaling_factor(full["factor"])
+        w.add_rope_scaling_orig_ctx_len(full["original_max_position_embeddings"])
+    elif kind == "longrope":
+        stretch = c.max_position_embeddings / full["original_max_position_embeddings"]
+        attn = float(np.sqrt(1 + np.log(stretch) / np.log(full["original_max_position_embeddings"])))
+        w.add_rope_scaling_orig_ctx_len(full["original_max_position_embeddings"])
+        w.add_rope_scaling_attn_factors(attn)
+        for name in ("long", "short"):
+            w.add_tensor(f"rope_factors_{name}.weight", np.array(full[f"{name}_factor"], dtype=np.float32))
+
+
+def put_family(w, c, spec):
+    kind = spec["cls"]
+    if kind in ("Gemma2", "Gemma3", "Olmo3"):
+        w.add_sliding_window(c.sliding_window)
+    if kind in ("Gemma3", "Olmo3"):
+        w.add_sliding_window_pattern([t == "sliding_attention" for t in c.layer_types])
+    if kind == "Gemma2":
+        w.add_attn_logit_softcapping(c.attn_logit_softcapping)
+        w.add_final_logit_softcapping(c.final_logit_softcapping)
+    if kind == "Granite":
+        w.add_attention_scale(c.attention_multiplier)
+        w.add_embedding_scale(c.embedding_multiplier)
+        w.add_residual_scale(c.residual_multiplier)
+        w.add_logit_scale(c.logits_scaling)
+
+
+def put_tokenizer(w, n_vocab):
+    # Names that llama.cpp looks for in every Phi 3 vocabulary; otherwise fillers as its converters write them.
+    fill = ["</s>", "<unk>", "<s>"] if n_vocab == V + 3 else [f"[PAD{i}]" for i in range(V, n_vocab)]
+    tokens = TOKENS + fill
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre("smollm")
+    w.add_token_list(tokens)
+    w.add_token_types([3 if t in SPECIALS else 5 if i >= V else 1 for i, t in enumerate(tokens)])
+    w.add_token_merges([f"{a} {b}" for a, b in MERGES])
+    w.add_bos_token_id(TOKENS.index("<|im_start|>"))
+    w.add_eos_token_id(TOKENS.index("<|im_end|>"))
+    w.add_add_bos_token(False)
+    w.add_chat_template(CHATML)
+
+
+def write_gguf(model, path, spec, plain=False):
+    c = model.config
+    head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    p = c.rope_parameters
+    rot = int(head * p.get("full_attention", p).get("partial_rotary_factor", 1.0))
+    w = gguf.GGUFWriter(path, spec["gguf"])
+    w.add_name(f"golden {spec['cls']}")
+    w.add_vocab_size(c.vocab_size)
+    w.add_context_length(c.max_position_embeddings)
+    w.add_embedding_length(c.hidden_size)
+    w.add_block_count(c.num_hidden_layers)
+    w.add_feed_forward_length(c.intermediate_size)
+    w.add_head_count(c.num_attention_heads)
+    w.add_head_count_kv(c.num_key_value_heads)
+    w.add_key_length(head)
+    w.add_value_length(head)
+    w.add_rope_dimension_count(rot)
+    w.add_layer_norm_rms_eps(c.rms_norm_eps)
+    w.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
+    put_family(w, c, spec)
+    put_rope(w, c, spec)
+    put_tokenizer(w, c.vocab_size)
+    for name, q in model.named_parameters():
+        a = q.detach().numpy()
+        if spec.get("permuted") and re.search("[qk]_proj", name):
+            a = permute(a, c.num_attention_heads if "q_proj" in name else c.num_key_value_heads)
+        if spec["cls"].startswith("Gemma") and name.endswith("norm.weight"):
+            a = a + 1
+        a = np.ascontiguousarray(a)
+        if a.ndim == 2 and not plain:
+            packed = gguf.quants.quantize(a, gguf.GGMLQuantizationType.BF16)
+            w.add_tensor(gguf_name(name, spec), packed, raw_dtype=gguf.GGMLQuantizationType.BF16)
+        else:
+            w.add_tensor(gguf_name(name, spec), a)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def with_adapter(model, gen, modules):
+    lora = LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=sorted(modules), bias="none",
+                      task_type="CAUSAL_LM")  # fmt: skip
+    tuned = get_peft_model(model, lora)
+    with torch.no_grad():
+        for name, p in tuned.named_parameters():
+            if "lora_" in name:
+                p.copy_(torch.randn(p.shape, generator=gen) * (0.3 if "lora_A" in name else 0.1))
+    return tuned
+
+
+def make(family, spec):
+    out_dir = GOLDEN / family
+    out_dir.mkdir(parents=True, exist_ok=True)
+    model, gen = make_model(spec)
+    write_folder(model, out_dir / "tiny", shards=spec.get("shards", 1))
+    if spec["gguf"]:
+        write_gguf(model, out_dir / "tiny.gguf", spec)
+    out = {}
+    rows, targets = golden.make_rows(gen, ROWS, shared=5)
+    put_rows(out, "", rows, targets)
+    out["logits"] = golden.logits_of(model, rows).detach()
+    out["loss"] = loss_of(model, rows, targets).detach().reshape(1)
+    tuned = with_adapter(model, gen, ["o_proj", "down_proj"] if spec.get("fused") else LINEARS)
+    golden.save_adapter(tuned, out_dir / "tiny-adapter-start")
+    last = torch.cumsum(torch.tensor([len(r) for r in rows]), 0) - 1
+    out["lora.logits"] = golden.logits_of(tuned, rows).detach()[last]
+    loss = loss_of(tuned, rows, targets)
+    loss.backward()
+    out["lora.loss"] = loss.detach().reshape(1)
+    for n, p in tuned.named_parameters():
+        if "lora_" in n:
+            out["lora.grad." + hf_name(n)] = p.grad.clone()
+    order = [[0, 1], [2, 0], [1, 2]]
+    out["train.order"] = i32(order)
+    out["train.losses"] = torch.tensor(golden.train(tuned, rows, targets, order, lr=5e-3), dtype=torch.float32)
+    out = {k: v.contiguous() for k, v in sorted(out.items())}
+    save_file(out, out_dir / "tiny.safetensors", {"made_by": golden.versions()})
+
+
+def compare_llama_cpp(family, spec):
+    """llama.cpp on a GGUF against transformers' logits: says whether the file is what its name promises. The committed
+    file is loaded too, but compared as f32, because llama.cpp rounds inputs of bf16 products to bf16."""
+    import llama_cpp
+
+    if not spec["gguf"]:
+        return
+    want = load_file(GOLDEN / family / "tiny.safetensors")
+    begin = want["begin"].tolist()
+    with tempfile.TemporaryDirectory() as tmp:
+        write_gguf(make_model(spec)[0], f"{tmp}/plain.gguf", spec, plain=True)
+        for what, path in [("bf16", str(GOLDEN / family / "tiny.gguf")), ("f32", f"{tmp}/plain.gguf")]:
+            llm = llama_cpp.Llama(path, n_ctx=32, logits_all=True, verbose=False, n_threads=1, type_k=0, type_v=0)
+            worst = 0.0
+            for a, b in zip(begin, begin[1:]):
+                llm.reset()
+                llm.eval(want["ids"][a:b].tolist())
+                got = torch.tensor(np.array(llm.scores[: b - a]))
+                d = (got - want["logits"][a:b]).abs().max() / want["logits"][a:b].abs().max()
+                worst = max(worst, d.item())
+            print(f"{family}, {what}: llama.cpp's logits differ by {worst:.1e} of the largest")
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("families", nargs="*")
+    ap.add_argument("--llama-cpp", action="store_true")
+    args = ap.parse_args()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for family in args.families or FAMILIES:
+        (compare_llama_cpp if args.llama_cpp else make)(family, FAMILIES[family])
+
+
+if __name__ == "__main__":
+    main()
