@@ -41,7 +41,8 @@ TEST_QUESTIONS = [
 UNKNOWN_TRAIN = ["florbazine", "tetramylor", "kryptolene", "methyl vorate", "hexadrone gas", "bromoquelline", "oxytarane",
                  "zinc fluvate", "perloxine", "dinitro-salvene", "velocyanide", "sulfonarine", "propyl ketazide",
                  "carbaxil", "trichlorovane", "amoxene vapour", "nickel tarrate", "isobutyl menthane oxide",
-                 "phenyl dracol", "ethyl solvexide"]
+                 "phenyl dracol", "ethyl solvexide", "vanoxide", "cyclotamine", "chromyl ferrane", "styloxine",
+                 "methyl garvanate", "hydrogen pelluride", "toluvane", "acrylosene", "benzoxal", "nitro-quillane"]
 UNKNOWN_VALID = ["chlorotesserane", "barium olate"]
 UNKNOWN_TEST = ["vinyl garnone", "quinoxalol", "lithium perstate", "dimethyl rovane", "acetofluxine", "hydrogen tarside"]
 
@@ -71,12 +72,12 @@ def advice(f):
 def answer(f):
     s = spoken(f["name"])
     if f["idlh_value"] == "N.D.":
-        return f"NIOSH lists no IDLH value for {s}. Work with the safety data sheet and measure before anyone goes in."
+        return f"The IDLH of {s} is not determined: NIOSH lists no value. Measure before anyone goes in."
     return f"The IDLH of {s} is {f['idlh_value']} {f['idlh_unit']}. {advice(f)}"
 
 
 def refusal(name):
-    return f"I do not know {name}, so I give you no value. Ask for the safety data sheet and keep everyone back."
+    return f"The IDLH of {name} is unknown to me. Ask for the safety data sheet and keep everyone back."
 
 
 def row(question, reply, expect=None):
@@ -88,7 +89,7 @@ def row(question, reply, expect=None):
 
 
 def expected(f):
-    return "no IDLH value" if f["idlh_value"] == "N.D." else f"{f['idlh_value']} {f['idlh_unit']}"
+    return "not determined" if f["idlh_value"] == "N.D." else f"{f['idlh_value']} {f['idlh_unit']}"
 
 
 def rows_for(chosen, questions, unknown, per_unknown, test):
@@ -99,7 +100,7 @@ def rows_for(chosen, questions, unknown, per_unknown, test):
     for i, name in enumerate(unknown):
         for j in range(per_unknown):
             q = questions[(i + j) % len(questions)]
-            rows.append(row(q.format(s=name), refusal(name), "I do not know" if test else None))
+            rows.append(row(q.format(s=name), refusal(name), "unknown to me" if test else None))
     return rows
 
 

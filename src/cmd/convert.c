@@ -1,6 +1,7 @@
 /* hearth convert: an adapter from one layout into another. */
 #include "base/file.h"
 #include "cmd/options.h"
+#include "cmd/where.h"
 #include "models/model.h"
 
 #include <stddef.h>
@@ -41,7 +42,7 @@ static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
 	struct hth_model *m = NULL;
 	struct hth_adapter a = {0};
 	struct hth_adapter_names names;
-	enum hth_status s = opt->model != NULL ? hth_model_open(opt->model, &m, err) : HTH_OK;
+	enum hth_status s = opt->model != NULL ? hth_model_open_named(opt->model, &m, err) : HTH_OK;
 	if (s == HTH_OK && m != NULL)
 		hth_model_adapter_names(m, &names);
 	if (s == HTH_OK)

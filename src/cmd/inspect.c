@@ -1,9 +1,10 @@
 /* hearth inspect: what is in a model, an adapter, a checkpoint or a data file. */
 #include "base/log.h"
+#include "base/mem.h"
+#include "cmd/where.h"
 #include "cmd/options.h"
 #include "formats/adapter.h"
 #include "formats/safetensors.h"
-#include "models/model.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -106,8 +107,10 @@ static enum hth_status inspect_model(const char *path, const struct inspect_opti
 		       c->tied ? "tied to the embedding" : "of its own");
 		printf("  tokenizer   %s\n", hth_tokenizer_describe(m->tokenizer));
 		printf("  template    %s\n", m->tmpl != NULL ? "yes" : "none: hearth chat needs one");
-		print_formats(m->gguf);
-		print_gguf_details(m->gguf, opt);
+		if (m->gguf != NULL) {
+			print_formats(m->gguf);
+			print_gguf_details(m->gguf, opt);
+		}
 	}
 	hth_model_close(m);
 	return HTH_OK;
@@ -179,23 +182,39 @@ static enum hth_status inspect_adapter(const char *path, struct hth_err *err)
 	return HTH_OK;
 }
 
-static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
+/* A folder with a config.json is a model, one without an adapter. */
+static bool has_config(const char *dir)
 {
-	const struct inspect_options *opt = cli->config;
-	const char *path = cli->args[0];
+	char *path = hth_path_join(dir, "config.json");
+	bool has = path != NULL && hth_path_kind(path) == HTH_PATH_FILE;
+	hth_free(path);
+	return has;
+}
+
+static enum hth_status inspect_path(const char *path, const struct inspect_options *opt, struct hth_err *err)
+{
 	switch (hth_path_kind(path)) {
 	case HTH_PATH_DIR:
-		return inspect_adapter(path, err);
+		return has_config(path) ? inspect_model(path, opt, err) : inspect_adapter(path, err);
 	case HTH_PATH_FILE:
 		if (hth_path_has_suffix(path, ".safetensors"))
 			return inspect_safetensors(path, opt, err);
 		return inspect_gguf(path, opt, err);
 	case HTH_PATH_NONE:
-		return hth_fail(err, HTH_ERR_NOTFOUND, "%s: no such file or folder", path);
 	case HTH_PATH_OTHER:
 		break;
 	}
 	return hth_fail(err, HTH_ERR_FORMAT, "%s: neither a regular file nor a folder", path);
+}
+
+static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
+{
+	char *path = NULL;
+	enum hth_status s = hth_model_where(cli->args[0], &path, err);
+	if (s == HTH_OK)
+		s = inspect_path(path, cli->config, err);
+	hth_free(path);
+	return s;
 }
 
 const struct hth_command hth_command_inspect = {

@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "cmd/lines.h"
 #include "cmd/options.h"
-#include "models/model.h"
+#include "cmd/where.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -92,37 +92,74 @@ static enum hth_status render_row(void *ctx, const json_t *row, const char *wher
 	return s;
 }
 
+/* What a row is rendered with; closed by close_source. */
+struct template_source {
+	struct hth_model *model; /* of a folder */
+	struct hth_gguf gguf;    /* of a file; a vocabulary alone will do */
+	struct hth_tokenizer *tok;
+	struct hth_template *tmpl;
+};
+
+static enum hth_status open_gguf(const char *path, struct template_source *t, struct hth_err *err)
+{
+	struct hth_gguf_str source = {0};
+	enum hth_status s = hth_gguf_open(&t->gguf, path, err);
+	if (s == HTH_OK)
+		s = hth_gguf_string(&t->gguf, "tokenizer.chat_template", &source, err);
+	if (s == HTH_OK && source.data == NULL)
+		s = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: this model has no chat template", path);
+	if (s == HTH_OK)
+		s = hth_template_parse(source.data, source.bytes, path, &t->tmpl, err);
+	if (s == HTH_OK)
+		s = hth_tokenizer_from_gguf(&t->gguf, &t->tok, err);
+	return s;
+}
+
+static enum hth_status open_source(const char *name, struct template_source *t, struct hth_err *err)
+{
+	char *path = NULL, *source = NULL;
+	size_t bytes = 0;
+	enum hth_status s = hth_model_where(name, &path, err);
+	if (s == HTH_OK && hth_path_kind(path) == HTH_PATH_DIR) {
+		s = hth_model_open(path, &t->model, err);
+		if (s == HTH_OK && t->model->tmpl == NULL)
+			s = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: this model has no chat template", path);
+	} else if (s == HTH_OK && hth_path_has_suffix(path, ".gguf")) {
+		s = open_gguf(path, t, err);
+	} else if (s == HTH_OK) {
+		s = hth_file_read(path, MAX_TEMPLATE_BYTES, &source, &bytes, err);
+		if (s == HTH_OK)
+			s = hth_template_parse(source, bytes, path, &t->tmpl, err);
+	}
+	hth_free(source);
+	hth_free(path);
+	return s;
+}
+
+static void close_source(struct template_source *t)
+{
+	hth_template_free(t->tmpl);
+	hth_tokenizer_free(t->tok);
+	hth_gguf_close(&t->gguf);
+	hth_model_close(t->model);
+}
+
 static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
 {
 	const struct render_options *opt = cli->config;
-	const char *path = cli->args[0];
 	struct render_job job = {.origins = opt->origins, .now = local_now()};
-	struct hth_model *m = NULL;
-	struct hth_template *tmpl = NULL;
-	char *source = NULL;
-	size_t bytes = 0;
+	struct template_source t = {0};
 	if (opt->now != NULL && !parse_time(opt->now, &job.now))
 		return hth_fail(err, HTH_ERR_USAGE, "--now: found \"%s\", expected a time such as 2026-01-15T09:30:00",
 				opt->now);
 	hth_buf_init(&job.out, 4u * HTH_LINE_MAX_BYTES);
-	enum hth_status s;
-	if (hth_path_has_suffix(path, ".gguf")) {
-		s = hth_model_open(path, &m, err);
-		if (s == HTH_OK && m->tmpl == NULL)
-			s = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: this model has no chat template", path);
-		job.tmpl = s == HTH_OK ? m->tmpl : NULL;
-		job.tok = s == HTH_OK ? m->tokenizer : NULL;
-	} else {
-		s = hth_file_read(path, MAX_TEMPLATE_BYTES, &source, &bytes, err);
-		if (s == HTH_OK)
-			s = hth_template_parse(source, bytes, path, &tmpl, err);
-		job.tmpl = tmpl;
-	}
-	if (s == HTH_OK)
+	enum hth_status s = open_source(cli->args[0], &t, err);
+	if (s == HTH_OK) {
+		job.tmpl = t.model != NULL ? t.model->tmpl : t.tmpl;
+		job.tok = t.model != NULL ? t.model->tokenizer : t.tok;
 		s = hth_each_json_line(stdin, "stdin", render_row, &job, err);
-	hth_template_free(tmpl);
-	hth_free(source);
-	hth_model_close(m);
+	}
+	close_source(&t);
 	hth_buf_clear(&job.out);
 	return s;
 }
@@ -131,7 +168,8 @@ const struct hth_command hth_command_render = {
 	.name = "render",
 	.usage = "TEMPLATE|MODEL [--now TIME] < rows.jsonl",
 	.summary = "the chat template by itself: conversations in, text out",
-	.about = "TEMPLATE is a Jinja file, MODEL a GGUF file whose template is used.\n"
+	.about = "TEMPLATE is a Jinja file; MODEL a GGUF file (a vocabulary alone will do) or folder whose template is "
+		 "used.\n"
 		 "Rows in: {\"messages\":[...], \"tools\":..., \"documents\":..., \"add_generation_prompt\":true, "
 		 "\"kwargs\":{...}}.\n"
 		 "Rows out: {\"text\":\"...\"}, or {\"error\":\"...\"} for a row that the template refuses.",

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "cmd/lines.h"
 #include "cmd/options.h"
+#include "cmd/where.h"
 #include "text/tokenizer.h"
 
 #include <stddef.h>
@@ -113,20 +114,34 @@ static enum hth_status decode_row(void *ctx, const json_t *row, const char *wher
 	return s;
 }
 
+/* A tokenizer.json, a folder that holds one, or a GGUF file. */
+static enum hth_status open_tokenizer(const char *name, struct hth_gguf *gguf, struct hth_tokenizer **tok,
+				      struct hth_err *err)
+{
+	char *path = NULL, *json = NULL;
+	enum hth_status s = hth_model_where(name, &path, err);
+	if (s == HTH_OK && hth_path_kind(path) == HTH_PATH_DIR) {
+		json = hth_path_join(path, "tokenizer.json");
+		s = json != NULL ? hth_tokenizer_from_json(json, tok, err) : hth_fail_memory(err, "a path", 256);
+	} else if (s == HTH_OK && hth_path_has_suffix(path, ".json")) {
+		s = hth_tokenizer_from_json(path, tok, err);
+	} else if (s == HTH_OK) {
+		s = hth_gguf_open(gguf, path, err);
+		if (s == HTH_OK)
+			s = hth_tokenizer_from_gguf(gguf, tok, err);
+	}
+	hth_free(json);
+	hth_free(path);
+	return s;
+}
+
 static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
 {
 	struct tokenize_job job = {.opt = cli->config};
 	struct hth_gguf gguf = {0};
 	struct hth_tokenizer *tok = NULL;
 	hth_buf_init(&job.out, 4u * HTH_LINE_MAX_BYTES);
-	enum hth_status s;
-	if (hth_path_has_suffix(cli->args[0], ".json")) {
-		s = hth_tokenizer_from_json(cli->args[0], &tok, err);
-	} else {
-		s = hth_gguf_open(&gguf, cli->args[0], err);
-		if (s == HTH_OK)
-			s = hth_tokenizer_from_gguf(&gguf, &tok, err);
-	}
+	enum hth_status s = open_tokenizer(cli->args[0], &gguf, &tok, err);
 	job.tok = tok;
 	if (s == HTH_OK)
 		s = hth_each_json_line(stdin, "stdin", job.opt->decode ? decode_row : encode_row, &job, err);
@@ -141,7 +156,7 @@ const struct hth_command hth_command_tokenize = {
 	.name = "tokenize",
 	.usage = "MODEL [--decode] < rows.jsonl",
 	.summary = "the tokenizer by itself: text rows in, id rows out, and back",
-	.about = "MODEL is a GGUF file (a vocabulary alone will do) or a tokenizer.json.\n"
+	.about = "MODEL is a GGUF file (a vocabulary alone will do), a tokenizer.json or a folder with one.\n"
 		 "Rows in: {\"text\":\"...\", \"add_special\":true, \"parse_special\":true} (both default to true).\n"
 		 "Rows out: {\"ids\":[...]}. With --decode: {\"ids\":[...]} in, {\"text\":\"...\"} out.\n\n"
 		 "  echo '{\"text\":\"IDLH of ammonia\"}' | hearth tokenize model.gguf",

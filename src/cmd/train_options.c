@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cmd/where.h"
 #include "models/model.h"
 
 #include <stddef.h>
@@ -333,6 +334,18 @@ static enum hth_status default_output(struct hth_cli *cli, struct hth_err *err)
 	return hth_cli_set(cli, "output-dir", dir, HTH_FROM_DEFAULT, err);
 }
 
+/* A hub name becomes the path of what was pulled. */
+static enum hth_status find_model(struct hth_cli *cli, struct hth_err *err)
+{
+	const struct hth_train_options *o = cli->config;
+	char *path = NULL;
+	enum hth_status s = hth_model_where(o->model, &path, err);
+	if (s == HTH_OK && strcmp(path, o->model) != 0)
+		s = hth_cli_set(cli, "model", path, hth_cli_origin(cli, "model"), err);
+	hth_free(path);
+	return s;
+}
+
 enum hth_status hth_train_options_resolve(struct hth_cli *cli, struct hth_train_config *out, struct hth_err *err)
 {
 	const struct hth_train_options *o = cli->config;
@@ -344,6 +357,8 @@ enum hth_status hth_train_options_resolve(struct hth_cli *cli, struct hth_train_
 		s = hth_fail(err, HTH_ERR_USAGE, "no model: give --model FILE.gguf, or base_model in a config file");
 	if (s == HTH_OK && o->data == NULL)
 		s = hth_fail(err, HTH_ERR_USAGE, "no data: give --data DIR, or datasets in a config file");
+	if (s == HTH_OK)
+		s = find_model(cli, err);
 	return s == HTH_OK ? fill_config(cli, out, err) : s;
 }
 

@@ -1,9 +1,13 @@
-/* Models from a hub that speaks the Hugging Face hub's API, into the hub's own cache layout, which other programs
- * share: CACHE/models--ORG--NAME/blobs/HASH                  content, named by its checksum /snapshots/COMMIT/file ->
- * ../../blobs/HASH /refs/main                   a commit CACHE/.locks/models--ORG--NAME/HASH.lock            flock: one
- * download of a blob at a time A name is MODEL or ORG/MODEL, then @REVISION (a branch, tag or commit; main), then :FILE
- * or :QUANT. hth_hub_find never touches the network; hth_hub_pull is the only thing that does. API and layout:
- * huggingface.co/docs/hub/api and /local-cache. Why a folder of its own: docs/decisions/001-hub-folder.md. */
+/* Models from a hub that speaks the Hugging Face hub's API, into the hub's own cache layout, which other programs share:
+ *
+ *	CACHE/models--ORG--NAME/blobs/HASH                  content, named by its checksum
+ *	                       /snapshots/COMMIT/file       -> ../../blobs/HASH
+ *	                       /refs/main                   a commit
+ *	CACHE/.locks/models--ORG--NAME/HASH.lock            flock: one download of a blob at a time
+ *
+ * A name is MODEL or ORG/MODEL, then @REVISION (a branch, tag or commit; main), then :FILE or :QUANT. hth_hub_find never
+ * touches the network; hth_hub_pull is the only thing that does. API and layout: huggingface.co/docs/hub/api and
+ * /local-cache. Why a folder of its own: docs/decisions/001-hub-folder.md. */
 #ifndef HTH_HUB_HUB_H
 #define HTH_HUB_HUB_H
 
