@@ -1,4 +1,5 @@
-/* Measuring peaks: each number is the best of several repetitions, and the median says how quiet the machine was. */
+/* Measuring peaks: each number is the best of several repetitions; how far their median lies behind it says how
+ * quiet the machine was. */
 #include "kernels/peak.h"
 
 #include "base/machine.h"
@@ -8,19 +9,23 @@
 #include "kernels/peak_int.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-	TASKS_A_THREAD = 8, /* so that a thread that is held up does not hold up the others for long */
-	REPEATS = 7,
-	READ_REPEATS = 5,
+	WINDOWS = 12, /* timings of one thread in one repetition */
+	REPEATS = 5,
+	READ_REPEATS = 24,
+	READ_PARTS = 8,       /* of the array, read in turns */
 	READ_BYTES = 1 << 20, /* of a task */
-	TRIPS = 50,           /* pool runs of one timing */
-	TRIP_REPEATS = 21,
+	MAX_TRIPS = 200,
+	MAX_THREADS = 1024, /* of the pool, here */
 };
-#define TASK_S 0.0015 /* length of a compute task, about */
+#define WINDOW_S 0.001
+#define TRIPS_S 0.3     /* time for all round trips */
+#define TRIP_WAIT_S 0.1 /* of a thread for the others, at most */
 #define MIN_ARRAY_BYTES ((uint64_t)256 << 20)
 #define MAX_ARRAY_BYTES ((uint64_t)1 << 30)
 
@@ -47,33 +52,6 @@ static const struct loop loops[] = {
 };
 enum { N_LOOPS = sizeof loops / sizeof loops[0] };
 
-/* One measured thing: how its work is cut, and what all of it amounts to. */
-struct work {
-	hth_pool_fn *task;
-	int64_t n_tasks;
-	double amount; /* operations or bytes */
-	const struct loop *loop;
-	int64_t rounds; /* of a compute task */
-	const uint8_t *data;
-	volatile uint64_t sink;
-};
-
-static void compute_task(void *ctx, int64_t task, int thread)
-{
-	struct work *w = ctx;
-
-	(void)task, (void)thread;
-	w->sink = (uint64_t)(w->loop->fn(w->rounds) != 0);
-}
-
-static void read_task(void *ctx, int64_t task, int thread)
-{
-	struct work *w = ctx;
-
-	(void)thread;
-	w->sink = w->loop->read(w->data + (size_t)task * READ_BYTES, READ_BYTES);
-}
-
 static int ascending(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -81,22 +59,60 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Best rate of n repetitions; the spread between it and the median goes into *spread where it is larger. */
-static double best_rate(struct hth_pool *pool, struct work *w, int n, double *spread)
-{
-	double s[REPEATS];
+/* Multiply-adds on all threads at once. Each times windows of its own, so that being held up costs it a window and not
+ * the measurement; what ends after the first thread is through is not counted, since then not all were at work. */
+struct compute {
+	const struct loop *loop;
+	int64_t rounds; /* of a window */
+	atomic_bool over;
+	double window_s[MAX_THREADS][WINDOWS];
+	int n[MAX_THREADS];
+};
 
-	for (int i = 0; i < n; i++) {
+static void compute_task(void *ctx, int64_t task, int thread)
+{
+	struct compute *c = ctx;
+	volatile double sink;
+
+	(void)thread;
+	c->n[task] = 0;
+	for (int i = 0; i < WINDOWS; i++) {
 		double start = hth_now_s();
-		hth_pool_run(pool, w->task, w, w->n_tasks);
-		s[i] = fmax(hth_now_s() - start, 1e-9);
+		sink = c->loop->fn(c->rounds);
+		double s = hth_now_s() - start;
+		if (atomic_load(&c->over))
+			return;
+		c->window_s[task][c->n[task]++] = s;
 	}
-	qsort(s, (size_t)n, sizeof s[0], ascending);
-	*spread = fmax(*spread, s[n / 2] / s[0] - 1);
-	return w->amount / s[0];
+	(void)sink;
+	atomic_store(&c->over, true);
 }
 
-/* Rounds that take TASK_S: doubled until the clock sees them, which also wakes the processor up. */
+/* Operations a second of n threads: the sum of each one's best window, best of all repetitions. */
+static double compute_rate(struct hth_pool *pool, struct compute *c, int n, double *spread)
+{
+	double best = 0, quiet = INFINITY;
+
+	for (int r = 0; r < REPEATS; r++) {
+		double sum = 0;
+		atomic_store(&c->over, false);
+		hth_pool_run(pool, compute_task, c, n);
+		for (int t = 0; t < n; t++) {
+			if (c->n[t] == 0)
+				continue;
+			qsort(c->window_s[t], (size_t)c->n[t], sizeof c->window_s[t][0], ascending);
+			sum += c->loop->ops * (double)c->rounds / c->window_s[t][0];
+			if (t == 0)
+				quiet = fmin(quiet, c->window_s[t][c->n[t] / 2] / c->window_s[t][0] - 1);
+		}
+		best = fmax(best, sum);
+	}
+	if (isfinite(quiet))
+		*spread = fmax(*spread, quiet);
+	return best;
+}
+
+/* Rounds that take a window: doubled until the clock sees them, which also wakes the processor up. */
 static int64_t calibrate(const struct loop *l)
 {
 	int64_t n = 64;
@@ -105,7 +121,7 @@ static int64_t calibrate(const struct loop *l)
 	for (;;) {
 		double start = hth_now_s();
 		sink = l->fn(n);
-		if (hth_now_s() - start >= TASK_S || n >= (int64_t)1 << 32)
+		if (hth_now_s() - start >= WINDOW_S || n >= (int64_t)1 << 32)
 			break;
 		n *= 2;
 	}
@@ -113,18 +129,50 @@ static int64_t calibrate(const struct loop *l)
 	return n;
 }
 
-static void measure_compute(struct hth_pool *pool, const struct loop *l, struct hth_peaks *out)
+static void measure_compute(struct hth_pool *pool, const struct loop *l, struct compute *c, struct hth_peaks *out)
 {
 	struct hth_peak *p = &out->compute[out->n_compute++];
-	struct work w = {.task = compute_task, .loop = l, .rounds = calibrate(l)};
+	int n = out->threads < MAX_THREADS ? out->threads : MAX_THREADS;
 
 	snprintf(p->name, sizeof p->name, "%s", l->name);
-	w.n_tasks = TASKS_A_THREAD;
-	w.amount = l->ops * (double)w.rounds * (double)w.n_tasks;
-	p->one = best_rate(NULL, &w, REPEATS, &out->spread);
-	w.n_tasks *= out->threads;
-	w.amount *= out->threads;
-	p->all = out->threads > 1 ? best_rate(pool, &w, REPEATS, &out->spread) : p->one;
+	c->loop = l;
+	c->rounds = calibrate(l);
+	p->one = compute_rate(NULL, c, 1, &out->spread);
+	p->all = n > 1 ? compute_rate(pool, c, n, &out->spread) : p->one;
+	p->all = fmax(p->all, p->one); /* a machine whose other cores are taken */
+}
+
+/* Reading: the array in parts, one after the other, each by all threads. */
+struct reading {
+	hth_peak_read_fn *read;
+	const uint8_t *data; /* of the part */
+	volatile uint64_t sink;
+};
+
+static void read_task(void *ctx, int64_t task, int thread)
+{
+	struct reading *r = ctx;
+
+	(void)thread;
+	r->sink = r->read(r->data + (size_t)task * READ_BYTES, READ_BYTES);
+}
+
+static double read_rate(struct hth_pool *pool, hth_peak_read_fn *read, const uint8_t *data, uint64_t bytes,
+			double *spread)
+{
+	int64_t n_tasks = (int64_t)(bytes / READ_BYTES / READ_PARTS);
+	double s[READ_REPEATS];
+
+	for (int i = 0; i < READ_REPEATS; i++) {
+		struct reading r = {.read = read,
+				    .data = data + (size_t)(i % READ_PARTS) * (size_t)n_tasks * READ_BYTES};
+		double start = hth_now_s();
+		hth_pool_run(pool, read_task, &r, n_tasks);
+		s[i] = fmax(hth_now_s() - start, 1e-9);
+	}
+	qsort(s, READ_REPEATS, sizeof s[0], ascending);
+	*spread = fmax(*spread, s[READ_REPEATS / 2] / s[0] - 1);
+	return (double)n_tasks * READ_BYTES / s[0];
 }
 
 static void touch_task(void *ctx, int64_t task, int thread)
@@ -141,7 +189,7 @@ static uint64_t array_bytes(const struct hth_machine_info *m)
 	uint64_t bytes = 4 * m->l3_bytes;
 
 	bytes = bytes < MIN_ARRAY_BYTES ? MIN_ARRAY_BYTES : bytes > MAX_ARRAY_BYTES ? MAX_ARRAY_BYTES : bytes;
-	return bytes / READ_BYTES * READ_BYTES;
+	return bytes / (READ_BYTES * READ_PARTS) * (READ_BYTES * READ_PARTS);
 }
 
 static enum hth_status measure_reads(struct hth_pool *pool, const struct hth_machine_info *m, struct hth_peaks *out,
@@ -159,41 +207,51 @@ static enum hth_status measure_reads(struct hth_pool *pool, const struct hth_mac
 		return hth_fail_memory(err, "an array to measure memory bandwidth", (size_t)bytes);
 	hth_pool_run(pool, touch_task, data, n_tasks);
 	for (int i = 0; i < N_LOOPS; i++) {
-		struct work w = {.task = read_task,
-				 .n_tasks = n_tasks,
-				 .amount = (double)bytes,
-				 .loop = &loops[i],
-				 .data = data};
 		if (loops[i].read == NULL || !loops[i].has())
 			continue;
-		double spread = 0, one = best_rate(NULL, &w, READ_REPEATS, &spread);
-		double all = out->threads > 1 ? best_rate(pool, &w, READ_REPEATS, &spread) : one;
+		double spread = 0, one = read_rate(NULL, loops[i].read, data, bytes, &spread);
+		double all = out->threads > 1 ? read_rate(pool, loops[i].read, data, bytes, &spread) : one;
 		if (all > out->read_all)
 			out->spread = fmax(out->spread, spread);
 		out->read_one = fmax(out->read_one, one);
-		out->read_all = fmax(out->read_all, all);
+		out->read_all = fmax(out->read_all, fmax(one, all));
 	}
 	hth_free(data);
 	return HTH_OK;
 }
 
-static void empty_task(void *ctx, int64_t task, int thread)
+/* Every thread waits for the others, so that none does the work of two. */
+struct trip {
+	atomic_int arrived;
+	int threads;
+};
+
+static void trip_task(void *ctx, int64_t task, int thread)
 {
-	(void)ctx, (void)task, (void)thread;
+	struct trip *t = ctx;
+	double start = hth_now_s();
+
+	(void)task, (void)thread;
+	atomic_fetch_add(&t->arrived, 1);
+	while (atomic_load(&t->arrived) < t->threads && hth_now_s() - start < TRIP_WAIT_S)
+		;
 }
 
 static double round_trip(struct hth_pool *pool, int threads)
 {
-	double s[TRIP_REPEATS];
+	struct trip t = {.threads = threads};
+	double s[MAX_TRIPS], spent = 0;
+	int n = 0;
 
-	for (int i = 0; i < TRIP_REPEATS; i++) {
+	while (n < MAX_TRIPS && (n < 3 || spent < TRIPS_S)) {
 		double start = hth_now_s();
-		for (int j = 0; j < TRIPS; j++)
-			hth_pool_run(pool, empty_task, NULL, threads);
-		s[i] = (hth_now_s() - start) / TRIPS;
+		atomic_store(&t.arrived, 0);
+		hth_pool_run(pool, trip_task, &t, threads);
+		s[n] = fmax(hth_now_s() - start, 1e-9);
+		spent += s[n++];
 	}
-	qsort(s, TRIP_REPEATS, sizeof s[0], ascending);
-	return s[TRIP_REPEATS / 2];
+	qsort(s, (size_t)n, sizeof s[0], ascending);
+	return s[n / 2];
 }
 
 enum hth_status hth_peaks_measure(struct hth_pool *pool, struct hth_peaks *out, struct hth_err *err)
@@ -208,9 +266,13 @@ enum hth_status hth_peaks_measure(struct hth_pool *pool, struct hth_peaks *out, 
 	hth_machine_info(&m);
 	snprintf(out->cpu, sizeof out->cpu, "%s", m.cpu);
 	snprintf(out->kernels, sizeof out->kernels, "%s", pick.name);
+	struct compute *c = hth_calloc(1, sizeof *c);
+	if (c == NULL)
+		return hth_fail_memory(err, "timings", sizeof *c);
 	for (int i = 0; i < N_LOOPS; i++)
 		if (loops[i].has())
-			measure_compute(pool, &loops[i], out);
+			measure_compute(pool, &loops[i], c, out);
+	hth_free(c);
 	out->round_trip_s = round_trip(pool, out->threads);
 	return measure_reads(pool, &m, out, err);
 }

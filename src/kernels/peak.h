@@ -19,7 +19,7 @@ struct hth_peaks {
 	int n_compute;
 	struct hth_peak compute[HTH_PEAK_MAX]; /* instruction sets that are present, weakest first */
 	double read_one, read_all;             /* bytes a second out of memory */
-	double round_trip_s;                   /* hth_pool_run of one empty task for each thread: median */
+	double round_trip_s;      /* hth_pool_run of one task for each thread, all of them at work: median */
 	double spread;            /* the noisiest of the above: its median repetition against its best, less 1 */
 	double train_flops_per_s; /* what a training step reached here; 0: not known. Put in by hearth bench */
 };
