@@ -283,6 +283,33 @@ static void attention(int32_t t, int64_t heads, int64_t kv, int64_t head)
 	hth_arena_clear(&arena);
 }
 
+/* Appends `past` tokens, so that their pages are real. */
+static void fill_past(const struct hth_attention_shape *s, struct hth_state *state, int32_t past, struct hth_arena *arena)
+{
+	struct hth_err err;
+	struct hth_cost cost = {0};
+	struct hth_segment seg = {.len = past, .parent = -1, .adapter = -1, .causal = true};
+	struct hth_batch b = {.n_tokens = past, .n_segments = 1, .segments = &seg, .n_states = 1, .states = &state};
+	int64_t wide = s->n_head * s->head, narrow = s->n_kv * s->head;
+
+	b.ids = memory((size_t)past * 4);
+	b.positions = memory((size_t)past * 4);
+	for (int32_t i = 0; i < past; i++) {
+		b.ids[i] = 0;
+		b.positions[i] = i;
+	}
+	if (hth_batch_finish(&b, arena, &err) != HTH_OK)
+		exit(1);
+	struct hth_attention_args a = {.batch = &b, .shape = *s, .q = tensor(past, wide), .k = tensor(past, narrow),
+	                               .v = tensor(past, narrow), .y = tensor(past, wide), .lse = HTH_NO_TENSOR};
+	a.shape.window = 1; /* what the past attends to does not matter */
+	backend->slot[HTH_OP_attention].cost(&machine, &a, &cost);
+	void *scratch = memory((size_t)cost.scratch_bytes + 64);
+	if (backend->slot[HTH_OP_attention].run(device, &a, scratch, &err) != HTH_OK)
+		exit(1);
+	hth_free(scratch);
+}
+
 /* One token after `past` others. */
 static void decode_attention(int32_t past, int64_t heads, int64_t kv, int64_t head)
 {
@@ -301,6 +328,7 @@ static void decode_attention(int32_t past, int64_t heads, int64_t kv, int64_t he
 	if (backend->state_new(device, &shape, &state, &err) != HTH_OK || hth_batch_finish(&b, &arena, &err) != HTH_OK)
 		exit(1);
 	struct hth_attention_shape s = {.n_head = heads, .n_kv = kv, .head = head, .scale = 0.125f};
+	fill_past(&s, state, past, &arena);
 	struct hth_attention_args a = {.batch = &b, .shape = s, .q = tensor(1, heads * head), .k = tensor(1, kv * head),
 	                               .v = tensor(1, kv * head), .y = tensor(1, heads * head), .lse = HTH_NO_TENSOR};
 	snprintf(name, sizeof name, "attention decode past=%d H=%lld K=%lld D=%lld", past, (long long)heads, (long long)kv,
