@@ -235,10 +235,9 @@ static enum hth_status check(struct job *job, struct hth_err *err)
 		remove(job->written);
 		return s;
 	}
-	if (rename(job->written, job->opt->output) != 0) {
-		s = hth_fail_errno(err, HTH_ERR_IO, "%s: could not be renamed to %s", job->written, job->opt->output);
+	s = hth_rename_dir(job->written, job->opt->output, err);
+	if (s != HTH_OK)
 		remove(job->written);
-	}
 	return s;
 }
 

@@ -190,7 +190,7 @@ static enum hth_status base_loss(const struct hth_survival_config *cfg, size_t n
 }
 
 /* The rule. Its order is that of what a person can do about it. */
-static void judge(struct hth_survival *v)
+void hth_survival_judge(struct hth_survival *v)
 {
 	double gain = v->base.loss - v->reference.loss, given = v->candidate.loss - v->reference.loss;
 	bool gained = v->has_base && gain >= HTH_SURVIVAL_MIN_GAIN;
@@ -282,6 +282,6 @@ enum hth_status hth_survival_check(const struct hth_survival_config *cfg, struct
 		return s;
 	if (cfg->max_answers > 0 && (s = hth_survival_answers(cfg, n, n, total, out, err)) != HTH_OK)
 		return s;
-	judge(out);
+	hth_survival_judge(out);
 	return HTH_OK;
 }

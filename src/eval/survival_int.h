@@ -8,4 +8,7 @@
 HTH_MUST enum hth_status hth_survival_answers(const struct hth_survival_config *cfg, size_t n_examples, size_t done,
 					      size_t total, struct hth_survival *out, struct hth_err *err);
 
+/* Draws the verdict from the numbers: fills verdict and why. */
+void hth_survival_judge(struct hth_survival *v);
+
 #endif

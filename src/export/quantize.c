@@ -156,7 +156,7 @@ static enum hth_status write_tensor(struct job *job, size_t i, struct hth_err *e
 	if (s != HTH_OK)
 		return s;
 	job->result->weights += (uint64_t)(p.rows * p.cols);
-	job->result->requantised += p.in->block_elems > 1 && (p.in != p.out || p.lora != NULL);
+	job->result->requantised += p.in->block_elems > 1 && p.out->block_elems > 1 && (p.in != p.out || p.lora != NULL);
 	return write_rows(job, &p, err);
 }
 
