@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,13 +23,13 @@ static enum hth_status join(const char *dir, const char *name, char **out, struc
 	return *out != NULL ? HTH_OK : hth_fail_memory(err, "a path", strlen(dir) + strlen(name));
 }
 
+/* Takes no memory, so that a lack of it never looks like a lack of the file. */
 static bool has_file(const struct hth_hf *h, const char *name)
 {
-	char *full = hth_path_join(h->path, name);
-	bool yes = full != NULL && hth_path_kind(full) == HTH_PATH_FILE;
+	char full[4096];
+	int n = snprintf(full, sizeof(full), "%s/%s", h->path, name);
 
-	hth_free(full);
-	return yes;
+	return n > 0 && (size_t)n < sizeof(full) && hth_path_kind(full) == HTH_PATH_FILE;
 }
 
 static enum hth_status read_config(struct hth_hf *h, struct hth_err *err)
