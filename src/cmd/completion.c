@@ -44,13 +44,18 @@ static void print_bash(void)
 	printf("'\n  else\n    case \"$verb:$prev\" in\n");
 	for (size_t i = 0; (c = hth_command_at(i)) != NULL; i++)
 		print_choices(c);
-	printf("    *) case \"$verb\" in\n");
+	/* A first argument that is a word ("check") is offered as choices are. */
+	for (size_t i = 0; (c = hth_command_at(i)) != NULL; i++)
+		if (c->words != NULL)
+			printf("    %s:%s) case \"$cur\" in -*) ;; *) words='%s' ;; esac ;;\n", c->name, c->name,
+			       c->words);
+	printf("    esac\n    [ -n \"$words\" ] || case \"$verb\" in\n");
 	for (size_t i = 0; (c = hth_command_at(i)) != NULL; i++) {
 		printf("    %s) words='", c->name);
 		print_words(c);
 		printf("' ;;\n");
 	}
-	printf("    esac ;;\n    esac\n  fi\n"
+	printf("    esac\n  fi\n"
 	       "  case \"$cur\" in\n"
 	       "  -*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
 	       "  *) case \"$words\" in *--*) COMPREPLY=($(compgen -f -- \"$cur\")) ;;"
@@ -100,6 +105,8 @@ static void print_zsh(void)
 			}
 			printf("'");
 		}
+		if (c->words != NULL)
+			printf(" \\\n    '1:action:(%s)'", c->words);
 		printf(" \\\n    '*:file:_files' ;;\n");
 	}
 	printf("  esac\n}\n_hearth \"$@\"\n");
@@ -124,6 +131,7 @@ const struct hth_command hth_command_completion = {
 	.about = "  source <(hearth completion bash)\n  hearth completion zsh > ~/.zfunc/_hearth",
 	.options = options,
 	.config_bytes = sizeof(struct completion_options),
+	.words = "bash zsh",
 	.min_args = 1,
 	.max_args = 1,
 	.run = run,

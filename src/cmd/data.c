@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "cmd/json_out.h"
 #include "cmd/lines.h"
 #include "cmd/where.h"
 #include "cmd/options.h"
@@ -79,6 +80,15 @@ static struct hth_data_config data_config(const struct data_options *opt)
 
 /* ---- check ---- */
 
+/* Parsers name file and line themselves; what is said of a row as a whole does not. */
+static void print_issue(const char *path, const struct hth_data_issue *issue)
+{
+	if (strncmp(issue->text, path, strlen(path)) == 0)
+		hth_error("%s", issue->text);
+	else
+		hth_error("%s:%u: %s", path, issue->line, issue->text);
+}
+
 static enum hth_status check_file(const char *path, const struct hth_chat *chat, const struct data_options *opt,
 				  size_t *bad, struct hth_err *err)
 {
@@ -90,10 +100,12 @@ static enum hth_status check_file(const char *path, const struct hth_chat *chat,
 		return s;
 	}
 	if (opt->json) {
-		printf("{\"file\":\"%s\",\"rows\":%zu,\"examples\":%zu,\"tokens\":%llu,\"targets\":%llu,\"longest\":%u,"
+		putchar('{');
+		hth_json_out_text("file", path);
+		printf("\"rows\":%zu,\"examples\":%zu,\"tokens\":%llu,\"targets\":%llu,\"longest\":%u,"
 		       "\"cut\":%zu,"
 		       "\"dropped\":%zu,\"duplicates\":%zu,\"bad\":%zu}\n",
-		       path, d.n_rows, d.n, (unsigned long long)d.n_tokens, (unsigned long long)d.n_targets, d.longest,
+		       d.n_rows, d.n, (unsigned long long)d.n_tokens, (unsigned long long)d.n_targets, d.longest,
 		       d.n_cut, d.n_dropped, d.n_duplicates, d.n_issues);
 	} else {
 		char tokens[32], targets[32];
@@ -108,7 +120,7 @@ static enum hth_status check_file(const char *path, const struct hth_chat *chat,
 			printf("  %zu rows stand there more than once\n", d.n_duplicates);
 	}
 	for (size_t i = 0; i < d.n_issues; i++)
-		hth_error("%s:%u: %s", path, d.issues[i].line, d.issues[i].text);
+		print_issue(path, &d.issues[i]);
 	*bad += d.n_issues;
 	hth_dataset_clear(&d);
 	return HTH_OK;
@@ -230,8 +242,8 @@ static enum hth_status run_prepare(const char *path, const struct data_options *
 	if (s == HTH_OK && m->tmpl == NULL)
 		s = hth_model_chat(m, &chat, err); /* says that the model has no template */
 	FILE *in = NULL;
-	if (s == HTH_OK && (in = fopen(path, "rb")) == NULL)
-		s = hth_fail_errno(err, HTH_ERR_IO, "%s: could not be opened", path);
+	if (s == HTH_OK)
+		s = hth_open_lines(path, &in, err);
 	if (s == HTH_OK)
 		s = hth_each_json_line(in, path, prepare_row, &job, err);
 	if (in != NULL)
@@ -367,6 +379,7 @@ const struct hth_command hth_command_data = {
 		 "  hearth data split rows.jsonl --output data --valid 0.1 --test 0.1",
 	.options = options,
 	.config_bytes = sizeof(struct data_options),
+	.words = "check prepare split show",
 	.min_args = 2,
 	.max_args = 2,
 	.run = run,

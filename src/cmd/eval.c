@@ -5,6 +5,7 @@
 #include "base/machine.h"
 #include "base/mem.h"
 #include "cmd/conversation.h"
+#include "cmd/json_out.h"
 #include "cmd/lines.h"
 #include "cmd/opened.h"
 #include "eval/match.h"
@@ -103,10 +104,11 @@ static enum hth_status add_question(void *ctx, const json_t *row, const char *wh
 
 static enum hth_status read_questions(struct eval_job *job, const char *path, struct hth_err *err)
 {
-	FILE *in = fopen(path, "rb");
-	if (in == NULL)
-		return hth_fail_errno(err, HTH_ERR_IO, "%s: could not be opened", path);
-	enum hth_status s = hth_each_json_line(in, path, add_question, job, err);
+	FILE *in = NULL;
+	enum hth_status s = hth_open_lines(path, &in, err);
+	if (s != HTH_OK)
+		return s;
+	s = hth_each_json_line(in, path, add_question, job, err);
 	fclose(in);
 	return s;
 }
@@ -175,13 +177,15 @@ static void print_scores(const struct eval_job *job, const struct score *scores,
 	double rows = job->n > 0 ? (double)job->n : 1;
 	if (job->opt->talk.json) {
 		printf("{\"rows\":%zu,\"targets\":%llu,\"results\":[", job->n, (unsigned long long)job->data.n_targets);
-		for (size_t i = 0; i < n; i++)
-			printf("%s{\"model\":\"%s\",\"loss\":%.6f,\"perplexity\":%.6f,\"exact\":%zu,\"contains\":%zu,"
+		for (size_t i = 0; i < n; i++) {
+			printf("%s{", i > 0 ? "," : "");
+			hth_json_out_text("model", scores[i].name);
+			printf("\"loss\":%.6f,\"perplexity\":%.6f,\"exact\":%zu,\"contains\":%zu,"
 			       "\"exact_rate\":%.6f,"
 			       "\"contains_rate\":%.6f,\"seconds\":%.3f}",
-			       i > 0 ? "," : "", scores[i].name, scores[i].loss, scores[i].perplexity, scores[i].exact,
-			       scores[i].contains, (double)scores[i].exact / rows, (double)scores[i].contains / rows,
-			       scores[i].seconds);
+			       scores[i].loss, scores[i].perplexity, scores[i].exact, scores[i].contains,
+			       (double)scores[i].exact / rows, (double)scores[i].contains / rows, scores[i].seconds);
+		}
 		printf("]}\n");
 		return;
 	}

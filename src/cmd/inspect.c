@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/where.h"
+#include "cmd/json_out.h"
 #include "cmd/options.h"
 #include "formats/adapter.h"
 #include "formats/safetensors.h"
@@ -147,6 +148,14 @@ static enum hth_status inspect_safetensors(const char *path, const struct inspec
 	for (size_t i = 0; i < st.n_tensors; i++)
 		bytes += st.tensors[i].bytes;
 	char size[32];
+	if (opt->json) {
+		putchar('{');
+		hth_json_out_text("path", path);
+		printf("\"kind\":\"safetensors\",\"tensors\":%zu,\"bytes\":%llu}\n", st.n_tensors,
+		       (unsigned long long)bytes);
+		hth_safetensors_close(&st);
+		return HTH_OK;
+	}
 	printf("%s: safetensors, %zu tensors, %s\n", path, st.n_tensors, hth_format_bytes(size, bytes));
 	for (size_t i = 0; opt->metadata && i < st.n_meta; i++)
 		printf("  %s = %s\n", st.meta_keys[i], st.meta_values[i]);
@@ -161,7 +170,24 @@ static enum hth_status inspect_safetensors(const char *path, const struct inspec
 	return HTH_OK;
 }
 
-static enum hth_status inspect_adapter(const char *path, struct hth_err *err)
+static void print_adapter_json(const char *path, const struct hth_adapter *a, uint64_t params)
+{
+	putchar('{');
+	hth_json_out_text("path", path);
+	hth_json_out_text("base_model", a->base_model);
+	printf("\"kind\":\"adapter\",\"rank\":%d,\"alpha\":%g,\"rslora\":%s,\"dropout\":%g,\"params\":%llu,\"modules\":"
+	       "[",
+	       a->rank, a->alpha, a->rslora ? "true" : "false", a->dropout, (unsigned long long)params);
+	for (size_t i = 0; i < a->n_modules; i++) {
+		printf("%s{", i > 0 ? "," : "");
+		hth_json_out_text("name", a->modules[i].name);
+		printf("\"rank\":%d,\"scale\":%g,\"out\":%lld,\"in\":%lld}", a->modules[i].rank,
+		       (double)a->modules[i].scale, (long long)a->modules[i].out, (long long)a->modules[i].in);
+	}
+	printf("]}\n");
+}
+
+static enum hth_status inspect_adapter(const char *path, const struct inspect_options *opt, struct hth_err *err)
 {
 	struct hth_adapter a = {0};
 	enum hth_status s = hth_adapter_read(path, NULL, &a, err);
@@ -170,6 +196,11 @@ static enum hth_status inspect_adapter(const char *path, struct hth_err *err)
 	uint64_t params = 0;
 	for (size_t i = 0; i < a.n_modules; i++)
 		params += (uint64_t)a.modules[i].rank * (uint64_t)(a.modules[i].in + a.modules[i].out);
+	if (opt->json) {
+		print_adapter_json(path, &a, params);
+		hth_adapter_clear(&a);
+		return HTH_OK;
+	}
 	char count[32];
 	printf("%s: LoRA adapter, rank %d, alpha %g%s, dropout %g, %zu modules, %s parameters\n", path, a.rank, a.alpha,
 	       a.rslora ? " (rsLoRA)" : "", a.dropout, a.n_modules, hth_format_count(count, params));
@@ -195,7 +226,7 @@ static enum hth_status inspect_path(const char *path, const struct inspect_optio
 {
 	switch (hth_path_kind(path)) {
 	case HTH_PATH_DIR:
-		return has_config(path) ? inspect_model(path, opt, err) : inspect_adapter(path, err);
+		return has_config(path) ? inspect_model(path, opt, err) : inspect_adapter(path, opt, err);
 	case HTH_PATH_FILE:
 		if (hth_path_has_suffix(path, ".safetensors"))
 			return inspect_safetensors(path, opt, err);

@@ -1,7 +1,25 @@
 /* JSONL on stdin: see lines.h. */
 #include "cmd/lines.h"
 
+#include "base/file.h"
+
 #include <string.h>
+#include <unistd.h>
+
+enum hth_status hth_open_lines(const char *path, FILE **in, struct hth_err *err)
+{
+	int fd = -1;
+	*in = NULL;
+	enum hth_status s = hth_file_open_regular(path, &fd, NULL, err);
+	if (s != HTH_OK)
+		return s;
+	*in = fdopen(fd, "rb");
+	if (*in == NULL) {
+		s = hth_fail_errno(err, HTH_ERR_IO, "%s: could not be opened", path);
+		close(fd);
+	}
+	return s;
+}
 
 /* Appends one line without its newline; false at the end of the input with nothing read. */
 static bool read_line(FILE *in, struct hth_buf *line)

@@ -8,6 +8,8 @@
 
 #define HTH_LINE_MAX_BYTES (64u << 20)
 
+/* Opens a regular file of lines; a FIFO, a device or a folder is refused without waiting. Caller fclose()s *in. */
+HTH_MUST enum hth_status hth_open_lines(const char *path, FILE **in, struct hth_err *err);
 /* Calls fn for every non-blank line of `in`, parsed; where is "NAME:LINE". Stops at the first failure. */
 HTH_MUST enum hth_status hth_each_json_line(FILE *in, const char *name,
 					    enum hth_status (*fn)(void *ctx, const json_t *row, const char *where,

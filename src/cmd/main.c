@@ -8,6 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A full disk or a closed pipe behind stdout is a failure too. */
+static bool flushed(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return true;
+	hth_error("stdout: could not be written");
+	return false;
+}
+
 static int unknown_verb(const char *verb)
 {
 	const char *known[64];
@@ -36,12 +45,7 @@ static int run_command(const struct hth_command *c, int argc, char **argv)
 	if (s != HTH_OK)
 		hth_error("%s", err.text);
 	hth_cli_clear(&cli);
-	/* A full disk or a closed pipe behind stdout is a failure too. */
-	if (fflush(stdout) != 0 && s == HTH_OK) {
-		hth_error("stdout: could not be written");
-		return 1;
-	}
-	return hth_exit_code(s);
+	return s == HTH_OK && !flushed() ? 1 : hth_exit_code(s);
 }
 
 int main(int argc, char **argv)
@@ -58,11 +62,11 @@ int main(int argc, char **argv)
 			hth_help_command(c);
 		else
 			hth_help_all();
-		return 0;
+		return flushed() ? 0 : 1;
 	}
 	if (strcmp(verb, "--version") == 0 || strcmp(verb, "version") == 0) {
 		hth_version_print();
-		return 0;
+		return flushed() ? 0 : 1;
 	}
 	const struct hth_command *c = hth_command_find(verb);
 	return c != NULL ? run_command(c, argc - 2, argv + 2) : unknown_verb(verb);

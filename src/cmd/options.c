@@ -221,7 +221,7 @@ static enum hth_status parse_flag(struct hth_cli *cli, int argc, char **argv, in
 
 	const struct hth_option *o = find_flag(cli->command, bare);
 	bool negated = false;
-	if (o == NULL && strncmp(bare, "no-", 3) == 0) {
+	if (o == NULL && (strncmp(bare, "no-", 3) == 0 || strncmp(bare, "no_", 3) == 0)) {
 		o = find_flag(cli->command, bare + 3);
 		negated = o != NULL && (o->type == HTH_OPTION_SWITCH || o->type == HTH_OPTION_BOOL);
 		if (!negated)
@@ -234,6 +234,10 @@ static enum hth_status parse_flag(struct hth_cli *cli, int argc, char **argv, in
 	snprintf(where, sizeof where, "--%s", o->flag);
 	if (o->type == HTH_OPTION_SWITCH || negated)
 		return set_field(cli, o, equals != NULL ? equals + 1 : negated ? "false" : "true", where, err);
+	if (o->type == HTH_OPTION_IGNORED && o->value == NULL) {
+		hth_info("note: --%s has no effect here: %s", o->flag, o->help);
+		return HTH_OK;
+	}
 	if (equals == NULL && *at + 1 >= argc)
 		return hth_fail(err, HTH_ERR_USAGE, "%s: a value is missing (%s)", where,
 				o->value != NULL ? o->value : "VALUE");

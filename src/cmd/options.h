@@ -20,7 +20,8 @@ enum hth_option_type {
 	HTH_OPTION_BYTES,   /* uint64_t: "1.5GB" */
 	HTH_OPTION_CHOICE,  /* int: index into choices "a|b|c" */
 	HTH_OPTION_LIST,    /* struct hth_text_list: may be given several times, or as a YAML list */
-	HTH_OPTION_IGNORED, /* a peer's key that needs nothing here; help says why. Stored nowhere */
+	HTH_OPTION_IGNORED, /* a peer's key that needs nothing here; help says why. As a flag it takes a value iff one
+			       is named */
 };
 
 struct hth_text_list {
@@ -52,6 +53,7 @@ struct hth_command {
 	const char *about;                /* a paragraph and examples, for `hearth NAME --help` */
 	const struct hth_option *options; /* ends with flag NULL */
 	size_t config_bytes;              /* size of the struct the offsets refer to */
+	const char *words; /* first arguments that completion offers: "check prepare"; NULL: paths */
 	int min_args, max_args;           /* positional arguments; max -1: any number */
 	enum hth_status (*run)(struct hth_cli *cli, struct hth_err *err);
 };

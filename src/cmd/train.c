@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cmd/json_out.h"
 #include "cmd/train_options.h"
 #include "formats/adapter.h"
 #include "infer/generate.h"
@@ -69,8 +70,10 @@ static void print_result(const struct hth_train_options *opt, const struct hth_t
 	hth_format_duration(time, r->elapsed_s);
 	hth_format_bytes(memory, r->anon_peak_bytes);
 	if (opt->json) {
-		printf("{\"output_dir\":\"%s\",\"steps\":%lld,\"skipped\":%lld,\"first_loss\":%.6f,\"last_loss\":%.6f,",
-		       opt->output_dir, (long long)r->steps, (long long)r->skipped, r->first_loss, r->last_loss);
+		putchar('{');
+		hth_json_out_text("output_dir", opt->output_dir);
+		printf("\"steps\":%lld,\"skipped\":%lld,\"first_loss\":%.6f,\"last_loss\":%.6f,", (long long)r->steps,
+		       (long long)r->skipped, r->first_loss, r->last_loss);
 		if (isfinite(r->best_loss))
 			printf("\"best_loss\":%.6f,\"best_step\":%lld,", r->best_loss, (long long)r->best_step);
 		printf("\"tokens\":%lld,\"seconds\":%.3f,\"anon_peak_bytes\":%llu,\"arena_bytes\":%llu,\"planned_"

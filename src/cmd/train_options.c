@@ -14,9 +14,10 @@
 
 #define MAX_CONFIG_BYTES (4u << 20)
 #define AT(field) offsetof(struct hth_train_options, field)
-#define IGNORED(flag, yaml, why)                                                                                       \
+/* A switch where value is NULL, else a flag with a value. */
+#define IGNORED(flag, yaml, value, why)                                                                                \
 	{                                                                                                              \
-		flag, NULL, yaml, HTH_OPTION_IGNORED, 0, 0, 0, NULL, NULL, NULL, why                                   \
+		flag, NULL, yaml, HTH_OPTION_IGNORED, 0, 0, 0, NULL, NULL, value, why                                  \
 	}
 
 enum { TYPE_LORA, TYPE_FULL };
@@ -147,30 +148,33 @@ const struct hth_option hth_train_option_table[] = {
 	 "machine-readable result (with --plan: the plan)"},
 
 	/* Keys of other tools that need nothing here. */
-	IGNORED("train", NULL, "training is what this command does"),
-	IGNORED("adapter-type", "model_type tokenizer_type type_of_model is_llama_derived_model trust_remote_code",
-		"the model's own file says what it is; no code of a model is ever run"),
-	IGNORED("load-in-4bit", "load_in_4bit load_in_8bit", "a base is used in the blocks of its file"),
+	IGNORED("train", "train", NULL, "training is what this command does"),
+	IGNORED("model-type", "model_type tokenizer_type type_of_model is_llama_derived_model", "NAME",
+		"the model's own file says what it is"),
+	IGNORED("trust-remote-code", "trust_remote_code", NULL, "no code of a model is ever run"),
+	IGNORED("load-in-4bit", "load_in_4bit load_in_8bit", NULL, "a base is used in the blocks of its file"),
 	IGNORED("grad-checkpoint",
-		"gradient_checkpointing gradient_checkpointing_kwargs grad_checkpoint activation_offloading",
+		"gradient_checkpointing gradient_checkpointing_kwargs grad_checkpoint activation_offloading", NULL,
 		"the plan fits the run into memory by micro-batches"),
-	IGNORED("sample-packing", "sample_packing eval_sample_packing pad_to_sequence_len group_by_length",
+	IGNORED("sample-packing", "sample_packing eval_sample_packing pad_to_sequence_len group_by_length", NULL,
 		"nothing is ever padded"),
-	IGNORED("flash-attention", "flash_attention attn_implementation xformers_attention sdp_attention",
+	IGNORED("flash-attention", "flash_attention attn_implementation xformers_attention sdp_attention", NULL,
 		"attention always takes memory linear in the length"),
-	IGNORED("device", "device tf32 fp16 bf16", "the compute type is --compute, the device is --backend"),
-	IGNORED("chat-template", "chat_template", "the model's own template is used"),
-	IGNORED("special-tokens", "special_tokens tokens eot_tokens", "the model's own special tokens are used"),
-	IGNORED("dataset-prepared-path", "dataset_prepared_path", "tokenizing takes no time worth a cache"),
-	IGNORED("load-best", "load_best_model_at_end", "the best adapter is always the one written"),
+	IGNORED("device", "device tf32 fp16 bf16", "NAME", "the compute type is --compute, the device is --backend"),
+	IGNORED("chat-template", "chat_template", "NAME", "the model's own template is used"),
+	IGNORED("special-tokens", "special_tokens tokens eot_tokens", "NAME",
+		"the model's own special tokens are used"),
+	IGNORED("dataset-prepared-path", "dataset_prepared_path", "DIR", "tokenizing takes no time worth a cache"),
+	IGNORED("load-best", "load_best_model_at_end", NULL, "the best adapter is always the one written"),
 	IGNORED("report-to",
 		"wandb_project wandb_entity wandb_watch wandb_name wandb_log_model wandb_run_id use_tensorboard "
 		"report_to "
-		"project_name plugins strict debug local_rank deepspeed fsdp fsdp_config",
-		"metrics.jsonl and report.html are always written"),
-	IGNORED("clear-cache-threshold", "clear_cache_threshold", "a step allocates nothing"),
-	IGNORED("test", "test", "hearth eval does that"),
-	IGNORED("test-batches", "test_batches", "hearth eval does that"),
+		"plugins strict debug local_rank deepspeed fsdp fsdp_config",
+		"NAME", "metrics.jsonl and report.html are always written"),
+	IGNORED("project-name", "project_name", "NAME", "metrics.jsonl and report.html are always written"),
+	IGNORED("clear-cache-threshold", "clear_cache_threshold", "N", "a step allocates nothing"),
+	IGNORED("test", "test", NULL, "hearth eval does that"),
+	IGNORED("test-batches", "test_batches", "N", "hearth eval does that"),
 	{0},
 };
 
@@ -302,8 +306,8 @@ static enum hth_status read_config(struct hth_cli *cli, const char *path, struct
 	size_t bytes = 0;
 	const struct hth_yaml_node *root = NULL;
 	enum hth_status s = hth_file_read(path, MAX_CONFIG_BYTES, &text, &bytes, err);
-	if (s == HTH_OK)
-		s = hth_yaml_parse(text, bytes, path, &cli->arena, &root, err);
+	if (s == HTH_OK && hth_yaml_parse(text, bytes, path, &cli->arena, &root, err) != HTH_OK)
+		s = HTH_ERR_USAGE; /* a config that cannot be read is bad use, as an unknown key is */
 	if (s == HTH_OK)
 		s = hth_cli_apply_yaml(cli, root, path, handled, err);
 	if (s == HTH_OK)

@@ -30,7 +30,7 @@ HTH_MUST enum hth_status hth_train_options_resolve(struct hth_cli *cli, struct h
 void hth_train_options_print(const struct hth_cli *cli);
 /* Prints the plan of a resolved run (text or --json); HTH_ERR_MEMORY when it does not fit. */
 HTH_MUST enum hth_status hth_train_plan_command(const struct hth_cli *cli, const struct hth_train_config *cfg,
-                                                struct hth_err *err);
+						struct hth_err *err);
 /* The resolved options as a YAML file that reruns this run; caller frees (hth_free). */
 HTH_MUST enum hth_status hth_train_options_yaml(const struct hth_cli *cli, char **out, struct hth_err *err);
 

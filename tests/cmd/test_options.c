@@ -51,7 +51,7 @@ static void mlx_lm_flags_work_as_they_are(void **state)
 {
 	(void)state;
 	struct hth_cli cli;
-	assert_ok(PARSE(&cli, "--model", "m.gguf", "--train", "x", "--data", "d", "--iters", "600", "--steps-per-eval", "200",
+	assert_ok(PARSE(&cli, "--model", "m.gguf", "--train", "--data", "d", "--iters", "600", "--steps-per-eval", "200",
 	                "--val-batches", "25", "--lora-layers", "16", "--batch-size", "4", "--learning-rate", "1e-5",
 	                "--save-every", "100", "--adapter-path", "adapters", "--mask-prompt", "--max-seq-length", "1024"));
 	assert_int_equal(of(&cli)->n_layers, 16);
@@ -139,7 +139,7 @@ static void mlx_lm_files_are_read_with_their_nested_keys(void **state)
 	(void)state;
 	struct hth_cli cli;
 	struct hth_train_config c;
-	assert_ok(PARSE(&cli, "--model", "m.gguf", "--data", "dir/hazmat/"));
+	assert_ok(PARSE(&cli, "--model", "tests/golden/llama/tied.gguf", "--data", "dir/hazmat/"));
 	assert_ok(apply(&cli, "lora_parameters: {rank: 8, scale: 20.0, dropout: 0.1, keys: [self_attn.q_proj]}\n"
 	                      "optimizer_config:\n  adamw: {weight_decay: 0.1}\ngrad_checkpoint: true\n"));
 	assert_ok(hth_train_options_resolve(&cli, &c, &err));
