@@ -117,6 +117,13 @@ interop: $(BUILD)/hearth
 bench: $(BUILD)/hearth
 	@sh bench/run.sh $(BUILD)
 
+# Ops of the cpu backend against this machine's multiply-add peak and bandwidth.
+bench-kernels: $(BUILD)/bench/kernels
+	@$(BUILD)/bench/kernels
+$(BUILD)/bench/kernels: bench/kernels.c $(call libs_for,backend)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -o $@ $< $(call libs_for,backend) $(LIBS) $(LDFLAGS)
+
 demo: deps
 	@$(MAKE) -j$(JOBS) BUILD=$(BUILD) all
 	@sh tools/demo.sh $(BUILD)

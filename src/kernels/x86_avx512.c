@@ -1,5 +1,6 @@
-/* AVX-512 (F, BW, VL, DQ): Intel Skylake-X and later servers, AMD Zen 4 and later. The vector primitives stand here, the
- * kernels in the simd_ headers; matvec has its own file, x86_vl_avx512.c. Tile 14 x 32: 28 accumulators, 2 vectors of b, 1 broadcast of 32 registers. */
+/* AVX-512 (F, BW, VL, DQ): Intel Skylake-X and later servers, AMD Zen 4 and later. The vector primitives stand here,
+ * the kernels in the simd_ headers; decoding's are in x86_vl_avx512.c. Tile 14 x 32: 28 accumulators, 2 vectors of b,
+ * 1 broadcast of 32 registers. */
 #include "kernels/kernels.h"
 
 #if defined(__AVX512F__)
