@@ -5,7 +5,8 @@ has the family, the values as tests/golden/llama/README.md names them (without g
 losses), and a PEFT adapter. Weights are rounded to bf16 first, so that all files say the same; sums are float32.
 
     python tools/golden_families.py [FAMILY...]
-    python tools/golden_families.py --llama-cpp [FAMILY...]    compare llama.cpp's logits of the GGUF files with ours
+    python tools/golden_families.py --llama-cpp [FAMILY...]    compare llama.cpp's logits of the GGUF files with these
+    python tools/golden_families.py --mlx       tests/golden/qwen3/mlx* (a folder quantised by MLX) and tests/golden/mlx
 """
 
 import argparse
@@ -293,20 +294,15 @@ def with_adapter(model, gen, modules):
     return tuned
 
 
-def make(family, spec):
-    out_dir = GOLDEN / family
-    out_dir.mkdir(parents=True, exist_ok=True)
-    model, gen = make_model(spec)
-    write_folder(model, out_dir / "tiny", shards=spec.get("shards", 1))
-    if spec["gguf"]:
-        write_gguf(model, out_dir / "tiny.gguf", spec)
+def write_values(stem, model, gen, modules):
+    """What the model computes, and the adapter it does some of it with."""
     out = {}
     rows, targets = golden.make_rows(gen, ROWS, shared=5)
     put_rows(out, "", rows, targets)
     out["logits"] = golden.logits_of(model, rows).detach()
     out["loss"] = loss_of(model, rows, targets).detach().reshape(1)
-    tuned = with_adapter(model, gen, ["o_proj", "down_proj"] if spec.get("fused") else LINEARS)
-    golden.save_adapter(tuned, out_dir / "tiny-adapter-start")
+    tuned = with_adapter(model, gen, modules)
+    golden.save_adapter(tuned, stem.with_name(stem.name + "-adapter-start"))
     last = torch.cumsum(torch.tensor([len(r) for r in rows]), 0) - 1
     out["lora.logits"] = golden.logits_of(tuned, rows).detach()[last]
     loss = loss_of(tuned, rows, targets)
@@ -319,7 +315,78 @@ def make(family, spec):
     out["train.order"] = i32(order)
     out["train.losses"] = torch.tensor(golden.train(tuned, rows, targets, order, lr=5e-3), dtype=torch.float32)
     out = {k: v.contiguous() for k, v in sorted(out.items())}
-    save_file(out, out_dir / "tiny.safetensors", {"made_by": golden.versions()})
+    save_file(out, stem.with_name(stem.name + ".safetensors"), {"made_by": golden.versions()})
+
+
+def make(family, spec):
+    stem = GOLDEN / family / "tiny"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    model, gen = make_model(spec)
+    write_folder(model, stem, shards=spec.get("shards", 1))
+    if spec["gguf"]:
+        write_gguf(model, stem.with_name("tiny.gguf"), spec)
+    write_values(stem, model, gen, ["o_proj", "down_proj"] if spec.get("fused") else LINEARS)
+
+
+# Bits of each linear of the quantised model; the others and the embedding have the folder's own, 4.
+MLX_BITS = {"q_proj": 2, "k_proj": 3, "v_proj": 5, "o_proj": 6, "gate_proj": 8}
+
+
+def quantise(mx, w, bits, group):
+    """weight, scales, biases as MLX writes them for a bf16 matrix, and the values they stand for in f32."""
+    q, scales, biases = mx.quantize(mx.array(w.numpy()).astype(mx.bfloat16), group_size=group, bits=bits)
+    value = mx.dequantize(q, scales.astype(mx.float32), biases.astype(mx.float32), group_size=group, bits=bits)
+    to_torch = lambda a: torch.from_numpy(np.array(a.astype(mx.float32))).to(torch.bfloat16)
+    return {
+        "weight": torch.from_numpy(np.array(q).view(np.int32)).view(torch.uint32),
+        "scales": to_torch(scales),
+        "biases": to_torch(biases),
+    }, torch.from_numpy(np.array(value))
+
+
+def make_mlx():
+    import mlx.core as mx
+
+    spec = FAMILIES["qwen3"] | dict(seed=31, hidden_size=32, intermediate_size=32, num_attention_heads=4)
+    stem = GOLDEN / "qwen3" / "mlx"
+    model, gen = make_model(spec)
+    tensors, quantization = {}, {"group_size": 32, "bits": 4, "mode": "affine"}
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.dim() == 1:
+                tensors[name] = p.detach().to(torch.bfloat16)
+                continue
+            module = name.removesuffix(".weight")
+            bits = MLX_BITS.get(module.split(".")[-1], 4)
+            if bits != 4:
+                quantization[module] = {"group_size": 32, "bits": bits}
+            parts, value = quantise(mx, p.detach(), bits, 32)
+            tensors |= {f"{module}.{k}": v for k, v in parts.items()}
+            p.copy_(value)
+    write_folder(model, stem)
+    save_file(tensors, stem / "model.safetensors", {"format": "mlx"})
+    config = json.loads((stem / "config.json").read_text())
+    put_json(stem / "config.json", config | {"quantization": quantization, "quantization_config": quantization})
+    write_values(stem, model, gen, LINEARS)
+    make_mlx_tensors(mx)
+
+
+def make_mlx_tensors(mx):
+    """A folder of single tensors in every layout, each with the values it stands for; one has scales too small for f16."""
+    out = GOLDEN / "mlx" / "affine"
+    out.mkdir(parents=True, exist_ok=True)
+    gen = torch.Generator().manual_seed(32)
+    tensors, quantization = {}, {"group_size": 64, "bits": 4}
+    for bits in (2, 3, 4, 5, 6, 8):
+        for group in (32, 64, 128):
+            module = f"b{bits}g{group}"
+            parts, value = quantise(mx, torch.randn(2, 128, generator=gen), bits, group)
+            tensors |= {f"{module}.{k}": v for k, v in parts.items()} | {f"{module}.want": value}
+            quantization[module] = {"group_size": group, "bits": bits}
+    parts, value = quantise(mx, torch.randn(2, 128, generator=gen) * 1e-6, 4, 64)
+    tensors |= {f"small.{k}": v for k, v in parts.items()} | {"small.want": value}
+    save_file({k: v.contiguous() for k, v in tensors.items()}, out / "model.safetensors", {"format": "mlx"})
+    put_json(out / "config.json", {"model_type": "none", "quantization": quantization})
 
 
 def compare_llama_cpp(family, spec):
@@ -349,9 +416,12 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("families", nargs="*")
     ap.add_argument("--llama-cpp", action="store_true")
+    ap.add_argument("--mlx", action="store_true")
     args = ap.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    if args.mlx:
+        return make_mlx()
     for family in args.families or FAMILIES:
         (compare_llama_cpp if args.llama_cpp else make)(family, FAMILIES[family])
 

@@ -34,7 +34,7 @@ void hth_source_close(struct hth_source *s)
 	if (s == NULL)
 		return;
 	for (size_t i = 0; s->repacked != NULL && i < s->n_tensors; i++)
-		hth_free(s->repacked[i]);
+		hth_free(s->repacked[i].data);
 	hth_free(s->repacked);
 	hth_free(s->used);
 	s->kind->close(s);

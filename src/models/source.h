@@ -15,6 +15,10 @@ struct hth_source_tensor {
 	char name[96];                /* as the source calls it, for messages */
 };
 
+struct hth_repacked {
+	uint8_t *data; /* owned; NULL: not asked for yet */
+	enum hth_quant quant;
+};
 struct hth_source_kind;
 struct hth_source {
 	const struct hth_source_kind *kind;
@@ -25,7 +29,7 @@ struct hth_source {
 	uint64_t bytes;            /* of weights on disk */
 	struct hth_gguf *gguf;     /* one of these; owned */
 	struct hth_hf *hf;
-	uint8_t **repacked;        /* (n_tensors) or NULL: blocks made from several tensors; owned */
+	struct hth_repacked *repacked; /* (n_tensors) or NULL: blocks made from several tensors; owned */
 };
 
 struct hth_source_kind {

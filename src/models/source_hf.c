@@ -1,9 +1,10 @@
-/* A model in a Hugging Face folder: safetensors of bf16, f16 or f32, mapped in place. The tokenizer may have fewer
+/* A model in a Hugging Face folder: safetensors of bf16, f16 or f32, mapped in place; MLX's affine-quantised tensors
+ * (formats/hf_mlx.h), laid out anew in memory of our own. The tokenizer may have fewer
  * tokens than the embedding has rows (padding to a round number) and special ones beyond it (image tokens of a
  * relative with eyes); both are common, and neither is ever a target.
- * Leaves out: quantised folders other than those below. */
+ * Leaves out: folders quantised in other ways (GPTQ, AWQ, fp8, ...). */
 #include "base/mem.h"
-#include "formats/hf.h"
+#include "formats/hf_mlx.h"
 #include "models/source.h"
 
 #include <string.h>
@@ -30,8 +31,9 @@ static enum hth_status refuse_quantised(const struct hth_source *s, struct hth_e
 	const char *method = json_string_value(json_object_get(q, "quant_method"));
 	char shown[64];
 
-	if (q == NULL || json_is_null(q))
-		return HTH_OK;
+	/* MLX writes its settings under both names. */
+	if (q == NULL || json_is_null(q) || hth_mlx_is(s->hf))
+		return hth_mlx_check(s->hf, err);
 	method = method != NULL ? method : "unnamed";
 	return hth_fail(err, HTH_ERR_UNAVAILABLE,
 			"%s: quantised by \"%s\", which is not read; take the unquantised model or a GGUF of it",
@@ -70,6 +72,30 @@ static enum hth_quant quant_of(enum hth_st_dtype t)
 				  : HTH_QUANT_NONE;
 }
 
+/* A quantised tensor: made once, since fused ones are asked for by each of their parts. */
+static enum hth_status find_quantised(struct hth_source *s, const struct hth_st_tensor *x, size_t number,
+				      struct hth_source_tensor *t, struct hth_err *err)
+{
+	struct hth_mlx_tensor parts;
+	enum hth_status st = hth_mlx_find(s->hf, x, &parts, err);
+
+	if (st != HTH_OK)
+		return st;
+	if (s->repacked == NULL && (s->repacked = hth_calloc(s->n_tensors, sizeof(*s->repacked))) == NULL)
+		return hth_fail_memory(err, "a model's tensors", s->n_tensors * sizeof(*s->repacked));
+	if (s->repacked[number].data == NULL &&
+	    (st = hth_mlx_repack(&parts, &s->repacked[number].quant, &s->repacked[number].data, err)) != HTH_OK)
+		return st;
+	hth_source_mark(s, parts.scales_number);
+	hth_source_mark(s, parts.biases_number);
+	t->quant = s->repacked[number].quant;
+	t->data = s->repacked[number].data;
+	t->n_dims = 2;
+	t->dim[0] = parts.rows;
+	t->dim[1] = parts.cols;
+	return HTH_OK;
+}
+
 static enum hth_status find(struct hth_source *s, struct hth_source_tensor *t, struct hth_err *err)
 {
 	size_t number;
@@ -78,6 +104,8 @@ static enum hth_status find(struct hth_source *s, struct hth_source_tensor *t, s
 	if (x == NULL)
 		return HTH_OK;
 	hth_source_mark(s, number);
+	if (x->dtype == HTH_ST_U32)
+		return find_quantised(s, x, number, t, err);
 	t->quant = quant_of(x->dtype);
 	if (t->quant == HTH_QUANT_NONE)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"%s\": dtype %s, expected BF16, F16 or F32", s->path,

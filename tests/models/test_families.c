@@ -20,14 +20,14 @@ static int on_all(void (*fn)(struct golden *g), bool both)
 	static const char *const forms[] = {".gguf", ""};
 	const struct hth_backend *b;
 	char **dirs, path[120], stem[100];
-	const char *const names[] = {"tiny", "tied", "untied"};
+	static const char *const names[] = {"tiny", "mlx", "tied", "untied"};
 	size_t n;
 	int count = 0;
 	struct hth_err err;
 
 	assert_ok(hth_dir_list("tests/golden", &dirs, &n, &err));
-	for (size_t i = 0; i < n * 3 * 2; i++) {
-		snprintf(stem, sizeof(stem), "tests/golden/%s/%s", dirs[i / 6], names[i / 2 % 3]);
+	for (size_t i = 0; i < n * 4 * 2; i++) {
+		snprintf(stem, sizeof(stem), "tests/golden/%s/%s", dirs[i / 8], names[i / 2 % 4]);
 		snprintf(path, sizeof(path), "%s%s", stem, forms[i % 2]);
 		if (!exists(path))
 			continue;
@@ -68,7 +68,7 @@ static void logits_of(struct golden *g)
 static void logits_equal_transformers(void **state)
 {
 	(void)state;
-	assert_in_range(on_all(logits_of, false), 2 * 20, 1000);
+	assert_in_range(on_all(logits_of, false), 2 * 24, 1000);
 }
 
 static void check_grad(struct golden *g, const struct hth_param *p)
@@ -122,7 +122,7 @@ static void gradients_of(struct golden *g)
 static void loss_and_gradients_of_the_adapter_equal_peft(void **state)
 {
 	(void)state;
-	assert_in_range(on_all(gradients_of, true), 2 * 20, 1000);
+	assert_in_range(on_all(gradients_of, true), 2 * 24, 1000);
 }
 
 int main(void)

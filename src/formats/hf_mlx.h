@@ -1,0 +1,32 @@
+/* Affine-quantised tensors of MLX folders: levels packed into 32-bit words, with a scale and a bias for each group of
+ * 32, 64 or 128 columns: value = scale * level + bias. They are laid out anew, once, as blocks of quant/list.h:
+ * q4_1 for 2 to 4 bits and q5_1 for 5, which say the same number for number where scales and biases are f16 values
+ * (bf16 ones nearly always are); f32 otherwise and for 6 and 8 bits. */
+#ifndef HTH_FORMATS_HF_MLX_H
+#define HTH_FORMATS_HF_MLX_H
+
+#include "formats/hf.h"
+#include "quant/quant.h"
+
+/* How a tensor is quantised, from "quantization" in config.json. */
+struct hth_mlx_layout {
+	int64_t bits, group; /* bits 0: the folder says that it is not */
+};
+/* Checks "quantization" as a whole; HTH_ERR_UNAVAILABLE for other modes than affine. */
+HTH_MUST enum hth_status hth_mlx_check(const struct hth_hf *h, struct hth_err *err);
+bool hth_mlx_is(const struct hth_hf *h); /* the folder has quantised tensors */
+
+struct hth_mlx_tensor {
+	const struct hth_st_tensor *weight, *scales, *biases; /* (N, C*bits/32) u32, (N, C/group) twice */
+	size_t scales_number, biases_number;                  /* in the folder */
+	struct hth_mlx_layout layout;
+	int64_t rows, cols; /* (N, C) */
+};
+/* The parts that belong to the u32 tensor `weight`, with their shapes checked. */
+HTH_MUST enum hth_status hth_mlx_find(const struct hth_hf *h, const struct hth_st_tensor *weight,
+				      struct hth_mlx_tensor *out, struct hth_err *err);
+/* New blocks, caller frees with hth_free. */
+HTH_MUST enum hth_status hth_mlx_repack(const struct hth_mlx_tensor *t, enum hth_quant *quant, uint8_t **out,
+					struct hth_err *err);
+
+#endif
