@@ -152,5 +152,5 @@ clean:
 	rm -rf $(BUILD) $(BUILD)-san $(BUILD)-clang
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests test check check-clang check-san check-fuzz check-real interop bench demo deps deps-check layers style size install uninstall clean
+.PHONY: all tests test check check-clang check-san check-fuzz check-real interop bench bench-kernels demo deps deps-check layers style size install uninstall clean
 .SECONDARY:

@@ -186,6 +186,7 @@ static enum hth_status resolve_targets(const struct hth_train_options *o, bool t
 				       struct hth_err *err)
 {
 	bool all = o->targets.n == 0;
+	memset(target, 0, HTH_LINEAR_COUNT * sizeof *target);
 	for (size_t i = 0; i < o->targets.n; i++) {
 		const char *dot = strrchr(o->targets.items[i], '.');
 		const char *name = dot != NULL ? dot + 1 : o->targets.items[i];

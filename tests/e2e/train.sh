@@ -14,7 +14,7 @@ for f in config.yml metrics.jsonl report.html adapter.gguf adapter/adapter_model
 	adapter/adapter_config.json checkpoints/step-12/manifest.json checkpoints/step-12/weights.safetensors; do
 	claim "the run folder holds $f" '[ -s "$tmp/run/$f" ]'
 done
-claim "nothing half written is left" '[ -z "$(find "$tmp/run" -name "*.tmp*" -o -name ".*" | grep -v "/run$")" ]'
+claim "nothing half written is left" '[ -z "$(find "$tmp/run" -name "*.tmp*" -o -name ".*" ! -name .lock | grep -v "/run$")" ]'
 grep -v val_loss "$tmp/run/metrics.jsonl" > "$tmp/steps"; grep val_loss "$tmp/run/metrics.jsonl" > "$tmp/vals"
 claim "metrics.jsonl has a row a step" '[ $(wc -l < "$tmp/steps") = 12 ]'
 for key in step epoch loss lr grad_norm tokens targets tokens_per_s mem_bytes time_s; do
