@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/mem.h"
 #include "export/fuse.h"
+#include "kernels/pack.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -33,6 +34,7 @@ struct passage {
 	const float *importance;     /* (matrices, cols), or NULL */
 	int64_t matrices;            /* that importance speaks of: 1, or one an expert */
 	const struct hth_quant_format *in, *out;
+	hth_pack_fn *pack; /* out's fastest */
 	int64_t rows, cols, per_task;
 	uint64_t in_row, out_row; /* bytes a row */
 	int64_t first, n;         /* rows of this piece */
@@ -40,12 +42,20 @@ struct passage {
 	atomic_bool bad; /* a value is not finite */
 };
 
+/* Eight sums side by side: a value that is NaN or infinite makes its sum NaN. */
 static bool all_finite(const float *row, int64_t n)
 {
-	float sum = 0; /* NaN as soon as one value is NaN or infinite */
-	for (int64_t i = 0; i < n; i++)
-		sum += row[i] * 0.0f;
-	return sum == 0;
+	float sum[8] = {0}, rest = 0;
+	int64_t whole = n - n % 8;
+
+	for (int64_t i = 0; i < whole; i += 8)
+		for (int l = 0; l < 8; l++)
+			sum[l] += row[i + l] * 0.0f;
+	for (int64_t i = whole; i < n; i++)
+		rest += row[i] * 0.0f;
+	for (int l = 0; l < 8; l++)
+		rest += sum[l];
+	return rest == 0;
 }
 
 static void pack_rows(void *ctx, int64_t task, int thread)
@@ -64,7 +74,7 @@ static void pack_rows(void *ctx, int64_t task, int thread)
 			hth_fuse_row(p->lora, p->w, at, row);
 		if (!all_finite(row, p->cols))
 			atomic_store(&p->bad, true);
-		p->out->pack(row, p->job->piece + (uint64_t)i * p->out_row, p->cols, importance);
+		p->pack(row, p->job->piece + (uint64_t)i * p->out_row, p->cols, importance);
 	}
 }
 
@@ -136,6 +146,7 @@ static enum hth_status write_tensor(struct job *job, size_t i, struct hth_err *e
 			    .job = job,
 			    .in = hth_quant_format(t->quant),
 			    .out = hth_quant_format(job->type[i]),
+			    .pack = hth_pack_pick(job->type[i]),
 			    .cols = t->ne[0],
 			    .rows = t->ne[1] * t->ne[2] * t->ne[3]};
 	int at = cfg->loras != NULL ? hth_model_linear_of_gguf(cfg->model, t->name) : -1;
@@ -156,7 +167,8 @@ static enum hth_status write_tensor(struct job *job, size_t i, struct hth_err *e
 	if (s != HTH_OK)
 		return s;
 	job->result->weights += (uint64_t)(p.rows * p.cols);
-	job->result->requantised += p.in->block_elems > 1 && p.out->block_elems > 1 && (p.in != p.out || p.lora != NULL);
+	job->result->requantised +=
+		p.in->block_elems > 1 && p.out->block_elems > 1 && (p.in != p.out || p.lora != NULL);
 	return write_rows(job, &p, err);
 }
 
