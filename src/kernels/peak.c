@@ -285,18 +285,24 @@ const struct hth_peak *hth_peaks_find(const struct hth_peaks *p, const char *nam
 	return NULL;
 }
 
+/* The set in force may be a finer one than those measured here ("avx512vl" of "f32 avx512"), or stand above them
+ * with no f32 of its own. */
 const struct hth_peak *hth_peaks_f32(const struct hth_peaks *p)
 {
-	char name[24];
-	const struct hth_peak *best = NULL;
+	const struct hth_peak *best = NULL, *like = NULL;
+	size_t like_bytes = 0;
 
-	snprintf(name, sizeof name, "f32 %s", p->kernels);
-	const struct hth_peak *own = hth_peaks_find(p, name);
-	if (own != NULL)
-		return own;
-	/* A set without a loop of its own: it stands above the others and works on floats as the best of them. */
-	for (int i = 0; i < p->n_compute; i++)
-		if (strncmp(p->compute[i].name, "f32 ", 4) == 0 && (best == NULL || p->compute[i].all > best->all))
-			best = &p->compute[i];
-	return best;
+	for (int i = 0; i < p->n_compute; i++) {
+		const struct hth_peak *c = &p->compute[i];
+		if (strncmp(c->name, "f32 ", 4) != 0)
+			continue;
+		size_t n = strlen(c->name + 4);
+		if (n > like_bytes && strncmp(p->kernels, c->name + 4, n) == 0) {
+			like = c;
+			like_bytes = n;
+		}
+		if (best == NULL || c->all >= best->all)
+			best = c;
+	}
+	return like != NULL ? like : best;
 }
