@@ -37,7 +37,7 @@ mkdir -p "$build/bin" "$build/found"
 pkgs="jansson yaml-0.1 libpcre2-8 libutf8proc libmicrohttpd libcurl libedit libxxhash"
 cflags="-std=c17 -O1 -g -D_GNU_SOURCE -Isrc -I$here $(pkg-config --cflags $pkgs)"
 libs="$(pkg-config --libs $pkgs) -lm -lpthread"
-all="base quant formats text kernels tensor backend ops models data infer train plan eval export serve cmd"
+all=$(sed -n "s/^LAYERS *:= *//p" Makefile)
 
 # Archives of the layers up to the given one, highest first; made by the Makefile with the sanitizers on.
 archives() {

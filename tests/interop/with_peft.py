@@ -60,7 +60,15 @@ def save_folder(base):
         del config.quantization_config
     copy = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     copy.load_state_dict(base.state_dict())
-    copy.save_pretrained(os.path.join(WORK, "hf"))
+    folder = os.path.join(WORK, "hf")
+    copy.save_pretrained(folder)
+    # transformers 5 writes rope_parameters; mlx-lm's Llama reads rope_theta and would take its default without a word.
+    path = os.path.join(folder, "config.json")
+    with open(path) as f:
+        written = json.load(f)
+    written["rope_theta"] = written["rope_parameters"]["rope_theta"]
+    with open(path, "w") as f:
+        json.dump(written, f)
 
 
 def main():
