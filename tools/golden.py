@@ -1,7 +1,8 @@
 """Golden values for the tests: tiny random models from transformers and PEFT, with what they compute.
 
-Writes tests/golden/llama (see its README.md for every name). Making them needs Python with torch, transformers,
-peft, gguf and safetensors; testing does not. Deterministic: one thread, fixed seeds, float32, eager attention.
+Writes tests/golden/llama (see its README.md for every name); tools/golden_families.py makes the other families'.
+Making them needs Python with torch, transformers, peft, gguf and safetensors; testing does not. Deterministic: one
+thread, fixed seeds, float32, eager attention.
 
     python tools/golden.py                     all of tests/golden/llama
     python tools/golden.py --hf DIR            the same models as Hugging Face folders too, for tests against peers
@@ -268,6 +269,10 @@ def train(tuned, rows, targets, order, lr):
 def make(name, spec, hf_dir):
     model, gen = make_model(spec)
     write_gguf(model, OUT / f"{name}.gguf", f"golden {name}")
+    if spec["rope_parameters"]["rope_type"] == "llama3":
+        import golden_families  # which imports this file
+
+        golden_families.write_folder(model, OUT / name, dtype=torch.float32)
     if hf_dir:
         model.save_pretrained(pathlib.Path(hf_dir) / name)
     out = {}

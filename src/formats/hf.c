@@ -177,8 +177,8 @@ static enum hth_status open_weights(struct hth_hf *h, struct hth_err *err)
 	if (st == HTH_OK && hth_path_kind(index_path) == HTH_PATH_FILE)
 		st = open_indexed(h, index_path, err);
 	else if (st == HTH_OK)
-		st = hth_fail(err, HTH_ERR_NOTFOUND,
-			      "%s: no model.safetensors and no model.safetensors.index.json%s", h->path,
+		st = hth_fail(err, HTH_ERR_NOTFOUND, "%s: no model.safetensors and no model.safetensors.index.json%s",
+			      h->path,
 			      has_file(h, "pytorch_model.bin") || has_file(h, "pytorch_model.bin.index.json")
 				      ? "; its .bin files are not read, convert them to safetensors"
 				      : "; was it downloaded whole?");

@@ -36,9 +36,8 @@ static enum hth_status read_layout(const struct hth_hf *h, const json_t *q, stru
 	    (st = hth_json_int(q, "group_size", 32, 128, 64, &out->group, h->config_path, err)) != HTH_OK)
 		return st;
 	if (strcmp(mode, "affine") != 0)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-				"%s: \"quantization\": mode \"%s\", expected affine", h->config_path,
-				hth_quote(shown, sizeof(shown), mode, strlen(mode)));
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"quantization\": mode \"%s\", expected affine",
+				h->config_path, hth_quote(shown, sizeof(shown), mode, strlen(mode)));
 	if (out->bits == 7 || (out->group != 32 && out->group != 64 && out->group != 128))
 		return hth_fail(err, HTH_ERR_FORMAT,
 				"%s: \"quantization\": %lld bits in groups of %lld, expected 2 to 6 or 8 in groups of "
@@ -83,9 +82,8 @@ static enum hth_status check_parts(const struct hth_hf *h, const struct hth_mlx_
 			return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": no %s beside it, expected in an MLX folder",
 					h->path, w->name, i == 0 ? "scales" : "biases");
 		if (!is_float(p->dtype) || p->n_dims != 2 || p->dim[0] != t->rows || p->dim[1] != t->scales->dim[1])
-			return hth_fail(err, HTH_ERR_SHAPE,
-					"%s: \"%s\": expected one number for each group of \"%s\"", h->path, p->name,
-					w->name);
+			return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": expected one number for each group of \"%s\"",
+					h->path, p->name, w->name);
 	}
 	/* Both are bounded by the file, so that this cannot overflow. */
 	words = t->cols / 32 * t->layout.bits;

@@ -51,8 +51,8 @@ static enum hth_status check_shape(const struct hth_model *m, const struct hth_s
 }
 
 /* Rows first .. first+w->rows-1 of a tensor of `total` rows; w has its shape already. hf names the weight. */
-static enum hth_status bind_rows(struct hth_model *m, struct hth_weight *w, const struct names *stored,
-				 const char *hf, int64_t first, int64_t total, struct hth_err *err)
+static enum hth_status bind_rows(struct hth_model *m, struct hth_weight *w, const struct names *stored, const char *hf,
+				 int64_t first, int64_t total, struct hth_err *err)
 {
 	struct hth_source_tensor t;
 	enum hth_status st = hth_source_take(m->source, stored->gguf, stored->hf, "weight", &t, err);
@@ -215,9 +215,8 @@ static enum hth_status read_factors(struct hth_model *m, const char *name, struc
 	const float *v = (const float *)(const void *)factors.data;
 	for (int64_t i = 0; i < factors.cols; i++)
 		if (!(v[i] > 0))
-			return hth_fail(err, HTH_ERR_VALUE,
-					"%s: \"%s\": element %lld is %g, expected more than 0", m->path, t.name,
-					(long long)i, (double)v[i]);
+			return hth_fail(err, HTH_ERR_VALUE, "%s: \"%s\": element %lld is %g, expected more than 0",
+					m->path, t.name, (long long)i, (double)v[i]);
 	memcpy(c->rope_factors, v, (size_t)factors.cols * sizeof(*v));
 	return HTH_OK;
 }
@@ -309,8 +308,7 @@ enum hth_status hth_model_bind(struct hth_model *m, struct hth_err *err)
 				(long long)m->config.n_layers);
 	m->layers = hth_arena_calloc(&m->arena, (size_t)m->config.n_layers, sizeof(*m->layers));
 	if (m->layers == NULL)
-		return hth_fail_memory(err, "layers of the model",
-				       (size_t)m->config.n_layers * sizeof(*m->layers));
+		return hth_fail_memory(err, "layers of the model", (size_t)m->config.n_layers * sizeof(*m->layers));
 	st = bind_ends(m, err);
 	for (int64_t l = 0; st == HTH_OK && l < m->config.n_layers; l++)
 		st = bind_layer(m, l, err);

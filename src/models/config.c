@@ -47,9 +47,8 @@ static enum hth_status read_gguf_vocab(const struct hth_keys *k, struct hth_mode
 	enum hth_status st =
 		hth_keys_int(k, (struct hth_int_key){"vocab_size", NULL, 1, MAX_VOCAB, c->n_vocab}, &said, err);
 	if (st == HTH_OK && said != c->n_vocab)
-		return hth_fail(err, HTH_ERR_FORMAT,
-				"%s: \"%s.vocab_size\" is %lld, expected %lld as there are tokens", k->where,
-				k->family->gguf_arch, (long long)said, (long long)c->n_vocab);
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s.vocab_size\" is %lld, expected %lld as there are tokens",
+				k->where, k->family->gguf_arch, (long long)said, (long long)c->n_vocab);
 	return st;
 }
 
@@ -118,10 +117,9 @@ static enum hth_status read_heads(const struct hth_keys *k, struct hth_model_con
 	enum hth_status st;
 
 	if ((st = hth_keys_int(k, heads, &c->n_head, err)) != HTH_OK ||
-	    (st = hth_keys_int(k,
-			       (struct hth_int_key){"attention.head_count_kv", "num_key_value_heads", 1, c->n_head,
-						    c->n_head},
-			       &c->n_kv, err)) != HTH_OK)
+	    (st = hth_keys_int(
+		     k, (struct hth_int_key){"attention.head_count_kv", "num_key_value_heads", 1, c->n_head, c->n_head},
+		     &c->n_kv, err)) != HTH_OK)
 		return st;
 	if (!hth_keys_has(k, "attention.key_length", "head_dim") && family_head == 0 && c->width % c->n_head != 0)
 		return hth_fail(err, HTH_ERR_FORMAT,
@@ -172,8 +170,8 @@ static enum hth_status refuse_experts(const struct hth_keys *k, struct hth_err *
 	int64_t experts, local;
 	enum hth_status st;
 
-	if ((st = hth_keys_int(k, (struct hth_int_key){"expert_count", "num_experts", 0, 1 << 20, 0}, &experts,
-			       err)) != HTH_OK ||
+	if ((st = hth_keys_int(k, (struct hth_int_key){"expert_count", "num_experts", 0, 1 << 20, 0}, &experts, err)) !=
+		    HTH_OK ||
 	    (st = hth_keys_int(k, (struct hth_int_key){NULL, "num_local_experts", 0, 1 << 20, 0}, &local, err)) !=
 		    HTH_OK)
 		return st;
@@ -265,10 +263,9 @@ static enum hth_status read_gguf_pattern(const struct hth_keys *k, int64_t every
 enum hth_status hth_config_window(const struct hth_keys *k, int64_t every, struct hth_model_config *c,
 				  struct hth_err *err)
 {
-	const struct hth_int_key size = {"attention.sliding_window", "sliding_window", 0, MAX_CONTEXT,
-					 k->gguf == NULL && json_object_get(k->json, "sliding_window") == NULL
-						 ? c->window
-						 : 0};
+	const struct hth_int_key size = {
+		"attention.sliding_window", "sliding_window", 0, MAX_CONTEXT,
+		k->gguf == NULL && json_object_get(k->json, "sliding_window") == NULL ? c->window : 0};
 	enum hth_status st = hth_keys_int(k, size, &c->window, err);
 
 	if (st != HTH_OK || c->window == 0)

@@ -11,9 +11,8 @@ static const struct {
 	enum hth_rope_scaling scaling;
 	bool gguf; /* GGUF knows it by this name */
 } scalings[] = {
-	{"default", HTH_ROPE_NONE, false}, {"none", HTH_ROPE_NONE, true},
-	{"linear", HTH_ROPE_LINEAR, true}, {"yarn", HTH_ROPE_YARN, true},
-	{"longrope", HTH_ROPE_FACTORS, true}, {"su", HTH_ROPE_FACTORS, false},
+	{"default", HTH_ROPE_NONE, false},  {"none", HTH_ROPE_NONE, true},        {"linear", HTH_ROPE_LINEAR, true},
+	{"yarn", HTH_ROPE_YARN, true},      {"longrope", HTH_ROPE_FACTORS, true}, {"su", HTH_ROPE_FACTORS, false},
 	{"llama3", HTH_ROPE_LLAMA3, false},
 };
 
@@ -38,9 +37,8 @@ static enum hth_status read_scaling(const struct hth_keys *k, const char *gguf, 
 
 static enum hth_status read_original(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
 {
-	const struct hth_int_key original = {"rope.scaling.original_context_length",
-					     "original_max_position_embeddings", 1, 1 << 28,
-					     c->rope_original != 0 ? c->rope_original : c->context};
+	const struct hth_int_key original = {"rope.scaling.original_context_length", "original_max_position_embeddings",
+					     1, 1 << 28, c->rope_original != 0 ? c->rope_original : c->context};
 
 	return hth_keys_int(k, original, &c->rope_original, err);
 }
@@ -71,13 +69,14 @@ static enum hth_status read_llama3(const struct hth_keys *k, struct hth_model_co
 
 	if ((st = hth_keys_real(k, (struct hth_real_key){NULL, "low_freq_factor", 0, 1e6, 1}, &c->rope_low, err)) !=
 		    HTH_OK ||
-	    (st = hth_keys_real(k, (struct hth_real_key){NULL, "high_freq_factor", c->rope_low, 1e6, 4},
-				&c->rope_high, err)) != HTH_OK)
+	    (st = hth_keys_real(k, (struct hth_real_key){NULL, "high_freq_factor", c->rope_low, 1e6, 4}, &c->rope_high,
+				err)) != HTH_OK)
 		return st;
 	if (c->rope_high > c->rope_low)
 		return HTH_OK;
-	return hth_fail(err, HTH_ERR_FORMAT, "%s: \"high_freq_factor\" is %g, expected more than \"low_freq_factor\" %g",
-			k->where, c->rope_high, c->rope_low);
+	return hth_fail(err, HTH_ERR_FORMAT,
+			"%s: \"high_freq_factor\" is %g, expected more than \"low_freq_factor\" %g", k->where,
+			c->rope_high, c->rope_low);
 }
 
 /* LongRoPE has two sets of divisors: for texts within the original context and for longer ones. A model here has one,
@@ -105,8 +104,7 @@ static enum hth_status read_longrope(const struct hth_keys *k, struct hth_model_
 	if (k->gguf == NULL && stretch > 1 && c->rope_original > 1)
 		attn = sqrt(1 + log(stretch) / log((double)c->rope_original));
 	c->context = c->context < c->rope_original ? c->context : c->rope_original;
-	return hth_keys_float(k,
-			      (struct hth_real_key){"rope.scaling.attn_factor", "attention_factor", 0, 1e3, attn},
+	return hth_keys_float(k, (struct hth_real_key){"rope.scaling.attn_factor", "attention_factor", 0, 1e3, attn},
 			      &c->rope_attn, err);
 }
 
@@ -188,8 +186,8 @@ static enum hth_status read_hf(const struct hth_keys *k, struct hth_model_config
 	    (st = hth_keys_real(k, (struct hth_real_key){NULL, "rope_local_base_freq", 0, 1e12, c->rope_local_theta},
 				&c->rope_local_theta, err)) != HTH_OK ||
 	    (st = read_local(k, json_object_get(parameters, "sliding_attention"), c, err)) != HTH_OK ||
-	    (st = read_scaling(&inner, NULL, hth_keys_has(&inner, NULL, "rope_type") ? "rope_type" : "type", c,
-			       err)) != HTH_OK ||
+	    (st = read_scaling(&inner, NULL, hth_keys_has(&inner, NULL, "rope_type") ? "rope_type" : "type", c, err)) !=
+		    HTH_OK ||
 	    (st = hth_keys_real(&inner, (struct hth_real_key){NULL, "factor", 0, 1e6, 1}, &c->rope_factor, err)) !=
 		    HTH_OK)
 		return st;

@@ -9,7 +9,7 @@
  * its attention only for the R wanted rows: for a chat that is one row of a prompt, in training the targets.
  *
  * Ops consume their inputs (ops/exec.h); hth_keep stands where a value is used again. Gradients follow from the tape.
-*/
+ */
 #include "models/model.h"
 
 /* What every layer of one pass needs. */

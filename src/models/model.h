@@ -79,9 +79,10 @@ struct hth_model {
 	uint64_t file_bytes, n_params;
 };
 
-/* Opens a GGUF file or a Hugging Face folder, checks that every tensor is there with its shape and that none is left
- * over, converts vectors to f32. Reads no big tensor. A file with a vocabulary alone is HTH_ERR_UNAVAILABLE. A template that cannot be parsed
- * is a warning here and an error of hth_model_chat. */
+/* Opens a GGUF file or a Hugging Face folder (MLX's too), checks that every tensor is there with its shape and that
+ * none is left over, converts vectors to f32. Reads no big tensor, except those that MLX quantised. A file with a
+ * vocabulary alone is HTH_ERR_UNAVAILABLE. A template that cannot be parsed is a warning here and an error of
+ * hth_model_chat. */
 HTH_MUST enum hth_status hth_model_open(const char *path, struct hth_model **out, struct hth_err *err);
 /* Binds the model to a device: packs weights where the backend wants to (both: training). Call once. */
 HTH_MUST enum hth_status hth_model_prepare(struct hth_model *m, const struct hth_backend *b, struct hth_device *dev,

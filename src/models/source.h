@@ -22,12 +22,12 @@ struct hth_repacked {
 struct hth_source_kind;
 struct hth_source {
 	const struct hth_source_kind *kind;
-	const char *path;          /* borrowed from the model */
-	struct hth_keys keys;      /* of the config */
+	const char *path;     /* borrowed from the model */
+	struct hth_keys keys; /* of the config */
 	size_t n_tensors, n_used;
-	bool *used;                /* (n_tensors) somebody asked for it; owned */
-	uint64_t bytes;            /* of weights on disk */
-	struct hth_gguf *gguf;     /* one of these; owned */
+	bool *used;            /* (n_tensors) somebody asked for it; owned */
+	uint64_t bytes;        /* of weights on disk */
+	struct hth_gguf *gguf; /* one of these; owned */
 	struct hth_hf *hf;
 	struct hth_repacked *repacked; /* (n_tensors) or NULL: blocks made from several tensors; owned */
 };

@@ -75,7 +75,8 @@ static const struct {
 	enum hth_status status;
 	const char *part;
 } bad[] = {
-	{"{\"quantization\": {\"bits\": 4, \"group_size\": 64, \"mode\": \"mxfp4\"}}", HTH_ERR_UNAVAILABLE, "\"mxfp4\""},
+	{"{\"quantization\": {\"bits\": 4, \"group_size\": 64, \"mode\": \"mxfp4\"}}", HTH_ERR_UNAVAILABLE,
+	 "\"mxfp4\""},
 	{"{\"quantization\": {\"bits\": 7, \"group_size\": 64}}", HTH_ERR_FORMAT, "7 bits"},
 	{"{\"quantization\": {\"bits\": 0, \"group_size\": 64}}", HTH_ERR_FORMAT, "bits"},
 	{"{\"quantization\": {\"bits\": 16, \"group_size\": 64}}", HTH_ERR_FORMAT, "bits"},
@@ -116,8 +117,12 @@ static void expect_parts(const struct hth_st_tensor *parts, size_t n, enum hth_s
 {
 	static const char config[] = "{\"quantization\": {\"bits\": 4, \"group_size\": 64}}";
 	static const uint8_t zeros[4096];
-	struct hth_st_tensor list[3] = {
-		{.name = "b4g64.weight", .dtype = HTH_ST_U32, .n_dims = 2, .dim = {2, 16}, .data = zeros, .bytes = 128}};
+	struct hth_st_tensor list[3] = {{.name = "b4g64.weight",
+					 .dtype = HTH_ST_U32,
+					 .n_dims = 2,
+					 .dim = {2, 16},
+					 .data = zeros,
+					 .bytes = 128}};
 	struct hth_hf h;
 	struct hth_err err;
 	enum hth_quant quant;

@@ -194,7 +194,8 @@ static const struct {
 	const char *part;
 } bad[] = {
 	{"qwen3", "model_type", NULL, HTH_ERR_FORMAT, "model_type"},
-	{"qwen3", "model_type", "\"quokka\"", HTH_ERR_UNAVAILABLE, "\"quokka\" is not supported, expected one of: llama"},
+	{"qwen3", "model_type", "\"quokka\"", HTH_ERR_UNAVAILABLE,
+	 "\"quokka\" is not supported, expected one of: llama"},
 	{"qwen3", "model_type", "\"llama mistral\"", HTH_ERR_UNAVAILABLE, "is not supported"},
 	{"qwen3", "model_type", "\"\"", HTH_ERR_UNAVAILABLE, "is not supported"},
 	{"qwen3", "model_type", "7", HTH_ERR_FORMAT, "model_type"},
