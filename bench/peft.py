@@ -11,6 +11,7 @@ import sys
 import time
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.pop(0)  # this folder: `import peft` would find this file
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model

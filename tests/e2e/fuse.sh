@@ -14,6 +14,8 @@ for type in f16 bf16 q8_0; do
 	run "$HEARTH" fuse "$model" --adapter "$adapter" --type $type --save-path "$tmp/$type.gguf"
 	claim "fuse to $type writes a model or says why it cannot" '[ $rc = 0 ] && [ -s "$tmp/$type.gguf" ] || { [ $rc = 1 ] && [ ! -e "$tmp/$type.gguf" ] && err_has "$type"; }'
 done
+run "$HEARTH" fuse "$model" --adapter "$adapter" --type f32 --output "$tmp/one.gguf" --threads 1
+claim "the thread count changes no byte" '[ $rc = 0 ]' 'cmp -s "$tmp/one.gguf" "$tmp/f32.gguf"'
 run "$HEARTH" fuse "$model" --adapter "$adapter" --type f16 --output "$tmp/f32.gguf"
 claim "fuse does not overwrite" '[ $rc = 1 ]' 'err_has "--overwrite"'
 run "$HEARTH" fuse "$model" --adapter "$adapter" --type f16 --output "$tmp/f32.gguf" --overwrite --json

@@ -16,6 +16,7 @@ for at in 0 1 3 4 8 16 23 24 25 31 100 500 1000 2000 3000 4000 5000 6000 8000 20
 done
 claim "a model cut anywhere is an error (wrong at byte $bad)" '[ $bad = 0 ]'
 refused "a cut model cannot be fused" "$HEARTH" fuse "$tmp/cut.gguf" --output "$tmp/made"
+refused "a cut model cannot be quantised" "$HEARTH" quantize "$tmp/cut.gguf" --type q8_0 --output "$tmp/made"
 refused "a cut model cannot be trained on" "$HEARTH" train --model "$tmp/cut.gguf" --data examples/hazmat --output-dir "$tmp/made"
 refused "a cut model cannot be inspected" "$HEARTH" inspect "$tmp/cut.gguf"
 
