@@ -18,7 +18,7 @@ enum hth_status hth_train_plan_command(const struct hth_cli *cli, const struct h
 	if (s == HTH_OK)
 		s = opt->json ? hth_plan_json(&p, &out, err) : hth_plan_print(&p, &out, err);
 	if (s == HTH_OK)
-		fputs(hth_buf_str(&out), stdout);
+		printf("%s%s", hth_buf_str(&out), opt->json ? "\n" : "");
 	if (s == HTH_OK && !p.fits)
 		s = hth_fail(err, HTH_ERR_MEMORY, "%s", p.why_not);
 	hth_buf_clear(&out);
