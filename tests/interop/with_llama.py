@@ -41,7 +41,7 @@ def main():
     for kind, loss, tie in (("f16", 2e-3, 0.05), ("bf16", 1e-2, 0.2), ("q8_0", 2e-2, 0.3)):
         fused = os.path.join(WORK, f"fused-{kind}.gguf")
         if not os.path.exists(fused):
-            hearth("fuse", MODEL, "--adapter", ADAPTER, "--type", kind, "--output", fused)
+            hearth("fuse", MODEL, "--adapter", ADAPTER, "--type", kind, "--no-check", "--output", fused)
         run = logits_of(fused)
         judge_losses(f"fused {kind} -> llama.cpp", losses(run, row_list), our_losses(row_list, model=fused), loss)
         judge_greedy(f"fused {kind} -> llama.cpp, answers", greedy(model=fused), run, tie)

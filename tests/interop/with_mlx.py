@@ -68,7 +68,7 @@ def main():
     code = "import mlx.core as mx; mx.set_default_device(mx.cpu); from mlx_lm.lora import main; main()"
     subprocess.run([sys.executable, "-c", code if sys.platform != "darwin" else "from mlx_lm.lora import main; main()",
                     "--model", HF, "--train", "--data", data, "--iters", "3", "--batch-size", "1", "--num-layers", "3",
-                    "--learning-rate", "1e-2", "--val-batches", "1", "--steps-per-eval", "1000", "--max-seq-length", "32",
+                    "--learning-rate", "1e-3", "--val-batches", "1", "--steps-per-eval", "1000", "--max-seq-length", "32",
                     "--adapter-path", made], check=True, capture_output=True)
     judge_losses("mlx_lm.lora adapter -> hearth", losses(load(made), row_list), our_losses(row_list, made), LOSS_TOLERANCE)
 

@@ -93,7 +93,7 @@ def main():
     del base, tuned
     fused = os.path.join(WORK, "fused-f16.gguf")
     if not os.path.exists(fused):
-        hearth("fuse", MODEL, "--adapter", ADAPTER, "--type", "f16", "--output", fused)
+        hearth("fuse", MODEL, "--adapter", ADAPTER, "--type", "f16", "--no-check", "--output", fused)
     judge_losses("fused f16 GGUF -> transformers", losses(load(fused), row_list), our_losses(row_list, model=fused), LOSS_TOLERANCE)
 
 
