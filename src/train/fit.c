@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* The part of more work that half the memory may cost. */
+#define MORE_WORK 0.02
+
 uint64_t hth_dataset_bytes(const struct hth_dataset *d)
 {
 	return d == NULL ? 0 : d->cap * sizeof *d->items + d->n_tokens * (sizeof(int32_t) + 1);
@@ -147,6 +150,30 @@ static enum hth_status refuse(const struct hth_fit_args *a, struct hth_params *p
 		hth_format_bytes(limit, m->limit_bytes), hint);
 }
 
+/* Products reach their speed at some hundred rows; a larger micro-batch only saves what shared beginnings it holds. So
+ * a smaller budget is taken where it costs next to no more work: the memory is the user's. */
+static enum hth_status spare_memory(const struct hth_fit_args *a, struct hth_params *p,
+				    const struct hth_lora_set *loras, uint64_t left, struct hth_fit *out,
+				    struct hth_err *err)
+{
+	static const int64_t smaller[] = {2048, 1024, 512};
+	double enough = out->walk.flops * (1 + MORE_WORK);
+
+	for (size_t i = 0; i < sizeof smaller / sizeof smaller[0]; i++) {
+		struct hth_walk walk = {0};
+		if (smaller[i] >= out->token_budget)
+			continue;
+		enum hth_status status = try_budget(a, p, loras, a->train, a->valid, smaller[i], left, &walk, err);
+		if (status != HTH_OK)
+			return status;
+		if (walk.flops > enough)
+			return HTH_OK;
+		out->token_budget = smaller[i];
+		out->walk = walk;
+	}
+	return HTH_OK;
+}
+
 static enum hth_status find_budget(const struct hth_fit_args *a, struct hth_params *p, const struct hth_lora_set *loras,
 				   struct hth_fit *out, struct hth_err *err)
 {
@@ -170,7 +197,12 @@ static enum hth_status find_budget(const struct hth_fit_args *a, struct hth_para
 		out->walk = walk;
 		m->arena_bytes = walk.arena_bytes;
 		if (status == HTH_OK && walk.arena_bytes + walk.batch_bytes <= left) {
-			m->data_bytes += walk.batch_bytes;
+			if (n > 1)
+				status = spare_memory(a, p, loras, left, out, err);
+			if (status != HTH_OK)
+				return status;
+			m->arena_bytes = out->walk.arena_bytes;
+			m->data_bytes += out->walk.batch_bytes;
 			m->total_bytes = without_arena(m) + m->arena_bytes;
 			return HTH_OK;
 		}

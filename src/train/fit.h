@@ -33,7 +33,8 @@ struct hth_fit {
 	struct hth_memory memory;
 };
 
-/* With cfg->token_budget: that one. Else the largest of 4096 and smaller ones that fits. HTH_ERR_MEMORY, with the parts
+/* With cfg->token_budget: that one. Else the largest of 4096 and smaller ones that fits, or a smaller one that costs
+ * at most 2 % more work. HTH_ERR_MEMORY, with the parts
  * and what would fit, when none does; *out then holds the smallest that was tried. */
 HTH_MUST enum hth_status hth_fit_find(const struct hth_fit_args *a, struct hth_fit *out, struct hth_err *err);
 
