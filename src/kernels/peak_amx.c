@@ -2,7 +2,7 @@
  * (hth_peak_has_amx). Source: Intel SDM volume 1, chapter 18. */
 #include "kernels/peak_int.h"
 
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__)
+#if defined(__x86_64__) /* with the flags of the Makefile; compilers name the features differently */
 #include <immintrin.h>
 
 /* What LDTILECFG reads. */
