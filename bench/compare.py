@@ -166,7 +166,7 @@ def main():
     doctor = hearth("doctor", "--json")[0]
     print(f"{doctor['cpu']}, {THREADS} threads, kernels {doctor['kernels']}{', AMX' if AMX else ''}; {os.path.basename(MODEL)}", flush=True)
     if not os.path.exists(START) and set(WANTED) - {"inference"}:
-        subprocess.run([sys.executable, os.path.join(HERE, "peft.py"), MODEL, "--init", START], check=True)
+        subprocess.run([sys.executable, os.path.join(HERE, "peft.py"), MODEL, "--init", START], check=True, stderr=subprocess.DEVNULL)
     for name, work in (("dense", dense), ("chat", chat), ("quantised", quantised), ("inference", inference)):
         if name in WANTED:
             work()
