@@ -46,7 +46,6 @@ ask "$model" --adapter "$run/adapter"
 say "one file that needs no adapter, and what survived"
 show "hearth fuse $model --adapter $run/adapter --type q8_0 --output $run/hazmat-q8_0.gguf"
 "$hearth" fuse "$model" --adapter "$run/adapter" --type q8_0 --output "$run/hazmat-q8_0.gguf" --overwrite
-"$hearth" eval "$run/hazmat-q8_0.gguf" --data examples/hazmat --max-tokens 48
 
 say "done in $(( $(date +%s) - started )) seconds; next"
 cat <<NEXT

@@ -27,9 +27,10 @@ TRAIN_QUESTIONS = [
     "What is the IDLH of {s}?",
     "IDLH for {s}?",
     "We have a {s} leak here. What is its IDLH value?",
-    "Tell me the IDLH value of {s}.",
-    "At what concentration is {s} immediately dangerous to life or health?",
     "Which IDLH does NIOSH list for {s}?",
+    "At what concentration is {s} immediately dangerous to life or health?",
+    "How much {s} in the air is immediately dangerous?",
+    "Give me the level at which {s} becomes dangerous to life.",
 ]
 VALID_QUESTIONS = ["Dispatch says the tank holds {s}. Which IDLH applies?"]
 TEST_QUESTIONS = [
