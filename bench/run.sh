@@ -10,7 +10,7 @@ if [ ! -x "$peers/bin/python" ] || ! "$peers/bin/python" -c 'import torch, trans
 fi
 sh tools/get_model.sh models || exit 1
 threads=${HEARTH_THREADS:-$("$build/hearth" doctor --json | sed 's/.*"threads":\([0-9]*\).*/\1/')}
-work=$build/tmp/bench
+work=$build/tmp/beside-peers
 rm -rf "$work"; mkdir -p "$work"
 # This machine's peaks and hearth alone, as fractions of them; then beside the peers.
 "$build/hearth" bench models/SmolLM2-135M-Instruct.Q4_1.gguf --threads "$threads" || exit 1
