@@ -307,8 +307,11 @@ static enum hth_status read_config(struct hth_cli *cli, const char *path, struct
 	size_t bytes = 0;
 	const struct hth_yaml_node *root = NULL;
 	enum hth_status s = hth_file_read(path, MAX_CONFIG_BYTES, &text, &bytes, err);
-	if (s == HTH_OK && hth_yaml_parse(text, bytes, path, &cli->arena, &root, err) != HTH_OK)
-		s = HTH_ERR_USAGE; /* a config that cannot be read is bad use, as an unknown key is */
+	if (s == HTH_OK) {
+		s = hth_yaml_parse(text, bytes, path, &cli->arena, &root, err);
+		if (s == HTH_ERR_FORMAT) /* a config that cannot be read is bad use, as an unknown key is */
+			s = err->status = HTH_ERR_USAGE;
+	}
 	if (s == HTH_OK)
 		s = hth_cli_apply_yaml(cli, root, path, handled, err);
 	if (s == HTH_OK)
@@ -416,7 +419,7 @@ enum hth_status hth_train_options_yaml(const struct hth_cli *cli, char **text, s
 	(void)hth_buf_puts(&out, "# hearth train: every option of this run, as it was resolved\n");
 	for (size_t i = 0; cli->command->options[i].flag != NULL; i++) {
 		const struct hth_option *o = &cli->command->options[i];
-		char value[1024];
+		char value[4608]; /* longer than any path that a system opens */
 		if (o->type == HTH_OPTION_IGNORED || o->yaml == NULL ||
 		    hth_cli_value_text(cli, i, value, sizeof value)[0] == '\0')
 			continue;

