@@ -372,7 +372,7 @@ enum hth_status hth_train_options_resolve(struct hth_cli *cli, struct hth_train_
 
 void hth_train_options_print(const struct hth_cli *cli)
 {
-	char value[256], line[160] = "";
+	char value[256], line[512] = "";
 	for (size_t i = 0; cli->command->options[i].flag != NULL; i++) {
 		const struct hth_option *o = &cli->command->options[i];
 		if (o->type == HTH_OPTION_IGNORED || o->yaml == NULL || cli->origin[i] == HTH_FROM_DEFAULT)
