@@ -84,7 +84,7 @@ static enum hth_status open_source(struct job *job, struct hth_err *err)
 	if (!think) {
 		s = hth_pool_new((int)opt->threads, &job->o.pool, err);
 		if (s == HTH_OK)
-			s = hth_gguf_open(&job->file, job->model, err);
+			s = hth_gguf_open_split(&job->file, job->model, err);
 		job->from = &job->file;
 		return s;
 	}
@@ -283,7 +283,7 @@ static void print_text(const struct job *job)
 
 	printf("%s: %s, %s (%.2f bits a weight; the source has %s), in %s\n", job->opt->output,
 	       hth_format_bytes(size, job->bytes), job->mix->name,
-	       8 * (double)job->r.tensor_bytes / (double)job->r.weights, hth_format_bytes(was, job->from->map.bytes),
+	       8 * (double)job->r.tensor_bytes / (double)job->r.weights, hth_format_bytes(was, job->from->bytes),
 	       hth_format_duration(time, hth_now_s() - job->start_s));
 	for (int q = 0, first = 1; q < HTH_QUANT_COUNT; q++)
 		if (job->r.of_type[q] > 0) {

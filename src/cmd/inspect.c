@@ -121,7 +121,7 @@ static enum hth_status inspect_model(const char *path, const struct inspect_opti
 static enum hth_status inspect_gguf(const char *path, const struct inspect_options *opt, struct hth_err *err)
 {
 	struct hth_gguf g = {0};
-	enum hth_status s = hth_gguf_open(&g, path, err);
+	enum hth_status s = hth_gguf_open_split(&g, path, err);
 	if (s != HTH_OK)
 		return s;
 	struct hth_gguf_str type = {0};

@@ -103,7 +103,7 @@ struct template_source {
 static enum hth_status open_gguf(const char *path, struct template_source *t, struct hth_err *err)
 {
 	struct hth_gguf_str source = {0};
-	enum hth_status s = hth_gguf_open(&t->gguf, path, err);
+	enum hth_status s = hth_gguf_open_split(&t->gguf, path, err);
 	if (s == HTH_OK)
 		s = hth_gguf_string(&t->gguf, "tokenizer.chat_template", &source, err);
 	if (s == HTH_OK && source.data == NULL)

@@ -126,7 +126,7 @@ static enum hth_status open_tokenizer(const char *name, struct hth_gguf *gguf, s
 	} else if (s == HTH_OK && hth_path_has_suffix(path, ".json")) {
 		s = hth_tokenizer_from_json(path, tok, err);
 	} else if (s == HTH_OK) {
-		s = hth_gguf_open(gguf, path, err);
+		s = hth_gguf_open_split(gguf, path, err);
 		if (s == HTH_OK)
 			s = hth_tokenizer_from_gguf(gguf, tok, err);
 	}

@@ -285,7 +285,7 @@ static enum hth_status check_overlap(struct hth_gguf *g, const struct hth_gguf_t
 }
 
 /* Sorts both tables' pointers; equal neighbours are duplicates. */
-static enum hth_status index_names(struct hth_gguf *g, struct hth_gguf_index *index, struct hth_err *err)
+enum hth_status hth_gguf_index_names(struct hth_gguf *g, struct hth_gguf_index *index, struct hth_err *err)
 {
 	char shown[96];
 	for (size_t i = 0; i < g->n_kv; i++)
@@ -348,8 +348,9 @@ enum hth_status hth_gguf_open(struct hth_gguf *g, const char *path, struct hth_e
 	if (st == HTH_OK)
 		st = walk(g, &n, c, err);
 	if (st == HTH_OK)
-		st = index_names(g, g->index, err);
+		st = hth_gguf_index_names(g, g->index, err);
 	g->version = n.version;
+	g->bytes = g->map.bytes;
 	if (st != HTH_OK) {
 		(void)hth_err_prefix(err, "%s", path);
 		hth_gguf_close(g);
@@ -367,6 +368,9 @@ void hth_gguf_close(struct hth_gguf *g)
 	}
 	hth_free(g->kv);
 	hth_free(g->tensors);
+	for (size_t i = 0; i < g->n_parts; i++)
+		hth_map_close(&g->parts[i]);
+	hth_free(g->parts);
 	hth_map_close(&g->map);
 	memset(g, 0, sizeof(*g));
 }

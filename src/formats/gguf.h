@@ -39,7 +39,10 @@ struct hth_gguf_tensor {
 };
 
 struct hth_gguf {
-	struct hth_map map;
+	struct hth_map map;    /* of the file, or of the first part */
+	struct hth_map *parts; /* (n_parts) the other parts of a split model; owned */
+	size_t n_parts;
+	uint64_t bytes;        /* of all files */
 	uint32_t version;
 	uint64_t alignment;
 	size_t n_kv, n_tensors;
@@ -50,6 +53,10 @@ struct hth_gguf {
 
 HTH_MUST enum hth_status hth_gguf_open(struct hth_gguf *g, const char *path, struct hth_err *err);
 void hth_gguf_close(struct hth_gguf *g); /* safe on zeroed */
+/* The same for a model that may lie in several files: path may be any part ("x-00002-of-00003.gguf"), all are mapped. Keys
+ * are the first part's, tensors those of all, in the order of the parts. One file alone opens as by hth_gguf_open.
+ * HTH_ERR_NOTFOUND names a part that is missing, HTH_ERR_FORMAT parts that do not belong together (gguf_split.c). */
+HTH_MUST enum hth_status hth_gguf_open_split(struct hth_gguf *g, const char *path, struct hth_err *err);
 
 const struct hth_gguf_kv *hth_gguf_find(const struct hth_gguf *g, const char *key); /* NULL when absent */
 const struct hth_gguf_tensor *hth_gguf_tensor(const struct hth_gguf *g, const char *name);

@@ -46,6 +46,8 @@ HTH_MUST enum hth_status hth_gguf_skip_values(struct hth_gguf_cursor *c, uint32_
 HTH_MUST enum hth_status hth_gguf_check_name(struct hth_gguf_str s, size_t max_bytes, const char *what,
 					     struct hth_err *err);
 HTH_MUST enum hth_status hth_gguf_check_alignment(uint64_t alignment, struct hth_err *err);
+/* Sorts the tables that g->index points into; names that stand twice and tensors that overlap are HTH_ERR_FORMAT. */
+HTH_MUST enum hth_status hth_gguf_index_names(struct hth_gguf *g, struct hth_gguf_index *index, struct hth_err *err);
 int hth_gguf_str_order(struct hth_gguf_str a, struct hth_gguf_str b);
 
 #endif

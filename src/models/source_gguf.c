@@ -1,4 +1,4 @@
-/* A model in one GGUF file. */
+/* A model in one GGUF file, or in the parts of one. */
 #include "base/mem.h"
 #include "models/source.h"
 
@@ -15,21 +15,12 @@ static bool is_string(const struct hth_gguf *g, const char *key, const char *tex
 static enum hth_status check_is_model(const struct hth_source *s, struct hth_err *err)
 {
 	const struct hth_gguf *g = s->gguf;
-	int64_t parts;
 
 	if (is_string(g, "general.type", "adapter"))
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"%s: this file is a LoRA adapter, expected a model; "
 				"name its base as the model and this file with --adapter",
 				s->path);
-	enum hth_status st = hth_gguf_int(g, "split.count", 0, INT64_MAX, 1, &parts, err);
-	if (st != HTH_OK)
-		return st;
-	if (parts > 1)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-				"%s: this file is one of %lld parts of a model, expected a whole "
-				"one; join the parts first (llama-gguf-split --merge)",
-				s->path, (long long)parts);
 	if (g->n_tensors == 0)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"%s: this file has no weights (a vocabulary only), expected a model", s->path);
@@ -57,11 +48,11 @@ static enum hth_status open_file(struct hth_source *s, struct hth_err *err)
 	s->gguf = hth_calloc(1, sizeof(*s->gguf));
 	if (s->gguf == NULL)
 		return hth_fail_memory(err, "a model's source", sizeof(*s->gguf));
-	enum hth_status st = hth_gguf_open(s->gguf, s->path, err);
+	enum hth_status st = hth_gguf_open_split(s->gguf, s->path, err);
 	if (st != HTH_OK)
 		return st;
 	s->n_tensors = s->gguf->n_tensors;
-	s->bytes = s->gguf->map.bytes;
+	s->bytes = s->gguf->bytes;
 	s->keys.gguf = s->gguf;
 	s->keys.where = s->path;
 	if ((st = check_is_model(s, err)) != HTH_OK)
