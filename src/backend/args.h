@@ -14,6 +14,8 @@
 
 #define HTH_MAX_GROUP 4
 
+#include "backend/args_experts.h"
+
 /* y (T,C) = scale * W[ids]; W (V,C). */
 struct hth_embed_args {
 	const struct hth_batch *batch;
@@ -139,7 +141,10 @@ struct hth_attention_backward_args {
 	struct hth_tensor dq, dk, dv; /* like q, k, v; written, not added to */
 };
 
-enum hth_act { HTH_ACT_SILU, HTH_ACT_GELU_TANH, HTH_ACT_GELU_ERF };
+/* SWIGLU_CLAMPED (gpt-oss): g * sigmoid(1.702 g) * (u + 1) of gate and up clamped to g <= 7, -7 <= u <= 7. */
+enum hth_act { HTH_ACT_SILU, HTH_ACT_GELU_TANH, HTH_ACT_GELU_ERF, HTH_ACT_SWIGLU_CLAMPED };
+#define HTH_SWIGLU_ALPHA 1.702f
+#define HTH_SWIGLU_LIMIT 7.0f
 
 /* y = act(gate) * up. */
 struct hth_gated_args {

@@ -50,6 +50,9 @@ struct hth_record {
 		struct hth_rope_args rope;
 		struct hth_attention_args attention;
 		struct hth_gated_args gated;
+		struct hth_route_args route;
+		struct hth_experts_up_args experts_up;
+		struct hth_experts_down_args experts_down;
 		struct hth_add_args add;
 		struct hth_gather_args gather;
 		struct hth_logp_args logp;

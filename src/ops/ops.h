@@ -26,6 +26,16 @@ struct hth_tensor hth_op_attention(struct hth_exec *x, const struct hth_batch *b
                                    const struct hth_attention_shape *shape, struct hth_tensor q, struct hth_tensor k,
                                    struct hth_tensor v);
 struct hth_tensor hth_op_gated(struct hth_exec *x, enum hth_act act, struct hth_tensor gate, struct hth_tensor up);
+/* logits (R,E) -> where each row goes. Consumes logits; the routing is held once, hth_routing_keep for another user. */
+struct hth_routing hth_op_route(struct hth_exec *x, struct hth_tensor logits, int64_t top, bool normalise);
+struct hth_routing hth_routing_keep(struct hth_exec *x, struct hth_routing r);
+void hth_routing_drop(struct hth_exec *x, struct hth_routing r);
+/* in (R,C) -> out[i] (R*k,N_i) by expert. Consumes in and the routing. */
+void hth_op_experts_up(struct hth_exec *x, struct hth_tensor in, struct hth_routing r,
+                       const struct hth_expert_set *const *member, int n, struct hth_tensor *out);
+/* a (R*k,F) by expert -> (R,C), weighted sums of each row's experts. Consumes a and the routing. */
+struct hth_tensor hth_op_experts_down(struct hth_exec *x, struct hth_tensor a, struct hth_routing r,
+                                      const struct hth_expert_set *set);
 struct hth_tensor hth_op_add(struct hth_exec *x, struct hth_tensor a, struct hth_tensor b, float scale);
 /* x (T,C) -> (R,C) */
 struct hth_tensor hth_op_gather(struct hth_exec *x, struct hth_tensor in, const struct hth_rowset *rows);

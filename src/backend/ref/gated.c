@@ -35,16 +35,31 @@ void ref_gated_cost(const struct hth_machine *m, const void *args, struct hth_co
 	out->bytes_moved = 3.0 * ref_bytes(a->y);
 }
 
+/* y and its derivatives, gpt-oss's form. A clamped input has none. */
+static double swiglu_clamped(double gate, double up, double *dgate, double *dup)
+{
+	double g = fmin(gate, HTH_SWIGLU_LIMIT), u = fmax(fmin(up, HTH_SWIGLU_LIMIT), -HTH_SWIGLU_LIMIT);
+	double sigmoid = 1.0 / (1.0 + exp(-HTH_SWIGLU_ALPHA * g));
+
+	*dgate = gate > HTH_SWIGLU_LIMIT
+	                 ? 0.0
+	                 : (u + 1.0) * sigmoid * (1.0 + HTH_SWIGLU_ALPHA * g * (1.0 - sigmoid));
+	*dup = fabs(up) > HTH_SWIGLU_LIMIT ? 0.0 : g * sigmoid;
+	return g * sigmoid * (u + 1.0);
+}
+
 enum hth_status ref_gated(struct hth_device *dev, const void *args, void *scratch, struct hth_err *err)
 {
 	const struct hth_gated_args *a = args;
 	const float *gate = a->gate.ctx, *up = a->up.ctx; /* (R,F) */
 	float *y = a->y.ctx;                              /* (R,F) */
-	double slope;
+	bool clamped = a->act == HTH_ACT_SWIGLU_CLAMPED;
+	double slope, other;
 
 	(void)dev, (void)scratch, (void)err;
 	for (int64_t i = 0; i < a->y.rows * a->y.cols; i++)
-		y[i] = (float)(activate(a->act, gate[i], &slope) * up[i]);
+		y[i] = (float)(clamped ? swiglu_clamped(gate[i], up[i], &slope, &other)
+		                       : activate(a->act, gate[i], &slope) * up[i]);
 	return HTH_OK;
 }
 
@@ -65,7 +80,15 @@ enum hth_status ref_gated_backward(struct hth_device *dev, const void *args, voi
 
 	(void)dev, (void)scratch, (void)err;
 	for (int64_t i = 0; i < a->dy.rows * a->dy.cols; i++) {
-		double slope, value = activate(a->act, gate[i], &slope), u = up[i], g = dy[i];
+		double slope, u = up[i], g = dy[i];
+		if (a->act == HTH_ACT_SWIGLU_CLAMPED) {
+			double other;
+			swiglu_clamped(gate[i], u, &slope, &other);
+			dgate[i] = (float)(g * slope);
+			dup[i] = (float)(g * other);
+			continue;
+		}
+		double value = activate(a->act, gate[i], &slope);
 		dgate[i] = (float)(g * u * slope);
 		dup[i] = (float)(g * value);
 	}
