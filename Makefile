@@ -44,6 +44,7 @@ ISA_avx2   := -mavx2 -mfma -mf16c -ffp-contract=fast
 ISA_v3     := -mavx2 -mf16c
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -ffp-contract=fast
 ISA_vnni   := $(ISA_avx512) -mavx512vnni -mavx512bf16
+ISA_bf16   := $(ISA_avx512) -mavx512bf16
 ISA_amx    := $(ISA_avx512) -mamx-tile -mamx-bf16 -mamx-int8 -mavx512bf16
 endif
 

@@ -113,13 +113,13 @@ static void probe_task(void *ctx, int64_t task, int thread)
 
 	(void)task;
 #if defined(__x86_64__)
-	if (k->nr == 32 || k->nr == 16) {
-		p->sink = k->nr == 32 ? fma512(p->n) : fma256(p->n);
+	if (k->product.nr == 32 || k->product.nr == 16) {
+		p->sink = k->product.nr == 32 ? fma512(p->n) : fma256(p->n);
 		return;
 	}
 #endif
 	for (int64_t i = 0; i < p->n / 100; i++)
-		k->tile(k->mr, k->nr, 64, p->a, p->b, p->c + thread * 512, k->nr, false);
+		k->product.tile(k->product.mr, k->product.nr, 64, p->a, p->b, p->c + thread * 512, k->product.nr, false);
 }
 
 static void measure_peak(void)
@@ -138,8 +138,8 @@ static void measure_peak(void)
 		hth_pool_run(pool, probe_task, &p, machine.threads);
 		best = fmin(best, now() - t);
 	}
-	double each = p.pick.k.nr == 32 || p.pick.k.nr == 16 ? 12.0 * p.pick.k.nr * (double)p.n
-	                                                      : 2.0 * 64 * p.pick.k.mr * p.pick.k.nr * (double)(p.n / 100);
+	double each = p.pick.k.product.nr == 32 || p.pick.k.product.nr == 16 ? 12.0 * p.pick.k.product.nr * (double)p.n
+	                                                      : 2.0 * 64 * p.pick.k.product.mr * p.pick.k.product.nr * (double)(p.n / 100);
 	peak_flops = each * machine.threads / best;
 	printf("%-44s %8.1f GFLOP/s  %d threads, %s\n", "multiply-add peak", peak_flops / 1e9, machine.threads,
 	       p.pick.name);

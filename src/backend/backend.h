@@ -9,9 +9,13 @@
 #include "backend/args.h"
 #include "base/pool.h"
 
+/* The type of products' operands. AUTO: bf16 where this machine's products are faster so, else f32. */
+enum hth_compute { HTH_COMPUTE_AUTO, HTH_COMPUTE_F32, HTH_COMPUTE_BF16 };
+
 /* What a cost depends on besides shapes. */
 struct hth_machine {
 	int threads;
+	enum hth_compute compute; /* AUTO counts as F32 */
 	const char *kernels;     /* kernel set ("avx512"), or NULL: the best of this CPU */
 	double flops_per_s;      /* measured or tabled peak of the compute type; 0 unknown */
 	double bytes_per_s;      /* memory bandwidth; 0 unknown */
@@ -23,8 +27,6 @@ struct hth_cost {
 	double bytes_moved;     /* compulsory traffic: weights, inputs, outputs once */
 	uint64_t scratch_bytes; /* needed during run, 64-byte aligned */
 };
-
-enum hth_compute { HTH_COMPUTE_AUTO, HTH_COMPUTE_F32, HTH_COMPUTE_BF16 };
 
 struct hth_device_config {
 	struct hth_pool *pool;   /* borrowed; NULL: one thread */
@@ -59,6 +61,8 @@ struct hth_slot {
 struct hth_backend {
 	const char *name; /* "cpu" */
 	bool host_memory; /* tensors are plain host pointers into the execution's arena */
+	/* What open makes of a wanted type: AUTO resolved. kernels: as in the device's config. */
+	enum hth_compute (*compute)(enum hth_compute wanted, const char *kernels);
 	enum hth_status (*open)(const struct hth_device_config *cfg, struct hth_device **out, struct hth_err *err);
 	void (*close)(struct hth_device *dev);
 	/* What prepare would allocate for w, and prepare itself: fills w->prepared or leaves NULL. both: forward and

@@ -188,6 +188,8 @@ static inline void v_transpose(vf r[4])
 
 #include "kernels/simd_part.h"
 
+#include "kernels/simd_f32.h"
+
 #include "kernels/simd_product.h"
 
 #include "kernels/simd_scales.h"
@@ -200,7 +202,7 @@ static inline void v_transpose(vf r[4])
 
 extern const struct hth_kernels hth_kernels_neon;
 const struct hth_kernels hth_kernels_neon = {
-	SIMD_PRODUCT_SLOTS,
+	.product = SIMD_PRODUCT,
 	SIMD_BLOCK_SLOTS,
 	SIMD_MATH_SLOTS,
 	SIMD_MATVEC_SLOTS,

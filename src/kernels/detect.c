@@ -43,6 +43,27 @@ bool hth_has_avx512vl(void)
 {
 	return hth_has_avx512();
 }
+
+bool hth_has_avx512bf16(void)
+{
+	uint32_t a, b, c, d;
+
+	return hth_has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVX512BF16);
+}
+
+/* AMD's cores do as many VDPBF16PS as multiply-adds, of twice the work each; Intel's (Sapphire Rapids, measured) half as
+ * many. */
+bool hth_bf16_pays(void)
+{
+	uint32_t a, b, c, d;
+
+	return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && hth_has_avx512bf16();
+}
+#else
+bool hth_bf16_pays(void)
+{
+	return false;
+}
 #endif
 
 bool hth_has_ref(void)

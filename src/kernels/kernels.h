@@ -10,20 +10,42 @@
 #include "base/rng.h"
 #include "quant/quant.h"
 
-#define HTH_KERNEL_MAX_MR 16 /* bounds of a product tile, for callers' buffers */
+#define HTH_KERNEL_MAX_MR 32 /* bounds of a product tile, for callers' buffers */
 #define HTH_KERNEL_MAX_NR 32
 #define HTH_MATVEC_MAX_ROWS 4
 
-/* c (m,n) = or += A (m,k) @ B (k,n), 1 <= m <= mr, 1 <= n <= nr. a: packed, a[p * mr + i] is A's (i,p). b: packed,
- * b[p * nr + j]. c's rows are ldc apart. Each element is one chain of multiply-adds over p from zero, so that its
- * value depends neither on m, n nor on its place in the tile. */
+/* Packed operands of a product are words of 32 bits along k: one f32 number each, or two bf16 numbers (the earlier in the
+ * low half; beside the last of an odd k stands zero). k counts numbers, words of it below are hth_words(). A is packed
+ * with `unit` words of a row together: word p of row i at a[(p / unit * mr + i) * unit + p % unit]; B: word p of column j
+ * at b[p * nr + j]. */
+
+/* c (m,n) = or += A (m,k) @ B (k,n), 1 <= m <= mr, 1 <= n <= nr; c's rows are ldc apart. Each element is one chain of
+ * multiply-adds over the words from zero, so that its value depends neither on m, n nor on its place in the tile. */
 typedef void hth_tile_fn(int64_t m, int64_t n, int64_t k, const float *a, const float *b, float *c, int64_t ldc,
                          bool add);
-/* a (k,mr) = transpose of m rows of k elements, ld apart; places of rows m..mr-1 hold anything afterwards.
- * Writes only a[0 .. k * mr). */
+/* A of m rows of k numbers, ld apart; places of rows m..mr-1 hold anything afterwards. Writes words * mr. */
 typedef void hth_pack_a_fn(const float *x, int64_t ld, int64_t m, int64_t k, float *a);
-/* b (k,nr) = transpose of n rows of k elements, ld apart; columns n..nr-1 are zero. */
+/* B whose n columns are rows of k numbers, ld apart; columns n..nr-1 are zero. */
 typedef void hth_pack_b_fn(const float *w, int64_t ld, int64_t n, int64_t k, float *b);
+/* A or B whose k steps are rows of m or n numbers, ld apart; the rest is zero. */
+typedef void hth_pack_rows_fn(const float *x, int64_t ld, int64_t k, int64_t n, float *out);
+
+struct hth_tile_shape {
+	int mr, nr;
+	int pair; /* numbers a word: 1 f32, 2 bf16 */
+	int unit; /* words of k are padded to a multiple of it */
+};
+struct hth_products {
+	int mr, nr, pair, unit; /* as struct hth_tile_shape */
+	hth_tile_fn *tile;
+	hth_pack_a_fn *pack_a;
+	hth_pack_b_fn *pack_b;
+	hth_pack_rows_fn *pack_a_rows, *pack_b_rows;
+};
+static inline int64_t hth_words(int64_t pair, int64_t unit, int64_t k)
+{
+	return (k + pair * unit - 1) / (pair * unit) * unit;
+}
 
 /* dst (n) from whole blocks, as quant's unpack: within one unit in the last place of it. */
 typedef void hth_unpack_fn(const void *src, float *dst, int64_t n);
@@ -93,10 +115,8 @@ typedef void hth_adamw_fn(const struct hth_adamw_step *s, float *value, float *g
 
 /* Slots in the order of slotlist.h. */
 struct hth_kernels {
-	int mr, nr; /* tile of this set; a set that overrides one of tile, pack_a, pack_b overrides all three and these */
-	hth_tile_fn *tile;
-	hth_pack_a_fn *pack_a;
-	hth_pack_b_fn *pack_b;
+	struct hth_products product; /* in f32; a device that computes in bf16 puts bf16 in its place */
+	struct hth_products bf16;
 	hth_unpack_fn *unpack[HTH_QUANT_COUNT];
 	hth_prepare_x_fn *prepare_x; /* a set that overrides any of prepare_x and matvec overrides all of them */
 	hth_matvec_fn *matvec[HTH_QUANT_COUNT];
@@ -133,6 +153,7 @@ struct hth_kernel_pick {
 	struct hth_kernels k;
 	const char *winner[HTH_KERNEL_SLOT_COUNT];
 	const char *unpack_winner[HTH_QUANT_COUNT], *matvec_winner[HTH_QUANT_COUNT];
+	const char *product_winner, *bf16_winner;
 };
 
 /* Lays every set that this processor and its system support over ref, in list order, up to `ceiling`; ceiling NULL:
@@ -141,15 +162,18 @@ struct hth_kernel_pick {
 HTH_MUST enum hth_status hth_kernels_pick(const char *ceiling, struct hth_kernel_pick *out, struct hth_err *err);
 const char *hth_kernel_slot_name(enum hth_kernel_slot s);
 
-/* The sets by index, on any machine: name (NULL past the end), whether it runs here, and the tile in force once it is
+/* The sets by index, on any machine: name (NULL past the end), whether it runs here, and the tiles in force once it is
  * laid over the others of its architecture (for plans of another machine). */
 struct hth_kernel_info {
 	const char *name;
 	bool present; /* compiled for this architecture and supported by this processor */
-	int mr, nr;
+	struct hth_tile_shape f32, bf16;
 };
 struct hth_kernel_info hth_kernels_info(int i);
-/* The tile of the set of this name; NULL: of what hth_kernels_pick(NULL) would take. False when unknown. */
-bool hth_kernels_tile(const char *name, int *mr, int *nr);
+/* Information on the set of this name; NULL: on the highest that hth_kernels_pick(NULL) would take. name is NULL in it
+ * when there is no such set. */
+struct hth_kernel_info hth_kernels_find(const char *name);
+/* Are products in bf16 faster than in f32 on this processor, up to `ceiling` (as hth_kernels_pick's)? */
+bool hth_kernels_bf16_pays(const char *ceiling);
 
 #endif

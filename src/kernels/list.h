@@ -1,8 +1,9 @@
-/* Kernel sets in the order in which they are laid over each other: HTH_KERNELS(name, architecture, mr, nr) needs
- * `hth_kernels_<name>` in a file of this folder whose last _part names its compiler flags (Makefile), and
- * `hth_has_<name>` in detect.c. mr, nr: rows and columns of its product tile; 0: it has none and inherits the one above. */
-HTH_KERNELS(ref, any, 4, 8)
-HTH_KERNELS(avx2, x86, 6, 16)
-HTH_KERNELS(avx512, x86, 14, 32)
-HTH_KERNELS(avx512vl, x86, 0, 0)
-HTH_KERNELS(neon, arm, 12, 8)
+/* Kernel sets in the order in which they are laid over each other: HTH_KERNELS(name, architecture, mr, nr, unit, bf16 mr,
+ * nr, unit) needs `hth_kernels_<name>` in a file of this folder whose last _part names its compiler flags (Makefile), and
+ * `hth_has_<name>` in detect.c. mr, nr, unit: its product tile, in f32 and in bf16; 0: it inherits the one above. */
+HTH_KERNELS(ref, any, 4, 8, 1, 4, 8, 1)
+HTH_KERNELS(avx2, x86, 6, 16, 1, 0, 0, 0)
+HTH_KERNELS(avx512, x86, 14, 32, 1, 0, 0, 0)
+HTH_KERNELS(avx512vl, x86, 0, 0, 0, 0, 0, 0)
+HTH_KERNELS(avx512bf16, x86, 0, 0, 0, 14, 32, 1)
+HTH_KERNELS(neon, arm, 12, 8, 1, 0, 0, 0)

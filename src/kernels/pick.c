@@ -20,23 +20,23 @@
 #define FOR_arm(...)
 #endif
 
-#define HTH_KERNELS(name, arch, mr, nr) FOR_##arch(extern const struct hth_kernels hth_kernels_##name;)
+#define HTH_KERNELS(name, arch, ...) FOR_##arch(extern const struct hth_kernels hth_kernels_##name;)
 #include "kernels/list.h"
 #undef HTH_KERNELS
 
 struct set {
 	const char *name, *arch;
-	int mr, nr;
+	struct hth_tile_shape f32, bf16;   /* mr 0: another's */
 	const struct hth_kernels *kernels; /* NULL: another architecture's */
 	bool (*has)(void);
 };
 
 static const struct set sets[] = {
-#define HTH_KERNELS(set_name, set_arch, rows, cols)                                                                    \
+#define HTH_KERNELS(set_name, set_arch, rows, cols, unit, bf16_rows, bf16_cols, bf16_unit)                             \
 	{.name = #set_name,                                                                                            \
 	 .arch = #set_arch,                                                                                            \
-	 .mr = rows,                                                                                                   \
-	 .nr = cols,                                                                                                   \
+	 .f32 = {rows, cols, 1, unit},                                                                                 \
+	 .bf16 = {bf16_rows, bf16_cols, 2, bf16_unit},                                                                 \
 	 FOR_##set_arch(.kernels = &hth_kernels_##set_name, .has = hth_has_##set_name)},
 #include "kernels/list.h"
 #undef HTH_KERNELS
@@ -70,9 +70,13 @@ static int find(const char *name)
 static void lay_over(const struct hth_kernels *from, const char *name, struct hth_kernel_pick *out)
 {
 	out->name = name;
-	if (from->tile != NULL) {
-		out->k.mr = from->mr;
-		out->k.nr = from->nr;
+	if (from->product.tile != NULL) {
+		out->k.product = from->product;
+		out->product_winner = name;
+	}
+	if (from->bf16.tile != NULL) {
+		out->k.bf16 = from->bf16;
+		out->bf16_winner = name;
 	}
 #define HTH_KERNEL_SLOT(slot)                                                                                          \
 	if (from->slot != NULL) {                                                                                      \
@@ -121,10 +125,10 @@ static enum hth_status find_ceiling(const char *ceiling, int *last, struct hth_e
 	*last = find(ceiling);
 	if (*last < 0)
 		return hth_fail(err, HTH_ERR_USAGE, "%s: found \"%.40s\", expected one of %s", from, ceiling,
-		                present_names(names, sizeof names));
+				present_names(names, sizeof names));
 	if (!is_present(&sets[*last]))
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: this processor has no %s; it has %s", from, ceiling,
-		                present_names(names, sizeof names));
+				present_names(names, sizeof names));
 	return HTH_OK;
 }
 
@@ -152,25 +156,26 @@ const char *hth_kernel_slot_name(enum hth_kernel_slot s)
 	return s >= 0 && s < HTH_KERNEL_SLOT_COUNT ? names[s] : NULL;
 }
 
-/* The tile of set i laid over the earlier ones of its architecture. */
-static struct hth_kernel_info info(int i)
+struct hth_kernel_info hth_kernels_info(int i)
 {
-	struct hth_kernel_info r = {.name = sets[i].name, .present = is_present(&sets[i])};
+	struct hth_kernel_info r = {0};
 
-	for (int j = 0; j <= i; j++)
-		if (sets[j].mr > 0 && (strcmp(sets[j].arch, "any") == 0 || strcmp(sets[j].arch, sets[i].arch) == 0)) {
-			r.mr = sets[j].mr;
-			r.nr = sets[j].nr;
-		}
+	if (i < 0 || i >= N_SETS)
+		return r;
+	r.name = sets[i].name;
+	r.present = is_present(&sets[i]);
+	for (int j = 0; j <= i; j++) {
+		if (strcmp(sets[j].arch, "any") != 0 && strcmp(sets[j].arch, sets[i].arch) != 0)
+			continue;
+		if (sets[j].f32.mr > 0)
+			r.f32 = sets[j].f32;
+		if (sets[j].bf16.mr > 0)
+			r.bf16 = sets[j].bf16;
+	}
 	return r;
 }
 
-struct hth_kernel_info hth_kernels_info(int i)
-{
-	return i >= 0 && i < N_SETS ? info(i) : (struct hth_kernel_info){0};
-}
-
-bool hth_kernels_tile(const char *name, int *mr, int *nr)
+struct hth_kernel_info hth_kernels_find(const char *name)
 {
 	int i = name != NULL ? find(name) : N_SETS - 1;
 
@@ -178,10 +183,13 @@ bool hth_kernels_tile(const char *name, int *mr, int *nr)
 		i = N_SETS - 1;
 	while (name == NULL && !is_present(&sets[i]))
 		i--; /* ends at ref */
-	if (i < 0)
-		return false;
-	struct hth_kernel_info r = info(i);
-	*mr = r.mr;
-	*nr = r.nr;
-	return true;
+	return hth_kernels_info(i);
+}
+
+bool hth_kernels_bf16_pays(const char *ceiling)
+{
+	struct hth_kernel_pick pick;
+
+	return hth_kernels_pick(ceiling, &pick, NULL) == HTH_OK && strcmp(pick.bf16_winner, "ref") != 0 &&
+	       hth_bf16_pays();
 }

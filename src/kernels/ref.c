@@ -1,5 +1,6 @@
 /* Every kernel slot in plain C: the definition that the fast sets are tested against, and what runs where no set
  * fits the processor. Written for reading; contracts are in kernels.h. */
+#include "base/num.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -20,18 +21,78 @@ static void tile(int64_t m, int64_t n, int64_t k, const float *a, const float *b
 			c[i * ldc + j] = add ? c[i * ldc + j] + acc[i][j] : acc[i][j];
 }
 
-static void pack_a(const float *x, int64_t ld, int64_t m, int64_t k, float *a)
+/* Word p of a row (or of column i of rows ld apart: by = ld, ld = 1). */
+static float word_of(int pair, const float *x, int64_t i, int64_t ld, int64_t by, int64_t p, int64_t k)
 {
-	for (int64_t p = 0; p < k; p++)
-		for (int64_t i = 0; i < MR; i++)
-			a[p * MR + i] = i < m ? x[i * ld + p] : 0;
+	const float *at = x + i * ld + p * pair * by;
+	uint32_t bits;
+	float word;
+
+	if (pair == 1)
+		return at[0];
+	bits = hth_f32_to_bf16(at[0]) | (p * 2 + 1 < k ? (uint32_t)hth_f32_to_bf16(at[by]) << 16 : 0);
+	memcpy(&word, &bits, sizeof word);
+	return word;
 }
 
+/* Element (step p of k, place i) of x is at x[i * ld + p * by]. */
+static void pack(int pair, const float *x, int64_t ld, int64_t by, int64_t n, int64_t k, int64_t width, float *out)
+{
+	for (int64_t p = 0; p < hth_words(pair, 1, k); p++)
+		for (int64_t i = 0; i < width; i++)
+			out[p * width + i] = i < n ? word_of(pair, x, i, ld, by, p, k) : 0;
+}
+
+static void pack_a(const float *x, int64_t ld, int64_t m, int64_t k, float *a)
+{
+	pack(1, x, ld, 1, m, k, MR, a);
+}
 static void pack_b(const float *w, int64_t ld, int64_t n, int64_t k, float *b)
 {
-	for (int64_t p = 0; p < k; p++)
-		for (int64_t j = 0; j < NR; j++)
-			b[p * NR + j] = j < n ? w[j * ld + p] : 0;
+	pack(1, w, ld, 1, n, k, NR, b);
+}
+static void pack_a_rows(const float *x, int64_t ld, int64_t k, int64_t m, float *a)
+{
+	pack(1, x, 1, ld, m, k, MR, a);
+}
+static void pack_b_rows(const float *w, int64_t ld, int64_t k, int64_t n, float *b)
+{
+	pack(1, w, 1, ld, n, k, NR, b);
+}
+static void pack_a_bf16(const float *x, int64_t ld, int64_t m, int64_t k, float *a)
+{
+	pack(2, x, ld, 1, m, k, MR, a);
+}
+static void pack_b_bf16(const float *w, int64_t ld, int64_t n, int64_t k, float *b)
+{
+	pack(2, w, ld, 1, n, k, NR, b);
+}
+static void pack_a_rows_bf16(const float *x, int64_t ld, int64_t k, int64_t m, float *a)
+{
+	pack(2, x, 1, ld, m, k, MR, a);
+}
+static void pack_b_rows_bf16(const float *w, int64_t ld, int64_t k, int64_t n, float *b)
+{
+	pack(2, w, 1, ld, n, k, NR, b);
+}
+
+static float half_of(float word, int64_t which)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &word, sizeof bits);
+	return hth_bf16_to_f32((uint16_t)(bits >> (16 * which)));
+}
+
+static void tile_bf16(int64_t m, int64_t n, int64_t k, const float *a, const float *b, float *c, int64_t ldc, bool add)
+{
+	for (int64_t i = 0; i < m; i++)
+		for (int64_t j = 0; j < n; j++) {
+			float s = 0;
+			for (int64_t p = 0; p < k; p++)
+				s += half_of(a[p / 2 * MR + i], p & 1) * half_of(b[p / 2 * NR + j], p & 1);
+			c[i * ldc + j] = add ? c[i * ldc + j] + s : s;
+		}
 }
 
 static float dot(const float *x, const float *y, int64_t n)
@@ -264,11 +325,24 @@ static void adamw(const struct hth_adamw_step *s, float *value, float *grad, flo
 
 extern const struct hth_kernels hth_kernels_ref;
 const struct hth_kernels hth_kernels_ref = {
-	.mr = MR,
-	.nr = NR,
-	.tile = tile,
-	.pack_a = pack_a,
-	.pack_b = pack_b,
+	.product = {.mr = MR,
+	            .nr = NR,
+	            .pair = 1,
+	            .unit = 1,
+	            .tile = tile,
+	            .pack_a = pack_a,
+	            .pack_b = pack_b,
+	            .pack_a_rows = pack_a_rows,
+	            .pack_b_rows = pack_b_rows},
+	.bf16 = {.mr = MR,
+	         .nr = NR,
+	         .pair = 2,
+	         .unit = 1,
+	         .tile = tile_bf16,
+	         .pack_a = pack_a_bf16,
+	         .pack_b = pack_b_bf16,
+	         .pack_a_rows = pack_a_rows_bf16,
+	         .pack_b_rows = pack_b_rows_bf16},
 #define HTH_QUANT(ID, name, ggml, elems, bytes)                                                                        \
 	.unpack[HTH_QUANT_##ID] = unpack_##name, .matvec[HTH_QUANT_##ID] = matvec_##name,
 #include "quant/list.h"

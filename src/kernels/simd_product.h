@@ -1,7 +1,9 @@
 /* The product tile and its packings, written once over the vector primitives of an instruction-set file, which defines
- * before including this: VL (floats a vector), MR, NV (vectors a tile row), vf and the v_ functions.
+ * before including this: VL (words a vector), MR, NV (vectors a tile row), vf and the v_ functions, and the element type
+ * (simd_f32.h, or its own): PAIR numbers a word, v_mac (c + the products of a's and b's numbers, word by word), v_words,
+ * v_beside.
  *
- * The tile holds MR x NV accumulators in registers; every step of k loads NV vectors of b and broadcasts MR numbers of
+ * The tile holds MR x NV accumulators in registers; every word of k loads NV vectors of b and broadcasts MR words of
  * a. Bound: the multiply-add units; b streams from the second-level cache. docs/speed.md has what it reaches. */
 
 enum { NR = NV * VL };
@@ -16,7 +18,7 @@ INLINE void tile_of(int m, int nv, int64_t n, int64_t k, const float *a, const f
 #pragma GCC unroll 4
 		for (int j = 0; j < nv; j++)
 			acc[i][j] = v_set1(0);
-	for (int64_t p = 0; p < k; p++, a += MR, b += NR) {
+	for (int64_t p = 0; p < k; p += PAIR, a += MR, b += NR) {
 		vf row[NV];
 #pragma GCC unroll 4
 		for (int j = 0; j < nv; j++)
@@ -26,7 +28,7 @@ INLINE void tile_of(int m, int nv, int64_t n, int64_t k, const float *a, const f
 			vf x = v_set1(a[i]);
 #pragma GCC unroll 4
 			for (int j = 0; j < nv; j++)
-				acc[i][j] = v_fma(x, row[j], acc[i][j]);
+				acc[i][j] = v_mac(x, row[j], acc[i][j]);
 		}
 	}
 #pragma GCC unroll 16
@@ -75,20 +77,20 @@ static void tile(int64_t m, int64_t n, int64_t k, const float *a, const float *b
 	}
 }
 
-/* k columns of VL rows each at out + p * stride, `width` (<= VL) of them kept. Narrower columns are stored whole and
- * their surplus is overwritten by the next, but for the last. */
+/* The words of VL rows, as columns of VL each at out + p * stride, `width` (<= VL) of them kept. Narrower columns are
+ * stored whole and their surplus is overwritten by the next, but for the last. */
 INLINE void transpose_rows(const float *x, int64_t ld, int64_t rows, int64_t k, float *out, int64_t stride, int width)
 {
 	vf r[VL];
-	int64_t p = 0;
+	int64_t words = (k + PAIR - 1) / PAIR;
 
-	for (; p < k; p += VL) {
-		int64_t n = k - p < VL ? k - p : VL;
+	for (int64_t p = 0; p < words; p += VL) {
+		int64_t n = words - p < VL ? words - p : VL;
 #pragma GCC unroll 16
 		for (int i = 0; i < VL; i++)
-			r[i] = i >= rows ? v_set1(0) : n == VL ? v_load(x + i * ld + p) : v_load_n(x + i * ld + p, n);
+			r[i] = i >= rows ? v_set1(0) : v_words(x + i * ld + p * PAIR, k - p * PAIR);
 		v_transpose(r);
-		if (width == VL || p + VL < k) {
+		if (width == VL || p + VL < words) {
 #pragma GCC unroll 16
 			for (int i = 0; i < VL; i++)
 				if (i < n)
@@ -115,6 +117,28 @@ static void pack_b(const float *w, int64_t ld, int64_t n, int64_t k, float *b)
 		transpose_rows(w + g * ld, ld, n > g ? n - g : 0, k, b + g, NR, VL);
 }
 
+/* k rows of n numbers as words (k / PAIR,width), zeros behind them. */
+INLINE void straight_rows(const float *x, int64_t ld, int64_t k, int64_t n, int width, float *out)
+{
+	for (int64_t p = 0; p < k; p += PAIR, x += PAIR * ld, out += width)
+		for (int j = 0; j < width; j += VL)
+			part_store(out + j, v_beside(x + j, p + 1 < k ? x + ld + j : NULL, n - j), width - j);
+}
+
+static void pack_a_rows(const float *x, int64_t ld, int64_t k, int64_t m, float *a)
+{
+	straight_rows(x, ld, k, m, MR, a);
+}
+
+static void pack_b_rows(const float *w, int64_t ld, int64_t k, int64_t n, float *b)
+{
+	straight_rows(w, ld, k, n, NR, b);
+}
+
 #undef TILE_CASE
 
-#define SIMD_PRODUCT_SLOTS .mr = MR, .nr = NR, .tile = tile, .pack_a = pack_a, .pack_b = pack_b
+#define SIMD_PRODUCT                                                                                                   \
+	{                                                                                                              \
+		.mr = MR, .nr = NR, .pair = PAIR, .unit = 1, .tile = tile, .pack_a = pack_a, .pack_b = pack_b,         \
+		.pack_a_rows = pack_a_rows, .pack_b_rows = pack_b_rows                                                 \
+	}

@@ -1,8 +1,5 @@
-/* Slots of struct hth_kernels that are one function each: HTH_KERNEL_SLOT(field). unpack and matvec have one slot per
- * block format and are listed by pick.c itself. */
-HTH_KERNEL_SLOT(tile)
-HTH_KERNEL_SLOT(pack_a)
-HTH_KERNEL_SLOT(pack_b)
+/* Slots of struct hth_kernels that are one function each: HTH_KERNEL_SLOT(field). Products, and unpack and matvec with
+ * their one slot per block format, are laid over by pick.c itself. */
 HTH_KERNEL_SLOT(prepare_x)
 HTH_KERNEL_SLOT(dot)
 HTH_KERNEL_SLOT(sumsq)

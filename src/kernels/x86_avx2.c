@@ -29,6 +29,8 @@ static inline vf v_field2(vu a, vu at, int n, vu b, vu bt, int m)
 }
 #include "kernels/simd_part.h"
 
+#include "kernels/simd_f32.h"
+
 #include "kernels/simd_product.h"
 
 #include "kernels/simd_scales.h"
@@ -41,7 +43,7 @@ static inline vf v_field2(vu a, vu at, int n, vu b, vu bt, int m)
 
 extern const struct hth_kernels hth_kernels_avx2;
 const struct hth_kernels hth_kernels_avx2 = {
-	SIMD_PRODUCT_SLOTS,
+	.product = SIMD_PRODUCT,
 	SIMD_BLOCK_SLOTS,
 	SIMD_MATH_SLOTS,
 	SIMD_MATVEC_SLOTS,

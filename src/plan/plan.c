@@ -86,6 +86,7 @@ enum hth_status hth_plan_make(const struct hth_train_config *cfg, bool measure, 
 	if (a.backend == NULL)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "backend \"%s\" is not in this build", backend);
 	a.machine.threads = cfg->threads > 0 ? cfg->threads : hth_machine_threads();
+	a.machine.compute = a.backend->compute(cfg->compute, NULL);
 	enum hth_status status = hth_model_open(cfg->model, &m, err);
 	if (status == HTH_OK) {
 		a.model = m;

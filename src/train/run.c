@@ -245,7 +245,8 @@ enum hth_status hth_run_open(struct hth_run *r, struct hth_err *err)
 	r->backend = hth_backend_find(backend);
 	if (r->backend == NULL)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "backend \"%s\" is not in this build", backend);
-	r->machine = (struct hth_machine){.threads = r->cfg->threads > 0 ? r->cfg->threads : hth_machine_threads()};
+	r->machine = (struct hth_machine){.threads = r->cfg->threads > 0 ? r->cfg->threads : hth_machine_threads(),
+					  .compute = r->backend->compute(r->cfg->compute, NULL)};
 	status = hth_model_open(r->cfg->model, &r->model, err);
 	if (status == HTH_OK)
 		status = hth_train_data_read(r->cfg, r->model, r->at.now, &r->train, &r->valid, err);

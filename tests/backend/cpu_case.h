@@ -136,17 +136,17 @@ static inline void result_tensor(const char *what, struct hth_tensor t)
 }
 
 /* Runs one op on a device of its own; the scratch is exactly what the cost says, with guards behind. */
-static inline void run_on(const struct hth_backend *backend, const char *kernels, int threads, enum hth_op op,
-                          const void *args)
+static inline void run_in(enum hth_compute compute, const struct hth_backend *backend, const char *kernels, int threads,
+                          enum hth_op op, const void *args)
 {
 	struct hth_pool *pool = NULL;
 	struct hth_device *dev;
-	struct hth_machine machine = {.threads = threads, .kernels = kernels};
+	struct hth_machine machine = {.threads = threads, .compute = compute, .kernels = kernels};
 	struct hth_cost cost = {0};
 	struct hth_err err;
 
 	assert_ok(hth_pool_new(threads, &pool, &err));
-	struct hth_device_config cfg = {.pool = pool, .compute = HTH_COMPUTE_F32, .kernels = kernels};
+	struct hth_device_config cfg = {.pool = pool, .compute = compute, .kernels = kernels};
 	assert_ok(backend->open(&cfg, &dev, &err));
 	backend->slot[op].cost(&machine, args, &cost);
 	uint8_t *scratch = hth_alloc_aligned((size_t)cost.scratch_bytes + 64, 64);
@@ -163,6 +163,12 @@ static inline void run_on(const struct hth_backend *backend, const char *kernels
 	hth_pool_free(pool);
 }
 
+static inline void run_on(const struct hth_backend *backend, const char *kernels, int threads, enum hth_op op,
+                          const void *args)
+{
+	run_in(HTH_COMPUTE_F32, backend, kernels, threads, op, args);
+}
+
 static inline void results_restore(void)
 {
 	for (int i = 0; i < n_results; i++)
@@ -172,7 +178,7 @@ static inline void results_restore(void)
 /* The least size that an output's largest element counts as: more where a small one is the rest of large terms. */
 static double least_size = 1e-3;
 
-static inline void results_compare(const char *set, const char *name)
+static inline void results_compare(const char *set, const char *name, double tolerance)
 {
 	for (int i = 0; i < n_results; i++) {
 		const struct result *r = &results[i];
@@ -180,13 +186,49 @@ static inline void results_compare(const char *set, const char *name)
 		for (int64_t j = 0; j < r->n; j++)
 			top = fmax(top, fabs((double)r->want[j]));
 		for (int64_t j = 0; j < r->n; j++)
-			if (!(fabs((double)r->data[j] - r->want[j]) <= TOLERANCE * top))
+			if (!(fabs((double)r->data[j] - r->want[j]) <= tolerance * top))
 				fail_msg("%s %s: %s [%lld of %lld]: %.9g, expected %.9g (largest %.3g)", set, name, r->what,
 				         (long long)j, (long long)r->n, (double)r->data[j], (double)r->want[j], top);
 	}
 }
 
-/* The case's op on ref, then on cpu: every set, threads 1 to 4. Ends the case. */
+/* Operands of 8 bits each: a product of k terms of like size is off by some 2^-8 of one term's size times sqrt(k). */
+#define BF16_TOLERANCE 3e-2
+
+/* Does cpu compute in this type with this set? In bf16 those do that have a tile for it, and ref. */
+static inline bool computes(enum hth_compute compute, const char *set)
+{
+	struct hth_device_config cfg = {.compute = compute, .kernels = set};
+	struct hth_device *dev = NULL;
+	bool can = hth_backend_cpu.open(&cfg, &dev, NULL) == HTH_OK;
+
+	if (can)
+		hth_backend_cpu.close(dev);
+	return can;
+}
+
+/* One set and type: threads 1 to 4. */
+static inline void check_set(const char *set, enum hth_compute compute, const char *name, enum hth_op op, const void *args)
+{
+	char label[64];
+
+	snprintf(label, sizeof label, "%s %s", set, compute == HTH_COMPUTE_BF16 ? "bf16" : "f32");
+	for (int threads = 1; threads <= 4; threads++) {
+		results_restore();
+		run_in(compute, &hth_backend_cpu, set, threads, op, args);
+		if (threads == 1)
+			results_compare(label, name, compute == HTH_COMPUTE_BF16 ? BF16_TOLERANCE : TOLERANCE);
+		for (int i = 0; i < n_results; i++) {
+			const struct result *r = &results[i];
+			if (threads == 1)
+				memcpy(r->first, r->data, (size_t)r->n * sizeof(float));
+			else if (memcmp(r->first, r->data, (size_t)r->n * sizeof(float)) != 0)
+				fail_msg("%s %s: %s: %d threads give other bits than one", label, name, r->what, threads);
+		}
+	}
+}
+
+/* The case's op on ref, then on cpu: every set, in f32 and where it can in bf16. Ends the case. */
 static inline void check_case(const char *name, enum hth_op op, const void *args)
 {
 	run_on(&hth_backend_ref, NULL, 1, op, args);
@@ -196,19 +238,9 @@ static inline void check_case(const char *name, enum hth_op op, const void *args
 		if (!hth_kernels_info(s).present)
 			continue;
 		const char *set = hth_kernels_info(s).name;
-		for (int threads = 1; threads <= 4; threads++) {
-			results_restore();
-			run_on(&hth_backend_cpu, set, threads, op, args);
-			if (threads == 1)
-				results_compare(set, name);
-			for (int i = 0; i < n_results; i++) {
-				const struct result *r = &results[i];
-				if (threads == 1)
-					memcpy(r->first, r->data, (size_t)r->n * sizeof(float));
-				else if (memcmp(r->first, r->data, (size_t)r->n * sizeof(float)) != 0)
-					fail_msg("%s %s: %s: %d threads give other bits than one", set, name, r->what, threads);
-			}
-		}
+		check_set(set, HTH_COMPUTE_F32, name, op, args);
+		if (computes(HTH_COMPUTE_BF16, set))
+			check_set(set, HTH_COMPUTE_BF16, name, op, args);
 	}
 	n_results = 0;
 	least_size = 1e-3;

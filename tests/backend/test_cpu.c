@@ -286,15 +286,21 @@ static void optimizer(void **state)
 	}
 }
 
-static void bf16_compute_is_refused_and_describe_names_the_set(void **state)
+static void bf16_is_refused_where_only_ref_has_it_and_describe_names_the_set(void **state)
 {
 	struct hth_device *dev;
 	struct hth_err err;
-	struct hth_device_config cfg = {.compute = HTH_COMPUTE_BF16};
+	struct hth_device_config cfg = {.compute = HTH_COMPUTE_BF16, .kernels = "ref"};
+	const char *plain = hth_kernels_find("avx2").present ? "avx2" : "neon";
 
 	(void)state;
-	assert_fails(hth_backend_cpu.open(&cfg, &dev, &err), HTH_ERR_UNAVAILABLE, "bf16");
-	cfg = (struct hth_device_config){.kernels = "ref"};
+	assert_ok(hth_backend_cpu.open(&cfg, &dev, &err));
+	assert_string_equal(hth_backend_cpu.describe(dev), "cpu ref, 1 thread, bf16");
+	hth_backend_cpu.close(dev);
+	cfg.kernels = plain;
+	if (hth_kernels_find(plain).present)
+		assert_fails(hth_backend_cpu.open(&cfg, &dev, &err), HTH_ERR_UNAVAILABLE, "use --compute f32");
+	cfg = (struct hth_device_config){.kernels = "ref"}; /* auto */
 	assert_ok(hth_backend_cpu.open(&cfg, &dev, &err));
 	assert_string_equal(hth_backend_cpu.describe(dev), "cpu ref, 1 thread, f32");
 	hth_backend_cpu.close(dev);
@@ -312,8 +318,8 @@ static void states_of_absurd_size_are_refused(void **state)
 	(void)state;
 	assert_true(hth_backend_cpu.state_bytes(&huge) == UINT64_MAX);
 	assert_true(hth_backend_cpu.state_bytes(&negative) == UINT64_MAX);
-	/* 128 tokens by 80 + 96 columns */
-	assert_int_equal(hth_backend_cpu.state_bytes(&fine), 2 * 3 * 128 * (80 + 96) * 4);
+	/* 128 tokens by twice 96 columns */
+	assert_int_equal(hth_backend_cpu.state_bytes(&fine), 2 * 3 * 128 * (96 + 96) * 4);
 	assert_fails(hth_backend_cpu.state_new(NULL, &huge, &s, &err), HTH_ERR_MEMORY, "keys and values");
 	hth_mem_fail_at(2, false);
 	assert_fails(hth_backend_cpu.state_new(NULL, &fine, &s, &err), HTH_ERR_MEMORY, "keys and values");
@@ -333,7 +339,7 @@ int main(void)
 	        CASE_TEST(heads),
 	        CASE_TEST(trained_heads_and_given_gradients),
 	        CASE_TEST(optimizer),
-	        CASE_TEST(bf16_compute_is_refused_and_describe_names_the_set),
+	        CASE_TEST(bf16_is_refused_where_only_ref_has_it_and_describe_names_the_set),
 	        CASE_TEST(states_of_absurd_size_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #ifndef HTH_TESTS_KERNEL_CHECKS_H
 #define HTH_TESTS_KERNEL_CHECKS_H
 
+#include "base/num.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -39,57 +40,83 @@ static int differ(const char *set, const char *what, const float *got, const flo
 	return 0;
 }
 
-static int check_tile(const char *set, const struct hth_kernels *k)
+/* A number as the tile sees it. */
+static double operand(const struct hth_products *p, float x)
+{
+	return p->pair == 1 ? (double)x : (double)hth_bf16_to_f32(hth_f32_to_bf16(x));
+}
+
+/* Packs m rows of x and n of w, or the same matrices given step by step of k (transposed copies in xt, wt). */
+static void pack_both(const struct hth_products *p, bool rows, int64_t m, int64_t n, int64_t k, const float *x,
+                      const float *w, int64_t ld, float *a, float *b)
+{
+	static float xt[MAX_N * 40], wt[MAX_N * 40];
+
+	if (!rows) {
+		p->pack_a(x, ld, m, k, a);
+		p->pack_b(w, ld, n, k, b);
+		return;
+	}
+	for (int64_t s = 0; s < k; s++) {
+		for (int64_t i = 0; i < m; i++)
+			xt[s * 40 + i] = x[i * ld + s];
+		for (int64_t j = 0; j < n; j++)
+			wt[s * 40 + j] = w[j * ld + s];
+	}
+	p->pack_a_rows(xt, 40, k, m, a);
+	p->pack_b_rows(wt, 40, k, n, b);
+}
+
+static int check_tile(const char *set, const struct hth_products *p)
 {
 	static float x[HTH_KERNEL_MAX_MR * MAX_N], w[HTH_KERNEL_MAX_NR * MAX_N];
 	static float a[HTH_KERNEL_MAX_MR * MAX_N + PAD], b[HTH_KERNEL_MAX_NR * MAX_N + PAD];
-	static const int64_t depths[] = {0, 1, 5, 16, 33, 257};
-	float c[HTH_KERNEL_MAX_MR * 40], want[HTH_KERNEL_MAX_MR * 40];
+	static const int64_t depths[] = {0, 1, 2, 5, 16, 33, 64, 257};
+	static float c[HTH_KERNEL_MAX_MR * 40], want[HTH_KERNEL_MAX_MR * 40];
 	int bad = 0;
 
 	fill(x, HTH_KERNEL_MAX_MR * MAX_N, 1);
 	fill(w, HTH_KERNEL_MAX_NR * MAX_N, 2);
-	for (int64_t m = 1; m <= k->mr; m++)
-		for (int64_t n = 1; n <= k->nr; n++)
-			for (int d = 0; d < 6 && bad == 0; d++) {
-				int64_t depth = depths[d], ld = depth + 1;
-				a[depth * k->mr] = b[depth * k->nr] = GUARD;
-				k->pack_a(x + 1, ld, m, depth, a);
-				k->pack_b(w + 1, ld, n, depth, b);
-				bad += a[depth * k->mr] != GUARD || b[depth * k->nr] != GUARD;
+	for (int64_t m = 1; m <= p->mr; m++)
+		for (int64_t n = 1; n <= p->nr; n++)
+			for (int d = 0; d < 8 && bad == 0; d++) {
+				int64_t depth = depths[d], ld = depth + 1, words = hth_words(p->pair, p->unit, depth);
+				a[words * p->mr] = b[words * p->nr] = GUARD;
+				pack_both(p, (m + n + d) % 3 == 0, m, n, depth, x + 1, w + 1, ld, a, b);
+				bad += a[words * p->mr] != GUARD || b[words * p->nr] != GUARD;
 				for (int64_t i = 0; i < HTH_KERNEL_MAX_MR * 40; i++)
 					c[i] = want[i] = (float)(i % 7);
 				bool add = (m + n) % 2 == 0;
 				for (int64_t i = 0; i < m; i++)
 					for (int64_t j = 0; j < n; j++) {
 						double s = add ? want[i * 37 + j] : 0;
-						for (int64_t p = 0; p < depth; p++)
-							s += (double)x[1 + i * ld + p] * w[1 + j * ld + p];
+						for (int64_t t = 0; t < depth; t++)
+							s += operand(p, x[1 + i * ld + t]) * operand(p, w[1 + j * ld + t]);
 						want[i * 37 + j] = (float)s;
 					}
-				k->tile(m, n, depth, a, b, c, 37, add);
+				p->tile(m, n, depth, a, b, c, 37, add);
 				bad += differ(set, "tile", c, want, HTH_KERNEL_MAX_MR * 37, 1 + (double)depth);
 			}
 	return bad;
 }
 
 /* One element's value must not depend on the tile's size or its place there. */
-static int check_tile_places(const char *set, const struct hth_kernels *k)
+static int check_tile_places(const char *set, const struct hth_products *p)
 {
-	static float x[HTH_KERNEL_MAX_MR * 100], w[HTH_KERNEL_MAX_NR * 100], a[HTH_KERNEL_MAX_MR * 100],
-	        b[HTH_KERNEL_MAX_NR * 100];
+	static float x[HTH_KERNEL_MAX_MR * 100], w[HTH_KERNEL_MAX_NR * 100], a[HTH_KERNEL_MAX_MR * 128],
+	        b[HTH_KERNEL_MAX_NR * 128];
 	float whole[HTH_KERNEL_MAX_MR * HTH_KERNEL_MAX_NR], one;
 
-	fill(x, k->mr * 100, 3);
-	fill(w, k->nr * 100, 4);
-	k->pack_a(x, 100, k->mr, 100, a);
-	k->pack_b(w, 100, k->nr, 100, b);
-	k->tile(k->mr, k->nr, 100, a, b, whole, HTH_KERNEL_MAX_NR, false);
-	for (int64_t i = 0; i < k->mr; i++)
-		for (int64_t j = 0; j < k->nr; j++) {
-			k->pack_a(x + i * 100, 100, 1, 100, a);
-			k->pack_b(w + j * 100, 100, 1, 100, b);
-			k->tile(1, 1, 100, a, b, &one, 1, false);
+	fill(x, p->mr * 100, 3);
+	fill(w, p->nr * 100, 4);
+	p->pack_a(x, 100, p->mr, 100, a);
+	p->pack_b(w, 100, p->nr, 100, b);
+	p->tile(p->mr, p->nr, 100, a, b, whole, HTH_KERNEL_MAX_NR, false);
+	for (int64_t i = 0; i < p->mr; i++)
+		for (int64_t j = 0; j < p->nr; j++) {
+			p->pack_a(x + i * 100, 100, 1, 100, a);
+			p->pack_b(w + j * 100, 100, 1, 100, b);
+			p->tile(1, 1, 100, a, b, &one, 1, false);
 			if (memcmp(&one, &whole[i * HTH_KERNEL_MAX_NR + j], sizeof one) != 0) {
 				printf("# %s tile: (%d,%d) depends on the tile\n", set, (int)i, (int)j);
 				return 1;

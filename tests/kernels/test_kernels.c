@@ -28,12 +28,17 @@ static struct hth_kernel_pick ref_pick;
 static void products_match_at_every_size_of_tile(void **state)
 {
 	(void)state;
-	FOR_EACH_SET(check_tile(set, k));
+	FOR_EACH_SET(check_tile(set, &k->product));
+}
+static void bf16_products_match_at_every_size_of_tile(void **state)
+{
+	(void)state;
+	FOR_EACH_SET(check_tile(set, &k->bf16));
 }
 static void product_element_does_not_depend_on_its_place(void **state)
 {
 	(void)state;
-	FOR_EACH_SET(check_tile_places(set, k));
+	FOR_EACH_SET(check_tile_places(set, &k->product) + check_tile_places(set, &k->bf16));
 }
 static void every_block_format_unpacks_and_multiplies(void **state)
 {
@@ -78,26 +83,31 @@ static void every_slot_has_a_winner(void **state)
 	}
 }
 
+static bool is_shape(const struct hth_products *p, struct hth_tile_shape s)
+{
+	return p->mr == s.mr && p->nr == s.nr && p->pair == s.pair && p->unit == s.unit;
+}
+
 static void tiles_of_the_list_are_those_of_the_files(void **state)
 {
 	struct hth_kernel_pick pick;
 	struct hth_err err;
-	int mr, nr;
 
 	(void)state;
 	for (int i = 0; hth_kernels_info(i).name != NULL; i++) {
 		struct hth_kernel_info info = hth_kernels_info(i);
-		assert_in_range(info.mr, 1, HTH_KERNEL_MAX_MR);
-		assert_in_range(info.nr, 1, HTH_KERNEL_MAX_NR);
+		assert_in_range(info.f32.mr, 1, HTH_KERNEL_MAX_MR);
+		assert_in_range(info.f32.nr, 1, HTH_KERNEL_MAX_NR);
+		assert_in_range(info.bf16.mr, 1, HTH_KERNEL_MAX_MR);
+		assert_in_range(info.bf16.nr, 1, HTH_KERNEL_MAX_NR);
 		if (!info.present)
 			continue;
 		assert_ok(hth_kernels_pick(info.name, &pick, &err));
-		assert_int_equal(pick.k.mr, info.mr);
-		assert_int_equal(pick.k.nr, info.nr);
+		assert_true(is_shape(&pick.k.product, info.f32));
+		assert_true(is_shape(&pick.k.bf16, info.bf16));
 	}
-	assert_true(hth_kernels_tile("neon", &mr, &nr));
-	assert_int_equal(mr, 12);
-	assert_false(hth_kernels_tile("sse9", &mr, &nr));
+	assert_int_equal(hth_kernels_find("neon").f32.mr, 12);
+	assert_null(hth_kernels_find("sse9").name);
 }
 
 static void ceiling_is_kept_and_checked(void **state)
@@ -108,7 +118,7 @@ static void ceiling_is_kept_and_checked(void **state)
 	(void)state;
 	assert_ok(hth_kernels_pick("ref", &pick, &err));
 	assert_string_equal(pick.name, "ref");
-	assert_string_equal(pick.winner[HTH_KERNEL_SLOT_tile], "ref");
+	assert_string_equal(pick.product_winner, "ref");
 	assert_fails(hth_kernels_pick("avx1024", &pick, &err), HTH_ERR_USAGE, "found \"avx1024\", expected one of ref");
 #if defined(__x86_64__)
 	assert_fails(hth_kernels_pick("neon", &pick, &err), HTH_ERR_UNAVAILABLE, "no neon");
@@ -125,6 +135,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(products_match_at_every_size_of_tile),
+	        cmocka_unit_test(bf16_products_match_at_every_size_of_tile),
 	        cmocka_unit_test(product_element_does_not_depend_on_its_place),
 	        cmocka_unit_test(every_block_format_unpacks_and_multiplies),
 	        cmocka_unit_test(sums_match),

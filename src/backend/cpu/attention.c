@@ -2,10 +2,11 @@
  *
  * A task has up to 192 query rows: the query heads that share one kv head, for some tokens of one segment. It walks the
  * segment's spans in blocks of 128 keys with an online softmax: for each block of mr rows, scores s = q k^T, the
- * running maximum and sum, then o = o * exp(old - new maximum) + p v. Keys of the batch are packed once a task; a state's
- * are read as they lie (state.h). Memory is linear in T: a fixed buffer for each thread. */
+ * running maximum and sum, then o = o * exp(old - new maximum) + p v. Keys of the batch are packed once a task; a
+ * state's are read as they lie (state.h). Memory is linear in T: a fixed buffer for each thread. */
 #include "backend/cpu/attention_int.h"
 #include "backend/cpu/state.h"
+#include "base/num.h"
 
 #include <math.h>
 #include <string.h>
@@ -50,7 +51,7 @@ static int64_t key_position(const struct hth_batch *b, const struct hth_span *sp
 }
 
 void cpu_attn_visible(const struct hth_batch *b, const struct hth_attention_shape *s, const struct hth_span *span,
-                      int64_t row, int64_t first, int64_t n, int64_t *lo, int64_t *hi)
+		      int64_t row, int64_t first, int64_t n, int64_t *lo, int64_t *hi)
 {
 	int64_t from = span->k_start, to = (int64_t)span->k_start + span->k_len;
 
@@ -65,7 +66,7 @@ void cpu_attn_visible(const struct hth_batch *b, const struct hth_attention_shap
 }
 
 void cpu_attn_seeing(const struct hth_batch *b, const struct hth_attention_shape *s, const struct hth_span *span,
-                     int64_t key, int64_t first, int64_t n, int64_t *lo, int64_t *hi)
+		     int64_t key, int64_t first, int64_t n, int64_t *lo, int64_t *hi)
 {
 	*lo = *hi = 0;
 	if (key < span->k_start || key >= (int64_t)span->k_start + span->k_len)
@@ -78,15 +79,12 @@ void cpu_attn_seeing(const struct hth_batch *b, const struct hth_attention_shape
 }
 
 void cpu_attn_straight(const struct hth_kernels *k, const float *x, int64_t ld, int64_t n, int64_t head, int64_t depth,
-                       float *panels)
+		       float *panels)
 {
-	for (int64_t t = 0; t < n; t++)
-		for (int64_t c = 0; c < head; c += k->nr) {
-			float *to = panels + c * depth + t * k->nr;
-			int64_t have = cpu_min(k->nr, head - c);
-			memcpy(to, x + t * ld + c, (size_t)have * sizeof *to);
-			memset(to + have, 0, (size_t)(k->nr - have) * sizeof *to);
-		}
+	int64_t nr = k->product.nr, words = cpu_words(cpu_tile_of_kernels(k), depth);
+
+	for (int64_t c = 0; c < head; c += nr)
+		k->product.pack_b_rows(x + c, ld, n, cpu_min(nr, head - c), panels + c * words);
 }
 
 struct attention {
@@ -95,19 +93,20 @@ struct attention {
 	const struct hth_attention_args *a;
 	struct cpu_tile tile;
 	int64_t group, block; /* query heads a kv head; tokens a task */
+	int64_t words;        /* of D numbers */
 	uint64_t thread_elems;
 	float *works;
 };
 
 /* One thread's buffers; rows are g * n + i for query head g of the group and token i. */
 struct work {
-	float *q;        // (rows,D) scaled, then packed by row blocks in qa
-	float *qa;       // (rows,D)
-	float *keys;     // (KEYS,D) panels
-	float *values;   // (KEYS,width) panels
-	float *s;        // (mr,KEYS)
-	float *p;        // (KEYS,mr)
-	float *o;        // (rows,D)
+	float *q;         // (rows,D) scaled, then packed by row blocks in qa
+	float *qa;        // (rows,D) words
+	float *keys;      // (KEYS,D) words, panels
+	float *values;    // (KEYS,width) words, panels
+	float *s;         // (mr,KEYS)
+	float *p;         // (KEYS,mr) words
+	float *o;         // (rows,D)
 	float *top, *sum; // (rows)
 };
 
@@ -116,6 +115,7 @@ static void cut(struct attention *t, struct cpu_tile tile)
 	const struct hth_attention_shape *s = &t->a->shape;
 
 	t->tile = tile;
+	t->words = cpu_words(tile, s->head);
 	t->group = s->n_head / s->n_kv;
 	t->block = t->group < CPU_ATTN_ROWS ? CPU_ATTN_ROWS / t->group : 1;
 }
@@ -126,9 +126,9 @@ static struct work carve(const struct attention *t, struct cpu_scratch *s)
 	struct work w;
 
 	w.q = cpu_take(s, rows * head);
-	w.qa = cpu_take(s, cpu_ceil(rows, mr) * mr * head);
-	w.keys = cpu_take(s, CPU_ATTN_KEYS * head);
-	w.values = cpu_take(s, CPU_ATTN_KEYS * cpu_attn_width(t->tile, head));
+	w.qa = cpu_take(s, cpu_packed_elems(t->tile, rows, head));
+	w.keys = cpu_take(s, CPU_ATTN_KEYS * t->words);
+	w.values = cpu_take(s, cpu_words(t->tile, CPU_ATTN_KEYS) * cpu_attn_width(t->tile, head));
 	w.s = cpu_take(s, mr * CPU_ATTN_KEYS);
 	w.p = cpu_take(s, mr * CPU_ATTN_KEYS);
 	w.o = cpu_take(s, rows * head);
@@ -169,12 +169,23 @@ static enum hth_status check_state(const struct hth_attention_args *a, const str
 
 	if (state == NULL || state->shape.n_kv != a->shape.n_kv || state->shape.head != a->shape.head || a->layer < 0 ||
 	    a->layer >= state->shape.n_layers)
-		return hth_fail(err, HTH_ERR_SHAPE, "attention: layer %d of %lld heads of %lld is not in the state", a->layer,
-		                (long long)a->shape.n_kv, (long long)a->shape.head);
+		return hth_fail(err, HTH_ERR_SHAPE, "attention: layer %d of %lld heads of %lld is not in the state",
+				a->layer, (long long)a->shape.n_kv, (long long)a->shape.head);
 	if (g->past < 0 || g->past + (int64_t)g->len > state->shape.capacity)
 		return hth_fail(err, HTH_ERR_LIMIT, "attention: %lld tokens, the state's capacity is %lld",
-		                (long long)g->past + g->len, (long long)state->shape.capacity);
+				(long long)g->past + g->len, (long long)state->shape.capacity);
 	return HTH_OK;
+}
+
+/* Writes x into panels whose words hold `pair` numbers: number `half` of the word. */
+static void put_number(float *word, int64_t pair, int64_t half, float x)
+{
+	uint16_t bits = hth_f32_to_bf16(x);
+
+	if (pair == 1)
+		*word = x;
+	else
+		memcpy((uint8_t *)word + 2 * half, &bits, sizeof bits); /* little endian: the low half first */
 }
 
 /* Task: one segment and kv head: its keys and values go to rows past .. past+len-1. */
@@ -182,7 +193,7 @@ static void append_task(void *ctx, int64_t task, int thread)
 {
 	const struct attention *t = ctx;
 	const struct hth_attention_args *a = t->a;
-	int64_t kv = task % a->shape.n_kv, head = a->shape.head, nr = t->tile.nr;
+	int64_t kv = task % a->shape.n_kv, head = a->shape.head, nr = t->tile.nr, pair = t->tile.pair;
 	const struct hth_segment *g = &a->batch->segments[task / a->shape.n_kv];
 
 	(void)thread;
@@ -190,19 +201,20 @@ static void append_task(void *ctx, int64_t task, int thread)
 		return;
 	const struct cpu_state *state = (const struct cpu_state *)a->batch->states[g->state];
 	float *keys = cpu_state_keys(state, a->layer, kv), *values = cpu_state_values(state, a->layer, kv);
+	int64_t depth = cpu_words(t->tile, state->capacity);
 	for (int64_t i = 0; i < g->len; i++) {
 		const float *k = cpu_row(a->k, g->start + i) + kv * head, *v = cpu_row(a->v, g->start + i) + kv * head;
 		int64_t at = g->past + i;
-		for (int64_t d = 0; d < head; d++)
-			keys[at / nr * nr * head + d * nr + at % nr] = k[d];
-		for (int64_t d = 0; d < head; d += nr)
-			memcpy(values + d * state->capacity + at * nr, v + d, (size_t)cpu_min(nr, head - d) * sizeof *v);
+		for (int64_t d = 0; d < head; d++) {
+			put_number(keys + at / nr * nr * t->words + d / pair * nr + at % nr, pair, d % pair, k[d]);
+			put_number(values + d / nr * nr * depth + at / pair * nr + d % nr, pair, at % pair, v[d]);
+		}
 	}
 }
 
 /* --- attention of one task -------------------------------------------------------------------------------------- */
 
-/* Panels of a block of keys: keys (D,nr) each nr keys; values (depth,nr) each nr columns. */
+/* Panels of a block of keys: keys (D,nr) each nr keys; values (depth,nr) each nr columns; depth in words. */
 struct block {
 	const float *keys, *values;
 	int64_t first, n, depth;
@@ -226,13 +238,13 @@ static void begin(const struct attention *t, const struct cpu_attn_task *task, c
 		w->sum[r] = sinks != NULL ? 1 : 0;
 	}
 	for (int64_t r = 0; r < rows; r += t->tile.mr)
-		t->k->pack_a(w->q + r * head, head, cpu_min(t->tile.mr, rows - r), head, w->qa + r * head);
+		t->k->product.pack_a(w->q + r * head, head, cpu_min(t->tile.mr, rows - r), head, w->qa + r * t->words);
 	memset(w->o, 0, (size_t)(rows * head) * sizeof *w->o);
 }
 
 /* Row r's scores s (lo .. hi-1 visible) become exp(s - top), zero in from .. to-1 elsewhere; top, sum and o follow. */
-static void softmax_row(const struct attention *t, int64_t r, float *s, int64_t from, int64_t to, int64_t lo, int64_t hi,
-                        const struct work *w)
+static void softmax_row(const struct attention *t, int64_t r, float *s, int64_t from, int64_t to, int64_t lo,
+			int64_t hi, const struct work *w)
 {
 	const struct hth_kernels *k = t->k;
 	int64_t head = t->a->shape.head;
@@ -256,7 +268,7 @@ static void softmax_row(const struct attention *t, int64_t r, float *s, int64_t 
 
 /* One block of keys for rows r .. r+m-1 (a row block). */
 static void attend_rows(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
-                        const struct block *b, int64_t r, int64_t m, const struct work *w)
+			const struct block *b, int64_t r, int64_t m, const struct work *w)
 {
 	const struct hth_attention_shape *s = &t->a->shape;
 	int64_t head = s->head, nr = t->tile.nr, from = b->n, to = 0;
@@ -273,18 +285,19 @@ static void attend_rows(const struct attention *t, const struct cpu_attn_task *t
 		return;
 	from = from / nr * nr;
 	for (int64_t j = from; j < to; j += nr)
-		t->k->tile(m, cpu_min(nr, to - j), head, w->qa + r * head, b->keys + j * head, w->s + j, CPU_ATTN_KEYS,
-		           false);
+		t->k->product.tile(m, cpu_min(nr, to - j), head, w->qa + r * t->words, b->keys + j * t->words, w->s + j,
+				   CPU_ATTN_KEYS, false);
 	for (int64_t i = 0; i < m; i++)
 		softmax_row(t, r + i, w->s + i * CPU_ATTN_KEYS, from, to, lo[i], hi[i], w);
-	t->k->pack_a(w->s + from, CPU_ATTN_KEYS, m, to - from, w->p);
+	t->k->product.pack_a(w->s + from, CPU_ATTN_KEYS, m, to - from, w->p);
 	for (int64_t c = 0; c < head; c += nr)
-		t->k->tile(m, cpu_min(nr, head - c), to - from, w->p, b->values + c * b->depth + from * nr,
-		           w->o + r * head + c, head, true);
+		t->k->product.tile(m, cpu_min(nr, head - c), to - from, w->p,
+				   b->values + c * b->depth + cpu_words(t->tile, from) * nr, w->o + r * head + c, head,
+				   true);
 }
 
 static void attend_block(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
-                         const struct block *b, const struct work *w)
+			 const struct block *b, const struct work *w)
 {
 	int64_t rows = t->group * task->n, mr = t->tile.mr;
 
@@ -294,7 +307,7 @@ static void attend_block(const struct attention *t, const struct cpu_attn_task *
 
 /* False when no query of the task sees any of keys first .. first+n-1: before the window or after the last query. */
 static bool is_any_visible(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
-                           int64_t first, int64_t n)
+			   int64_t first, int64_t n)
 {
 	const int32_t *positions = t->a->batch->positions;
 
@@ -305,7 +318,7 @@ static bool is_any_visible(const struct attention *t, const struct cpu_attn_task
 }
 
 static void attend_span(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
-                        const struct work *w)
+			const struct work *w)
 {
 	const struct hth_attention_args *a = t->a;
 	int64_t head = a->shape.head, nr = t->tile.nr, end = (int64_t)span->k_start + span->k_len, from = span->k_start;
@@ -316,19 +329,22 @@ static void attend_span(const struct attention *t, const struct cpu_attn_task *t
 		from = from / CPU_ATTN_KEYS * CPU_ATTN_KEYS; /* panels begin at multiples of nr */
 	}
 	for (int64_t first = from; first < end; first += CPU_ATTN_KEYS) {
-		struct block b = {.first = first, .n = cpu_min(CPU_ATTN_KEYS, end - first), .depth = CPU_ATTN_KEYS};
+		struct block b = {.first = first,
+				  .n = cpu_min(CPU_ATTN_KEYS, end - first),
+				  .depth = cpu_words(t->tile, CPU_ATTN_KEYS)};
 		if (!is_any_visible(t, task, span, first, b.n))
 			continue;
 		if (state != NULL) {
-			b.keys = cpu_state_keys(state, a->layer, task->kv_head) + first * head;
-			b.values = cpu_state_values(state, a->layer, task->kv_head) + first * nr;
-			b.depth = state->capacity;
+			b.keys = cpu_state_keys(state, a->layer, task->kv_head) + first * t->words;
+			b.values = cpu_state_values(state, a->layer, task->kv_head) + cpu_words(t->tile, first) * nr;
+			b.depth = cpu_words(t->tile, state->capacity);
 		} else {
 			const float *k = cpu_row(a->k, first) + task->kv_head * head;
 			for (int64_t j = 0; j < b.n; j += nr)
-				t->k->pack_b(k + j * a->k.cols, a->k.cols, cpu_min(nr, b.n - j), head, w->keys + j * head);
+				t->k->product.pack_b(k + j * a->k.cols, a->k.cols, cpu_min(nr, b.n - j), head,
+						     w->keys + j * t->words);
 			cpu_attn_straight(t->k, cpu_row(a->v, first) + task->kv_head * head, a->v.cols, b.n, head,
-			                  CPU_ATTN_KEYS, w->values);
+					  CPU_ATTN_KEYS, w->values);
 			b.keys = w->keys;
 			b.values = w->values;
 		}

@@ -4,7 +4,8 @@
  * Two passes, so that no two tasks write the same memory and every sum has one order:
  *   by queries  (tasks as forward): s = q k^T, dp = dy v^T, dq = scale * sum ds k
  *   by keys     (tasks of 128 keys of one kv head): transposed, s^T = k q^T, dp^T = v dy^T, dv = sum p^T dy,
- *               dk = sum ds^T (scale q), over every span that shows these keys, its query blocks, and the group's heads */
+ *               dk = sum ds^T (scale q), over every span that shows these keys, its query blocks, and the group's heads
+ */
 #include "backend/cpu/attention_int.h"
 
 #include <math.h>
@@ -18,6 +19,7 @@ struct backward {
 	const struct hth_attention_backward_args *a;
 	struct cpu_tile tile;
 	int64_t group, block, rows; /* query heads a kv head; tokens of a query task; their product */
+	int64_t words;              /* of D numbers */
 	uint64_t thread_elems;
 	float *delta; // (T,H)
 	float *works;
@@ -25,14 +27,14 @@ struct backward {
 
 /* One thread's buffers, for either pass. */
 struct work {
-	float *x, *y;           // (rows or KEYS,D) rows as copied: scaled q, dy
-	float *xa, *ya;         // (rows or KEYS,D) blocks of mr rows: q and dy, or k and v
-	float *kt, *vt;         // (KEYS,D) panels, transposed: k and v, or q and dy
-	float *ks, *vs;         // (KEYS,width) panels, straight
-	float *s, *dp;          // (mr,KEYS)
-	float *p;               // (KEYS,mr)
-	float *out, *out2;      // (rows or KEYS,D)
-	float *lse, *delta;     // (KEYS)
+	float *x, *y;       // (rows or KEYS,D) rows as copied: scaled q, dy
+	float *xa, *ya;     // (rows or KEYS,D) words, blocks of mr rows: q and dy, or k and v
+	float *kt, *vt;     // (KEYS,D) words, panels, transposed: k and v, or q and dy
+	float *ks, *vs;     // (KEYS,width) words, panels, straight
+	float *s, *dp;      // (mr,KEYS)
+	float *p;           // (KEYS,mr) words; with a soft cap also (KEYS) numbers
+	float *out, *out2;  // (rows or KEYS,D)
+	float *lse, *delta; // (KEYS)
 };
 
 static void cut(struct backward *t, struct cpu_tile tile)
@@ -40,6 +42,7 @@ static void cut(struct backward *t, struct cpu_tile tile)
 	const struct hth_attention_shape *s = &t->a->shape;
 
 	t->tile = tile;
+	t->words = cpu_words(tile, s->head);
 	t->group = s->n_head / s->n_kv;
 	t->block = t->group < CPU_ATTN_ROWS ? CPU_ATTN_ROWS / t->group : 1;
 	t->rows = t->group * t->block;
@@ -48,17 +51,17 @@ static void cut(struct backward *t, struct cpu_tile tile)
 static struct work carve(const struct backward *t, struct cpu_scratch *s)
 {
 	int64_t head = t->a->shape.head, mr = t->tile.mr, width = cpu_attn_width(t->tile, head);
-	int64_t rows = t->rows > KEYS ? t->rows : KEYS, padded = cpu_ceil(rows, mr) * mr;
+	int64_t rows = t->rows > KEYS ? t->rows : KEYS, deep = cpu_words(t->tile, KEYS);
 	struct work w;
 
 	w.x = cpu_take(s, rows * head);
 	w.y = cpu_take(s, rows * head);
-	w.xa = cpu_take(s, padded * head);
-	w.ya = cpu_take(s, padded * head);
-	w.kt = cpu_take(s, KEYS * head);
-	w.vt = cpu_take(s, KEYS * head);
-	w.ks = cpu_take(s, KEYS * width);
-	w.vs = cpu_take(s, KEYS * width);
+	w.xa = cpu_take(s, cpu_packed_elems(t->tile, rows, head));
+	w.ya = cpu_take(s, cpu_packed_elems(t->tile, rows, head));
+	w.kt = cpu_take(s, KEYS * t->words);
+	w.vt = cpu_take(s, KEYS * t->words);
+	w.ks = cpu_take(s, deep * width);
+	w.vs = cpu_take(s, deep * width);
 	w.s = cpu_take(s, mr * KEYS);
 	w.dp = cpu_take(s, mr * KEYS);
 	w.p = cpu_take(s, mr * KEYS);
@@ -109,7 +112,7 @@ static void delta_task(void *ctx, int64_t task, int thread)
 	for (int64_t r = task * DELTA_ROWS; r < cpu_min(task * DELTA_ROWS + DELTA_ROWS, t->a->q.rows); r++)
 		for (int64_t h = 0; h < heads; h++)
 			t->delta[r * heads + h] =
-			        t->k->dot(cpu_row(t->a->dy, r) + h * head, cpu_row(t->a->y, r) + h * head, head);
+				t->k->dot(cpu_row(t->a->dy, r) + h * head, cpu_row(t->a->y, r) + h * head, head);
 }
 
 static void pack_rows(const struct backward *t, const float *x, int64_t n, float *packed)
@@ -117,7 +120,7 @@ static void pack_rows(const struct backward *t, const float *x, int64_t n, float
 	int64_t head = t->a->shape.head, mr = t->tile.mr;
 
 	for (int64_t r = 0; r < n; r += mr)
-		t->k->pack_a(x + r * head, head, cpu_min(mr, n - r), head, packed + r * head);
+		t->k->product.pack_a(x + r * head, head, cpu_min(mr, n - r), head, packed + r * t->words);
 }
 
 static void pack_panels(const struct backward *t, const float *x, int64_t ld, int64_t n, float *panels)
@@ -125,7 +128,7 @@ static void pack_panels(const struct backward *t, const float *x, int64_t ld, in
 	int64_t head = t->a->shape.head, nr = t->tile.nr;
 
 	for (int64_t j = 0; j < n; j += nr)
-		t->k->pack_b(x + j * ld, ld, cpu_min(nr, n - j), head, panels + j * head);
+		t->k->product.pack_b(x + j * ld, ld, cpu_min(nr, n - j), head, panels + j * t->words);
 }
 
 /* ds *= 1 - (z / cap)^2 */
@@ -137,23 +140,24 @@ static void cap_slope(float cap, const float *z, float *ds, int64_t n)
 
 /* c (m, columns from..to-1) = a (m,D) @ panels; rows KEYS apart. */
 static void scores(const struct backward *t, const float *a, const float *panels, int64_t m, int64_t from, int64_t to,
-                   float *c)
+		   float *c)
 {
 	int64_t nr = t->tile.nr, head = t->a->shape.head;
 
 	for (int64_t j = from; j < to; j += nr)
-		t->k->tile(m, cpu_min(nr, to - j), head, a, panels + j * head, c + j, KEYS, false);
+		t->k->product.tile(m, cpu_min(nr, to - j), head, a, panels + j * t->words, c + j, KEYS, false);
 }
 
 /* out (m,D) += s (m, from..to-1) @ panels (KEYS deep). */
 static void multiply(const struct backward *t, const float *s, const float *panels, int64_t m, int64_t from, int64_t to,
-                     float *out, const struct work *w)
+		     float *out, const struct work *w)
 {
-	int64_t nr = t->tile.nr, head = t->a->shape.head;
+	int64_t nr = t->tile.nr, head = t->a->shape.head, deep = cpu_words(t->tile, KEYS);
 
-	t->k->pack_a(s + from, KEYS, m, to - from, w->p);
+	t->k->product.pack_a(s + from, KEYS, m, to - from, w->p);
 	for (int64_t c = 0; c < head; c += nr)
-		t->k->tile(m, cpu_min(nr, head - c), to - from, w->p, panels + c * KEYS + from * nr, out + c, head, true);
+		t->k->product.tile(m, cpu_min(nr, head - c), to - from, w->p,
+				   panels + c * deep + cpu_words(t->tile, from) * nr, out + c, head, true);
 }
 
 static void clear_outside(float *s, int64_t from, int64_t to, int64_t lo, int64_t hi)
@@ -182,8 +186,8 @@ static bool join_ranges(int64_t m, int64_t nr, int64_t *lo, int64_t *hi, int64_t
 /* --- by queries -------------------------------------------------------------------------------------------------- */
 
 /* Keys first .. first+n-1 for rows r .. r+m-1 of the task. */
-static void dq_rows(const struct backward *t, const struct cpu_attn_task *task, const struct hth_span *span, int64_t first,
-                    int64_t n, int64_t r, int64_t m, const struct work *w)
+static void dq_rows(const struct backward *t, const struct cpu_attn_task *task, const struct hth_span *span,
+		    int64_t first, int64_t n, int64_t r, int64_t m, const struct work *w)
 {
 	const struct hth_attention_shape *shape = &t->a->shape;
 	int64_t lo[HTH_KERNEL_MAX_MR], hi[HTH_KERNEL_MAX_MR], from, to, head = shape->head;
@@ -192,8 +196,8 @@ static void dq_rows(const struct backward *t, const struct cpu_attn_task *task, 
 		cpu_attn_visible(t->a->batch, shape, span, task->first + (r + i) % task->n, first, n, &lo[i], &hi[i]);
 	if (!join_ranges(m, t->tile.nr, lo, hi, &from, &to))
 		return;
-	scores(t, w->xa + r * head, w->kt, m, from, to, w->s);
-	scores(t, w->ya + r * head, w->vt, m, from, to, w->dp);
+	scores(t, w->xa + r * t->words, w->kt, m, from, to, w->s);
+	scores(t, w->ya + r * t->words, w->vt, m, from, to, w->dp);
 	for (int64_t i = 0; i < m; i++) {
 		int64_t row = task->first + (r + i) % task->n, h = task->kv_head * t->group + (r + i) / task->n;
 		int64_t len = hi[i] - lo[i];
@@ -213,7 +217,7 @@ static void dq_rows(const struct backward *t, const struct cpu_attn_task *task, 
 }
 
 static void dq_span(const struct backward *t, const struct cpu_attn_task *task, const struct hth_span *span,
-                    const struct work *w)
+		    const struct work *w)
 {
 	const struct hth_attention_backward_args *a = t->a;
 	int64_t head = a->shape.head, end = (int64_t)span->k_start + span->k_len, mr = t->tile.mr;
@@ -226,7 +230,8 @@ static void dq_span(const struct backward *t, const struct cpu_attn_task *task, 
 			break;
 		if (a->shape.window > 0 && position[task->first] - position[first + n - 1] >= a->shape.window)
 			continue;
-		const float *k = cpu_row(a->k, first) + task->kv_head * head, *v = cpu_row(a->v, first) + task->kv_head * head;
+		const float *k = cpu_row(a->k, first) + task->kv_head * head,
+			    *v = cpu_row(a->v, first) + task->kv_head * head;
 		pack_panels(t, k, a->k.cols, n, w->kt);
 		pack_panels(t, v, a->v.cols, n, w->vt);
 		cpu_attn_straight(t->k, k, a->k.cols, n, head, KEYS, w->ks);
@@ -263,7 +268,7 @@ static void dq_task(void *ctx, int64_t number, int thread)
 
 /* Queries first .. first+n-1 of head h for keys r .. r+m-1 of the task. */
 static void dkv_rows(const struct backward *t, const struct cpu_attn_task *task, const struct hth_span *span,
-                     int64_t first, int64_t n, int64_t r, int64_t m, const struct work *w)
+		     int64_t first, int64_t n, int64_t r, int64_t m, const struct work *w)
 {
 	const struct hth_attention_shape *shape = &t->a->shape;
 	int64_t lo[HTH_KERNEL_MAX_MR], hi[HTH_KERNEL_MAX_MR], from, to, head = shape->head;
@@ -272,8 +277,8 @@ static void dkv_rows(const struct backward *t, const struct cpu_attn_task *task,
 		cpu_attn_seeing(t->a->batch, shape, span, task->first + r + i, first, n, &lo[i], &hi[i]);
 	if (!join_ranges(m, t->tile.nr, lo, hi, &from, &to))
 		return;
-	scores(t, w->xa + r * head, w->kt, m, from, to, w->s);
-	scores(t, w->ya + r * head, w->vt, m, from, to, w->dp);
+	scores(t, w->xa + r * t->words, w->kt, m, from, to, w->s);
+	scores(t, w->ya + r * t->words, w->vt, m, from, to, w->dp);
 	for (int64_t i = 0; i < m; i++) {
 		int64_t len = hi[i] - lo[i];
 		float *s = w->s + i * KEYS + lo[i], *dp = w->dp + i * KEYS + lo[i];
@@ -294,7 +299,7 @@ static void dkv_rows(const struct backward *t, const struct cpu_attn_task *task,
 
 /* Query rows first .. first+n-1 of a span, head by head of the group. */
 static void dkv_queries(const struct backward *t, const struct cpu_attn_task *task, const struct hth_span *span,
-                        int64_t first, int64_t n, const struct work *w)
+			int64_t first, int64_t n, const struct work *w)
 {
 	const struct hth_attention_backward_args *a = t->a;
 	int64_t head = a->shape.head, heads = a->shape.n_head, mr = t->tile.mr;
@@ -316,7 +321,7 @@ static void dkv_queries(const struct backward *t, const struct cpu_attn_task *ta
 }
 
 static void dkv_span(const struct backward *t, const struct cpu_attn_task *task, const struct hth_span *span,
-                     const struct work *w)
+		     const struct work *w)
 {
 	const struct hth_attention_backward_args *a = t->a;
 	const int32_t *position = a->batch->positions;

@@ -11,6 +11,7 @@
 struct cpu_device {
 	const struct hth_backend *backend;
 	struct hth_pool *pool; /* borrowed, or NULL */
+	enum hth_compute compute; /* F32 or BF16 */
 	struct hth_kernel_pick kernels;
 	char text[64];
 };
@@ -65,18 +66,28 @@ enum {
 	CPU_DEPTH = 512,    /* k of one pass: a panel of 32 columns is 64 KiB */
 	CPU_COLS = 64,      /* columns of a task */
 	CPU_WIDE = 256,     /* where columns cut blocks of 256 */
+	CPU_STRAIGHT = 32,  /* rows of a straight matrix that are unpacked at once: whole words of every tile */
 	CPU_ROWS = 512,     /* rows of a task, rounded up to the tile: what one unpacking of a panel serves */
 	CPU_MATVEC_ROWS = HTH_MATVEC_MAX_ROWS,
 };
 
-/* Rows and columns of the kernel set's tile. */
+/* The tile in force, as struct hth_tile_shape. */
 struct cpu_tile {
-	int64_t mr, nr;
+	int64_t mr, nr, pair, unit;
 };
 struct cpu_tile cpu_tile_of_machine(const struct hth_machine *m);
+static inline struct cpu_tile cpu_tile_of_kernels(const struct hth_kernels *k)
+{
+	return (struct cpu_tile){k->product.mr, k->product.nr, k->product.pair, k->product.unit};
+}
 static inline struct cpu_tile cpu_tile_of_device(const struct cpu_device *dev)
 {
-	return (struct cpu_tile){dev->kernels.k.mr, dev->kernels.k.nr};
+	return cpu_tile_of_kernels(&dev->kernels.k);
+}
+/* Packed words of k numbers. Panels and blocks that begin at a multiple of CPU_DEPTH or nr begin at a whole word. */
+static inline int64_t cpu_words(struct cpu_tile t, int64_t k)
+{
+	return hth_words(t.pair, t.unit, k);
 }
 static inline int64_t cpu_task_rows(struct cpu_tile t)
 {
@@ -84,17 +95,17 @@ static inline int64_t cpu_task_rows(struct cpu_tile t)
 }
 /* Rows that are packed at a time, k deep: bounds scratch to some 32 MB. */
 int64_t cpu_batch_rows(struct cpu_tile t, int64_t rows, int64_t k);
-/* Floats of rows x k packed. */
+/* Words of rows x k packed. */
 static inline int64_t cpu_packed_elems(struct cpu_tile t, int64_t rows, int64_t k)
 {
-	return cpu_ceil(rows, t.mr) * t.mr * k;
+	return cpu_ceil(rows, t.mr) * t.mr * cpu_words(t, k);
 }
 
 /* What one thread needs for products. */
 struct cpu_work {
-	float *panels; // (CPU_DEPTH,CPU_WIDE)
-	float *unpack; // (nr,CPU_DEPTH)
-	float *a;      // (CPU_DEPTH,mr)
+	float *panels; // (CPU_DEPTH,CPU_WIDE) words
+	float *unpack; // (nr,CPU_DEPTH), or (CPU_STRAIGHT,CPU_WIDE)
+	float *a;      // (CPU_DEPTH,mr) words
 	float *rows;   // (mr,CPU_DEPTH)
 	float *c;      // (mr,CPU_WIDE)
 };

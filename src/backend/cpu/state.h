@@ -4,7 +4,8 @@
  *   keys    blocks of nr tokens: key a, column d at (a / nr) * nr * D + d * nr + a % nr
  *   values  groups of nr columns: value a, column d at (d / nr) * nr * capacity + a * nr + d % nr
  *
- * nr is the kernel set's tile width; capacity and, for values, D are padded to CPU_STATE_PAD, a multiple of every nr. */
+ * in words of the compute type (kernels.h): in bf16 a word holds d, d+1 of keys, a, a+1 of values. nr is the kernel set's
+ * tile width; capacity and D are padded to CPU_STATE_PAD, a multiple of every nr and of whole words. */
 #ifndef HTH_BACKEND_CPU_STATE_H
 #define HTH_BACKEND_CPU_STATE_H
 
@@ -15,13 +16,13 @@ enum { CPU_STATE_PAD = HTH_KERNEL_MAX_NR };
 struct cpu_state {
 	struct hth_state_shape shape;
 	int64_t capacity, width; /* padded: tokens, columns of values */
-	float *keys;             // (L,K,capacity,D)
+	float *keys;             // (L,K,capacity,width)
 	float *values;           // (L,K,width,capacity)
 };
 
 static inline float *cpu_state_keys(const struct cpu_state *s, int64_t layer, int64_t kv_head)
 {
-	return s->keys + (layer * s->shape.n_kv + kv_head) * s->capacity * s->shape.head;
+	return s->keys + (layer * s->shape.n_kv + kv_head) * s->capacity * s->width;
 }
 static inline float *cpu_state_values(const struct cpu_state *s, int64_t layer, int64_t kv_head)
 {

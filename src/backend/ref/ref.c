@@ -10,6 +10,12 @@ struct ref_device {
 	const struct hth_backend *backend;
 };
 
+static enum hth_compute ref_compute(enum hth_compute wanted, const char *kernels)
+{
+	(void)kernels;
+	return wanted == HTH_COMPUTE_AUTO ? HTH_COMPUTE_F32 : wanted;
+}
+
 static enum hth_status ref_open(const struct hth_device_config *cfg, struct hth_device **out, struct hth_err *err)
 {
 	*out = NULL;
@@ -100,7 +106,7 @@ static const char *ref_describe(const struct hth_device *dev)
 static void ref_machine(const struct hth_device *dev, struct hth_machine *out)
 {
 	(void)dev;
-	*out = (struct hth_machine){.threads = 1, .kernels = "ref"};
+	*out = (struct hth_machine){.threads = 1, .compute = HTH_COMPUTE_F32, .kernels = "ref"};
 }
 
 void ref_unpack_row(const struct hth_weight *w, int64_t n, float *out)
@@ -121,6 +127,7 @@ bool ref_is_trained(const struct hth_weight *w)
 const struct hth_backend hth_backend_ref = {
 	.name = "ref",
 	.host_memory = true,
+	.compute = ref_compute,
 	.open = ref_open,
 	.close = ref_close,
 	.prepare_bytes = ref_prepare_bytes,
