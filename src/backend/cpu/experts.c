@@ -102,7 +102,7 @@ void cpu_expert_product(const struct cpu_slots *s, const struct cpu_slot_rows *m
 		cpu_matvec(s->k, w, j0, j1, &in, c + (r0 - first) * ldc, ldc, NULL);
 		return;
 	}
-	struct cpu_left left = {.packed = m->packed + first * m->k, .k = m->k};
+	struct cpu_left left = {.packed = m->packed + first * cpu_words(s->tile, m->k), .k = m->k};
 	struct cpu_right right = cpu_right_weight(w, true, j0);
 	cpu_product(s->k, &left, r0 - first, r1 - first, &right, 0, j1 - j0, c, ldc, false, work);
 }

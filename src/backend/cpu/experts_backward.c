@@ -10,7 +10,7 @@ void cpu_expert_product_back(const struct cpu_slots *s, const struct cpu_slot_ro
 {
 	const struct hth_quant_format *f = hth_quant_format(w->quant);
 	int64_t first = r0 / s->tile.mr * s->tile.mr;
-	struct cpu_left left = {.packed = m->packed + first * m->k, .k = m->k};
+	struct cpu_left left = {.packed = m->packed + first * cpu_words(s->tile, m->k), .k = m->k};
 	struct hth_weight part = *w; /* its columns from j0 on */
 
 	part.data += (uint64_t)j0 / f->block_elems * f->block_bytes;
