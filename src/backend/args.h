@@ -55,10 +55,15 @@ struct hth_norm_backward_args {
 	struct hth_tensor base, dx; /* (R,G*width); dx HTH_NO_TENSOR: only parameter gradients are wanted */
 };
 
-/* One LoRA on one linear: y += scale * drop(x) @ A^T @ B^T. */
+/* One LoRA on one linear: y += scale * drop(x) @ A^T @ B^T. With magnitudes (DoRA) what comes of that, the bias aside,
+ * is multiplied by mag / norm: see struct hth_dora_args. Members of one linear op may share A, its gradient too (q, k
+ * and v of a fused module): gradients of members are added one member after another. */
 struct hth_lora {
 	struct hth_param a;    /* (r,C) */
 	struct hth_param b;    /* (N,r) */
+	struct hth_param mag;  /* (1,N) DoRA's magnitudes; value NULL: none */
+	float *norm;           /* (N) with magnitudes: lengths of the rows of W + scale * B @ A, written by dora_norm
+	                        * whenever A or B has changed; a constant for gradients */
 	float scale;
 	float dropout;         /* of its input, while training */
 	uint32_t place;        /* layer * 16 + linear: keys dropout */
@@ -67,6 +72,8 @@ struct hth_lora {
 struct hth_linear {
 	const struct hth_weight *w;    /* (N,C) */
 	const struct hth_weight *bias; /* (1,N) f32, or NULL */
+	const struct hth_weight *late_bias; /* with magnitudes, instead of bias: added after them */
+	bool dora;                     /* an adapter here has magnitudes */
 	struct hth_lora *const *lora;  /* (n_adapters) one per adapter, entries may be NULL; NULL: none at all */
 	int32_t n_adapters;
 };
@@ -100,6 +107,32 @@ struct hth_linear_backward_args {
 	struct hth_tensor xa[HTH_MAX_GROUP]; /* HTH_NO_TENSOR when none of the member's adapters is trained */
 	struct hth_tensor dy[HTH_MAX_GROUP]; /* HTH_NO_TENSOR: this member got no gradient */
 	struct hth_tensor base, dx;          /* (R,C); dx HTH_NO_TENSOR: nothing below needs a gradient */
+};
+
+/* norm[n] = length of row n of W + scale * B @ A, for each site: once for a step, not for a batch. */
+struct hth_dora_site {
+	const struct hth_weight *w; /* (N,C) */
+	struct hth_lora *lora;      /* with magnitudes */
+};
+struct hth_dora_norm_args {
+	const struct hth_dora_site *site;
+	int64_t n;
+};
+/* y = u * f + late_bias, column by column, with f = mag / norm of the row's adapter: 0 where norm is 0, 1 for rows
+ * whose adapter has no magnitudes here. u is what the linear op gave without bias. */
+struct hth_dora_args {
+	const struct hth_rowset *rows;
+	const struct hth_linear *member;
+	struct hth_tensor u; /* (R,N) */
+	struct hth_tensor y; /* (R,N); may alias u */
+};
+/* du = dy * f; dmag += column sums of dy * u / norm over the adapter's rows; dbias += column sums of dy. */
+struct hth_dora_backward_args {
+	const struct hth_rowset *rows;
+	const struct hth_linear *member;
+	struct hth_tensor u;  /* HTH_NO_TENSOR when no magnitudes are trained */
+	struct hth_tensor dy; /* (R,N) */
+	struct hth_tensor du; /* (R,N); may alias dy; HTH_NO_TENSOR: nothing below needs a gradient */
 };
 
 /* Rotates pairs (i, i + rot/2) of the first `rot` columns of each head by positions * freq[i] (Hugging Face's

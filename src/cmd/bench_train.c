@@ -86,7 +86,7 @@ static enum hth_status open_rig(const struct bench *b, struct bench_model *s, co
 	if (status == HTH_OK)
 		status = hth_params_new(s->m, &r->cfg, plan_only, &r->params, err);
 	if (status == HTH_OK)
-		status = hth_lora_set_init(&r->loras, s->m, &r->params.loras, 1, err);
+		status = hth_params_set(&r->params, &r->loras, err);
 	if (status == HTH_OK)
 		status = hth_exec_new(&cfg, &r->exec, err);
 	hth_stepper_init(&r->stepper, r->exec, s->m, &r->loras, &r->params, &cut);

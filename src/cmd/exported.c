@@ -189,6 +189,7 @@ static enum hth_status write_file(struct job *job, struct hth_err *err)
 		.out_path = job->written,
 		.model = job->o.model,
 		.loras = job->o.loras.n_adapters > 0 ? job->o.loras.loras[0] : NULL,
+		.replaced = job->o.loras.n_adapters > 0 ? job->o.loras.replaced[0] : NULL,
 		.importance = job->importance.n > 0 ? &job->importance : NULL,
 		.pool = job->o.pool,
 		.progress = show_progress,

@@ -22,7 +22,8 @@ static enum hth_status open_device(struct hth_opened *o, const struct hth_open_c
 static enum hth_status open_adapters(struct hth_opened *o, const struct hth_open_config *cfg, struct hth_err *err)
 {
 	struct hth_lora ***loras = hth_arena_calloc(&o->arena, cfg->n_adapters + 1, sizeof *loras);
-	if (loras == NULL)
+	struct hth_replacements *whole = hth_arena_calloc(&o->arena, cfg->n_adapters + 1, sizeof *whole);
+	if (loras == NULL || whole == NULL)
 		return hth_fail_memory(err, "adapters", cfg->n_adapters * sizeof *loras);
 	struct hth_adapter_names names;
 	hth_model_adapter_names(o->model, &names);
@@ -31,6 +32,8 @@ static enum hth_status open_adapters(struct hth_opened *o, const struct hth_open
 		enum hth_status s = hth_adapter_read(cfg->adapters[i], &names, &a, err);
 		if (s == HTH_OK) {
 			s = hth_model_loras(o->model, &a, &o->arena, &loras[i], err);
+			if (s == HTH_OK)
+				s = hth_model_replacements(o->model, &a, &o->arena, &whole[i], err);
 			if (s != HTH_OK)
 				s = hth_err_prefix(err, "%s", cfg->adapters[i]);
 		}
@@ -38,7 +41,10 @@ static enum hth_status open_adapters(struct hth_opened *o, const struct hth_open
 		if (s != HTH_OK)
 			return s;
 	}
-	return hth_lora_set_init(&o->loras, o->model, loras, (int)cfg->n_adapters, err);
+	enum hth_status s = hth_lora_set_init(&o->loras, o->model, loras, (int)cfg->n_adapters, err);
+	for (size_t i = 0; i < cfg->n_adapters && s == HTH_OK; i++)
+		hth_lora_set_replace(&o->loras, (int)i, &whole[i]);
+	return s;
 }
 
 enum hth_status hth_opened_open(struct hth_opened *o, const struct hth_open_config *cfg, struct hth_err *err)

@@ -20,7 +20,7 @@
 		flag, NULL, yaml, HTH_OPTION_IGNORED, 0, 0, 0, NULL, NULL, value, why                                  \
 	}
 
-enum { TYPE_LORA, TYPE_FULL };
+enum { TYPE_LORA, TYPE_DORA, TYPE_FULL };
 
 const struct hth_option hth_train_option_table[] = {
 	{"config", "c", NULL, HTH_OPTION_PATH, AT(config), 0, 0, NULL, NULL, "FILE",
@@ -42,8 +42,8 @@ const struct hth_option hth_train_option_table[] = {
 	{"plan", NULL, NULL, HTH_OPTION_SWITCH, AT(plan), 0, 0, NULL, NULL, NULL,
 	 "show memory and time, and leave before any weight is read"},
 
-	{"fine-tune-type", NULL, "fine_tune_type", HTH_OPTION_CHOICE, AT(type), 0, 0, "lora|full", "lora", NULL,
-	 "adapters on a frozen base, or all weights"},
+	{"fine-tune-type", NULL, "fine_tune_type", HTH_OPTION_CHOICE, AT(type), 0, 0, "lora|dora|full", "lora", NULL,
+	 "adapters on a frozen base, the same with magnitudes, or all weights"},
 	{"adapter-kind", NULL, "adapter", HTH_OPTION_CHOICE, AT(adapter_kind), 0, 0, "lora|qlora", "lora", NULL,
 	 "the same here: a base is used in the blocks of its file"},
 	{"rank", "lora-r lora-rank r", "lora_r lora_parameters.rank", HTH_OPTION_INT, AT(rank), 1, 4096, NULL, "16",
@@ -63,6 +63,10 @@ const struct hth_option hth_train_option_table[] = {
 	 "adapters on the last N layers; -1: on all"},
 	{"rslora", NULL, "peft_use_rslora", HTH_OPTION_SWITCH, AT(rslora), 0, 0, NULL, NULL, NULL,
 	 "scale is alpha / sqrt(rank)"},
+	{"use-dora", "dora", "peft_use_dora", HTH_OPTION_SWITCH, AT(dora), 0, 0, NULL, NULL, NULL,
+	 "DoRA: a trained length for each output beside A and B"},
+	{"modules-to-save", "lora-modules-to-save", "lora_modules_to_save", HTH_OPTION_LIST, AT(modules_to_save), 0, 0,
+	 NULL, NULL, "NAME", "trained whole beside the adapters: embed_tokens, lm_head, norms [none]"},
 
 	{"batch-size", "micro-batch-size", "batch_size micro_batch_size", HTH_OPTION_INT, AT(batch_size), 1, 1 << 20,
 	 NULL, "4", "N", "examples a micro-step"},
@@ -181,6 +185,17 @@ const struct hth_option hth_train_option_table[] = {
 static const char *const target_names[HTH_LINEAR_COUNT] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
 							   "gate_proj", "up_proj", "down_proj"};
 
+static bool set_target(const char *name, bool target[HTH_LINEAR_COUNT])
+{
+	bool qkv = strcmp(name, "qkv_proj") == 0, gate_up = strcmp(name, "gate_up_proj") == 0, found = qkv || gate_up;
+
+	for (int k = 0; k < HTH_LINEAR_COUNT; k++)
+		if (strcmp(name, target_names[k]) == 0 || (qkv && k <= HTH_V) ||
+		    (gate_up && (k == HTH_GATE || k == HTH_UP)))
+			found = target[k] = true;
+	return found;
+}
+
 /* Names may carry their block: "self_attn.q_proj", as mlx-lm writes them. */
 static enum hth_status resolve_targets(const struct hth_train_options *o, bool target[HTH_LINEAR_COUNT],
 				       struct hth_err *err)
@@ -194,16 +209,12 @@ static enum hth_status resolve_targets(const struct hth_train_options *o, bool t
 			all = true;
 			continue;
 		}
-		int k = 0;
-		while (k < HTH_LINEAR_COUNT && strcmp(name, target_names[k]) != 0)
-			k++;
-		if (k == HTH_LINEAR_COUNT)
+		if (!set_target(name, target))
 			return hth_fail(err, HTH_ERR_USAGE,
 					"--target-modules: \"%s\" is no linear layer of this family; expected q_proj "
 					"k_proj v_proj o_proj "
-					"gate_proj up_proj down_proj",
+					"gate_proj up_proj down_proj, or qkv_proj gate_up_proj where these are one (Phi 3)",
 					o->targets.items[i]);
-		target[k] = true;
 	}
 	if (all && o->targets.n == 0 && !o->target_linear)
 		return hth_fail(err, HTH_ERR_USAGE,
@@ -226,6 +237,9 @@ static enum hth_status fill_config(const struct hth_cli *cli, struct hth_train_c
 	c->alpha = o->mlx_scale > 0 ? o->mlx_scale * (double)o->rank : o->alpha;
 	c->dropout = o->dropout;
 	c->rslora = o->rslora;
+	c->dora = o->dora || o->type == TYPE_DORA;
+	c->modules_to_save = (const char *const *)o->modules_to_save.items;
+	c->n_modules_to_save = o->modules_to_save.n;
 	c->n_layers = (int32_t)o->n_layers;
 	c->batch_size = o->batch_size;
 	c->accumulation = o->accumulation;
@@ -267,6 +281,10 @@ static enum hth_status fill_config(const struct hth_cli *cli, struct hth_train_c
 	c->resume = o->resume;
 	c->overwrite = o->overwrite;
 	c->sample_rows = o->sample_rows;
+	if (c->type == HTH_TRAIN_FULL && (o->dora || c->n_modules_to_save > 0))
+		return hth_fail(err, HTH_ERR_USAGE,
+				"%s belongs to adapters; with --fine-tune-type full every weight is trained",
+				o->dora ? "--use-dora" : "--modules-to-save");
 	if (o->train_on_inputs && o->mask_prompt)
 		return hth_fail(err, HTH_ERR_USAGE, "--mask-prompt and --train-on-inputs contradict each other");
 	return resolve_targets(o, c->target, err);

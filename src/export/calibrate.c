@@ -127,8 +127,11 @@ static enum hth_status collect(const struct listener *l, struct hth_imatrix *out
 	const struct hth_gguf *g = l->model->gguf;
 
 	for (size_t i = 0; i < g->n_tensors; i++) {
-		int at = hth_model_linear_of_gguf(l->model, g->tensors[i].name);
-		if (at < 0 || l->sum[at] == NULL)
+		struct hth_module_part part[3]; /* of a fused tensor: all see the same input */
+		if (hth_gguf_parts(l->model, g->tensors[i].name, part) == 0)
+			continue;
+		int64_t at = part[0].layer * HTH_LINEAR_COUNT + part[0].kind;
+		if (l->sum[at] == NULL)
 			continue;
 		const struct hth_weight *w = &l->model->layers[at / HTH_LINEAR_COUNT].linear[at % HTH_LINEAR_COUNT];
 		struct hth_imatrix_entry *e =

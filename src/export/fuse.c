@@ -1,10 +1,14 @@
-/* One row of W + scale * B @ A: the sum runs over the rank in order, in f32, as the base row is. */
+/* One row of W + scale * B @ A: the sum runs over the rank in order, in f32, as the base row is. DoRA's length is summed
+ * in double. */
 #include "export/fuse.h"
 
-void hth_fuse_row(const struct hth_lora *lora, const struct hth_weight *w, int64_t stored, float *row)
+#include <math.h>
+
+void hth_fuse_row(const struct hth_lora *lora, int64_t n, float *row)
 {
 	int64_t rank = lora->a.rows, cols = lora->a.cols;
-	const float *b = lora->b.value + hth_weight_logical_row(w, stored) * rank; /* (r) */
+	const float *b = lora->b.value + n * rank; /* (r) */
+	double square = 0;
 
 	for (int64_t k = 0; k < rank; k++) {
 		float f = lora->scale * b[k];
@@ -12,4 +16,11 @@ void hth_fuse_row(const struct hth_lora *lora, const struct hth_weight *w, int64
 		for (int64_t j = 0; j < cols; j++)
 			row[j] += f * a[j];
 	}
+	if (lora->mag.value == NULL)
+		return;
+	for (int64_t j = 0; j < cols; j++)
+		square += (double)row[j] * (double)row[j];
+	float f = square > 0 ? (float)((double)lora->mag.value[n] / sqrt(square)) : 0;
+	for (int64_t j = 0; j < cols; j++)
+		row[j] *= f;
 }

@@ -4,7 +4,7 @@
 
 #include "backend/args.h"
 
-/* row (C) += scale * B[n] @ A for the logical row n that stands at row `stored` of w's file. */
-void hth_fuse_row(const struct hth_lora *lora, const struct hth_weight *w, int64_t stored, float *row);
+/* row (C) of W, logical row n: += scale * B[n] @ A; with magnitudes then brought to length mag[n]. */
+void hth_fuse_row(const struct hth_lora *lora, int64_t n, float *row);
 
 #endif

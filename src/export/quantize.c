@@ -24,13 +24,16 @@ struct job {
 	int64_t widest;
 	uint8_t *piece;
 	uint64_t piece_bytes, done, total;
+	size_t taken; /* parts of the adapter that found their tensor */
 };
 
 /* One tensor on its way. */
 struct passage {
 	const struct hth_gguf_tensor *t;
-	const struct hth_weight *w;  /* for its row order; NULL: stored as is */
-	const struct hth_lora *lora; /* NULL: not touched */
+	struct hth_module_part part[3]; /* the linears in it, in row order */
+	int n_parts;
+	bool fused;          /* an adapter changes it */
+	const float *values; /* (rows, cols) in place of the file's, or NULL */
 	const float *importance;     /* (matrices, cols), or NULL */
 	int64_t matrices;            /* that importance speaks of: 1, or one an expert */
 	const struct hth_quant_format *in, *out;
@@ -58,6 +61,22 @@ static bool all_finite(const float *row, int64_t n)
 	return rest == 0;
 }
 
+/* Adds the adapter to the row that stands at `at` of the file. */
+static void fuse_row(const struct passage *p, int64_t at, float *row)
+{
+	const struct hth_quantize_config *cfg = p->job->cfg;
+	const struct hth_module_part *part = p->part;
+
+	while (at >= part->first + part->rows)
+		part++;
+	const struct hth_lora *lora = cfg->loras[part->layer * HTH_LINEAR_COUNT + part->kind];
+	if (lora != NULL)
+		hth_fuse_row(lora,
+			     hth_weight_logical_row(&cfg->model->layers[part->layer].linear[part->kind],
+						    at - part->first),
+			     row);
+}
+
 static void pack_rows(void *ctx, int64_t task, int thread)
 {
 	struct passage *p = ctx;
@@ -69,9 +88,12 @@ static void pack_rows(void *ctx, int64_t task, int thread)
 		const float *importance = p->importance;
 		if (importance != NULL)
 			importance += at / p->t->ne[1] % p->matrices * p->cols;
-		p->in->unpack(p->t->data + (uint64_t)at * p->in_row, row, p->cols);
-		if (p->lora != NULL)
-			hth_fuse_row(p->lora, p->w, at, row);
+		if (p->values != NULL)
+			memcpy(row, p->values + at * p->cols, (size_t)p->cols * sizeof(*row));
+		else
+			p->in->unpack(p->t->data + (uint64_t)at * p->in_row, row, p->cols);
+		if (p->n_parts > 0)
+			fuse_row(p, at, row);
 		if (!all_finite(row, p->cols))
 			atomic_store(&p->bad, true);
 		p->pack(row, p->job->piece + (uint64_t)i * p->out_row, p->cols, importance);
@@ -92,7 +114,7 @@ static enum hth_status advance(struct job *job, struct passage *p, const uint8_t
 
 static enum hth_status write_rows(struct job *job, struct passage *p, struct hth_err *err)
 {
-	bool copy = p->in == p->out && p->lora == NULL;
+	bool copy = p->in == p->out && !p->fused;
 	int64_t step = (int64_t)(job->piece_bytes / p->out_row);
 	enum hth_status s = HTH_OK;
 
@@ -105,8 +127,7 @@ static enum hth_status write_rows(struct job *job, struct passage *p, struct hth
 			return hth_fail(err, HTH_ERR_VALUE,
 					"%s: \"%.*s\": a weight is not finite%s; the file%s is damaged",
 					job->cfg->from->map.path, (int)p->t->name.bytes, p->t->name.data,
-					p->lora != NULL ? " with the adapter added" : "",
-					p->lora != NULL ? " or the adapter" : "");
+					p->fused ? " with the adapter added" : "", p->fused ? " or the adapter" : "");
 		s = advance(job, p, copy ? p->t->data + (uint64_t)p->first * p->in_row : job->piece, err);
 	}
 	return s;
@@ -138,6 +159,29 @@ static enum hth_status find_importance(struct job *job, struct passage *p, struc
 	return HTH_OK;
 }
 
+/* What the adapter does to a tensor. */
+static void find_adapter(const struct hth_quantize_config *cfg, struct passage *p)
+{
+	char name[80];
+	size_t before = p->job->taken;
+
+	p->n_parts = cfg->loras != NULL ? hth_gguf_parts(cfg->model, p->t->name, p->part) : 0;
+	for (int i = 0; i < p->n_parts; i++)
+		p->job->taken += cfg->loras[p->part[i].layer * HTH_LINEAR_COUNT + p->part[i].kind] != NULL;
+	p->fused = p->job->taken > before;
+	if (!p->fused)
+		p->n_parts = 0;
+	for (size_t i = 0; cfg->replaced != NULL && i < cfg->replaced->n; i++) {
+		const struct hth_replacement *r = &cfg->replaced->list[i];
+		hth_replaceable_gguf_name(cfg->model, r->of, name);
+		if (hth_gguf_str_equal(p->t->name, name)) {
+			p->values = (const float *)(const void *)r->with.data;
+			p->fused = true;
+			p->job->taken++;
+		}
+	}
+}
+
 static enum hth_status write_tensor(struct job *job, size_t i, struct hth_err *err)
 {
 	const struct hth_quantize_config *cfg = job->cfg;
@@ -149,13 +193,9 @@ static enum hth_status write_tensor(struct job *job, size_t i, struct hth_err *e
 			    .pack = hth_pack_pick(job->type[i]),
 			    .cols = t->ne[0],
 			    .rows = t->ne[1] * t->ne[2] * t->ne[3]};
-	int at = cfg->loras != NULL ? hth_model_linear_of_gguf(cfg->model, t->name) : -1;
 
-	if (at >= 0 && cfg->loras[at] != NULL) {
-		p.w = &cfg->model->layers[at / HTH_LINEAR_COUNT].linear[at % HTH_LINEAR_COUNT];
-		p.lora = cfg->loras[at];
-		job->result->fused++;
-	}
+	find_adapter(cfg, &p);
+	job->result->fused += p.fused;
 	job->result->of_type[job->type[i]]++;
 	if (p.rows * p.cols == 0)
 		return HTH_OK;
@@ -168,7 +208,7 @@ static enum hth_status write_tensor(struct job *job, size_t i, struct hth_err *e
 		return s;
 	job->result->weights += (uint64_t)(p.rows * p.cols);
 	job->result->requantised +=
-		p.in->block_elems > 1 && p.out->block_elems > 1 && (p.in != p.out || p.lora != NULL);
+		p.in->block_elems > 1 && p.out->block_elems > 1 && (p.in != p.out || p.fused);
 	return write_rows(job, &p, err);
 }
 
@@ -274,10 +314,25 @@ static enum hth_status all_fused(const struct job *job, struct hth_err *err)
 
 	for (size_t i = 0; i < all; i++)
 		n += job->cfg->loras[i] != NULL;
-	if (n == job->result->fused)
+	n += job->cfg->replaced != NULL ? job->cfg->replaced->n : 0;
+	if (n == job->taken)
 		return HTH_OK;
 	return hth_fail(err, HTH_ERR_SHAPE, "%s: %zu of the adapter's %zu modules found their tensor",
-			job->cfg->from->map.path, job->result->fused, n);
+			job->cfg->from->map.path, job->taken, n);
+}
+
+/* In a file without a head of its own, an embedding that is replaced would be the head's too, and a head has no place. */
+static enum hth_status check_tied(const struct hth_quantize_config *cfg, struct hth_err *err)
+{
+	for (size_t i = 0; cfg->replaced != NULL && i < cfg->replaced->n; i++) {
+		const struct hth_replacement *r = &cfg->replaced->list[i];
+		if (cfg->model->config.tied && (r->head || r->of == &cfg->model->embed))
+			return hth_fail(err, HTH_ERR_UNAVAILABLE,
+					"%s: embedding and head are one tensor here, and the adapter replaces one of "
+					"them (modules_to_save): a fused file cannot say so; use the adapter as it is",
+					cfg->from->map.path);
+	}
+	return HTH_OK;
 }
 
 enum hth_status hth_quantize(const struct hth_quantize_config *cfg, struct hth_quantize_result *out,
@@ -287,7 +342,10 @@ enum hth_status hth_quantize(const struct hth_quantize_config *cfg, struct hth_q
 	uint64_t out_bytes = 0;
 
 	*out = (struct hth_quantize_result){0};
-	enum hth_status s = hth_gguf_writer_new(cfg->out_path, &job.w, err);
+	enum hth_status s = check_tied(cfg, err);
+	if (s != HTH_OK)
+		return s;
+	s = hth_gguf_writer_new(cfg->out_path, &job.w, err);
 	if (s != HTH_OK)
 		return s;
 	job.type = hth_calloc(cfg->from->n_tensors + 1, sizeof *job.type);

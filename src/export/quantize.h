@@ -13,6 +13,7 @@ struct hth_quantize_config {
 	const char *out_path;                                       /* replaced atomically */
 	const struct hth_model *model;                              /* whose adapter; NULL without one */
 	struct hth_lora *const *loras;                              /* [L*7], entries may be NULL; NULL: none */
+	const struct hth_replacements *replaced;                    /* weights it brings whole; NULL: none */
 	const struct hth_imatrix *importance;                       /* NULL: every column counts alike */
 	struct hth_pool *pool;                                      /* NULL: one thread */
 	void (*progress)(void *ctx, uint64_t done, uint64_t total); /* bytes of the source's tensors; may be NULL */
@@ -22,7 +23,7 @@ struct hth_quantize_config {
 struct hth_quantize_result {
 	uint64_t tensor_bytes, weights;  /* written */
 	size_t of_type[HTH_QUANT_COUNT]; /* tensors */
-	size_t fused;                    /* tensors an adapter was added to */
+	size_t fused;                    /* tensors an adapter was added to, or that it replaced */
 	size_t requantised;              /* tensors that came out of blocks and went into others: loses twice */
 	size_t unweighted;               /* quantised without importance although a matrix was given */
 	struct hth_mix_counts mix;

@@ -35,7 +35,8 @@ enum hth_status hth_adapter_start(struct hth_adapter *a, size_t n, size_t file_b
 		limit = SIZE_MAX;
 	hth_arena_init(&a->arena, limit);
 	a->modules = hth_arena_calloc(&a->arena, n > 0 ? n : 1, sizeof(*a->modules));
-	return a->modules != NULL ? HTH_OK : hth_fail_memory(err, "adapter modules", n * sizeof(*a->modules));
+	a->saved = hth_arena_calloc(&a->arena, n > 0 ? n : 1, sizeof(*a->saved));
+	return a->modules != NULL && a->saved != NULL ? HTH_OK : hth_fail_memory(err, "adapter modules", n * sizeof(*a->modules));
 }
 
 enum hth_status hth_adapter_add(struct hth_adapter *a, size_t cap, const char *name, size_t name_bytes, int64_t rank,
@@ -62,6 +63,45 @@ enum hth_status hth_adapter_add(struct hth_adapter *a, size_t cap, const char *n
 		return hth_fail_memory(err, "adapter weights", (a_elems + b_elems) * sizeof(float));
 	a->n_modules++;
 	return HTH_OK;
+}
+
+enum hth_status hth_adapter_add_mag(struct hth_adapter *a, struct hth_lora_module *m, struct hth_err *err)
+{
+	m->mag = hth_arena_calloc(&a->arena, (size_t)m->out, sizeof(*m->mag));
+	return m->mag != NULL ? HTH_OK : hth_fail_memory(err, "adapter magnitudes", (size_t)m->out * sizeof(float));
+}
+
+enum hth_status hth_adapter_add_saved(struct hth_adapter *a, const char *name, const struct hth_st_tensor *t,
+				      struct hth_saved_weight **out, struct hth_err *err)
+{
+	bool fits = (t->n_dims == 1 || t->n_dims == 2) && t->dim[0] >= 1 && (t->n_dims == 1 || t->dim[1] >= 1);
+	size_t elems = 0;
+	struct hth_saved_weight *s = &a->saved[a->n_saved];
+	if (!fits)
+		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected a vector or a matrix", t->name);
+	*s = (struct hth_saved_weight){.name = hth_arena_strndup(&a->arena, name, strlen(name)),
+				       .rows = t->n_dims == 1 ? 1 : t->dim[0],
+				       .cols = t->dim[t->n_dims - 1]};
+	if (!hth_mul_size((size_t)s->rows, (size_t)s->cols, &elems))
+		return hth_fail(err, HTH_ERR_LIMIT, "tensor \"%.128s\": too large", t->name);
+	s->value = hth_arena_calloc(&a->arena, elems, sizeof(float));
+	if (s->name == NULL || s->value == NULL)
+		return hth_fail_memory(err, "adapter weights", elems * sizeof(float));
+	a->n_saved++;
+	*out = s;
+	return HTH_OK;
+}
+
+const char *hth_adapter_mlx_lacks(const struct hth_adapter *a)
+{
+	return a->n_saved > 0 ? "weights trained whole (modules_to_save)" : NULL;
+}
+
+const char *hth_adapter_gguf_lacks(const struct hth_adapter *a)
+{
+	return a->n_saved > 0 ? "weights trained whole (modules_to_save)"
+	       : hth_adapter_is_dora(a) ? "magnitudes (DoRA)"
+					: NULL;
 }
 
 int64_t hth_adapter_layer(const char *module, const char **after)
@@ -126,17 +166,33 @@ enum hth_status hth_adapter_check(const struct hth_adapter *a, struct hth_err *e
 			return hth_fail(err, HTH_ERR_VALUE, "module \"%.128s\": scale %g is not finite", m->name,
 					(double)m->scale);
 		if (!all_finite(m->a, (size_t)m->rank * (size_t)m->in) ||
-		    !all_finite(m->b, (size_t)m->rank * (size_t)m->out))
+		    !all_finite(m->b, (size_t)m->rank * (size_t)m->out) ||
+		    (m->mag != NULL && !all_finite(m->mag, (size_t)m->out)))
 			return hth_fail(err, HTH_ERR_VALUE,
 					"module \"%.128s\": a weight is NaN or infinite; training went wrong before "
 					"this adapter was made",
 					m->name);
+		if ((m->mag != NULL) != (a->modules[0].mag != NULL))
+			return hth_fail(err, HTH_ERR_FORMAT,
+					"module \"%.128s\": %s magnitudes (DoRA), unlike \"%.128s\"", m->name,
+					m->mag != NULL ? "has" : "has no", a->modules[0].name);
 	}
+	for (size_t i = 0; i < a->n_saved; i++)
+		if (!all_finite(a->saved[i].value, (size_t)a->saved[i].rows * (size_t)a->saved[i].cols))
+			return hth_fail(err, HTH_ERR_VALUE, "weight \"%.128s\": a value is NaN or infinite",
+					a->saved[i].name);
 	return HTH_OK;
+}
+
+static int order_saved(const void *a, const void *b)
+{
+	const struct hth_saved_weight *x = a, *y = b;
+	return strcmp(x->name, y->name);
 }
 
 enum hth_status hth_adapter_finish(struct hth_adapter *a, struct hth_err *err)
 {
+	qsort(a->saved, a->n_saved, sizeof(*a->saved), order_saved);
 	qsort(a->modules, a->n_modules, sizeof(*a->modules), order_modules);
 	for (size_t i = 1; i < a->n_modules; i++)
 		if (strcmp(a->modules[i - 1].name, a->modules[i].name) == 0)

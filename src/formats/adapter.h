@@ -1,4 +1,4 @@
-/* A LoRA adapter as a value, in Hugging Face's row order, and its three file layouts: PEFT, MLX and GGUF
+/* A LoRA or DoRA adapter as a value, in Hugging Face's row order, and its three file layouts: PEFT, MLX and GGUF
  * (exact keys: docs/formats/adapters.md).
  *
  * One module: y += scale * (x @ A^T) @ B^T with A (r, C) and B (N, r). PEFT stores exactly A and B; MLX stores both
@@ -18,12 +18,22 @@ struct hth_lora_module {
 	float scale;             /* alpha / r, or alpha / sqrt(r) with rsLoRA */
 	float *a;                /* (r, C) */
 	float *b;                /* (N, r) */
+	float *mag;              /* (N) DoRA's magnitudes: y *= mag / length of the rows of W + scale * B @ A; NULL: none */
+};
+
+/* A weight of the base that the adapter brings whole (PEFT's modules_to_save), as Hugging Face has it. */
+struct hth_saved_weight {
+	const char *name;        /* "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight" */
+	int64_t rows, cols;      /* vectors: rows 1 */
+	float *value;            /* (rows, cols) */
 };
 
 struct hth_adapter {
 	struct hth_arena arena;  /* owns everything below */
 	size_t n_modules;
-	struct hth_lora_module *modules; /* sorted by layer, then by the family's order */
+	struct hth_lora_module *modules; /* sorted by layer, then by the family's order; all with magnitudes or none */
+	size_t n_saved;
+	struct hth_saved_weight *saved;  /* sorted by name */
 	int rank;                /* the config's r (largest of the modules) */
 	double alpha;
 	double dropout;
@@ -47,18 +57,24 @@ struct hth_adapter_names {
 };
 
 /* Reads a folder (PEFT's adapter_model.safetensors or MLX's adapters.safetensors, PEFT first when both are there)
- * or a .gguf file. Rank and alpha patterns and rsLoRA are resolved into each module's rank and scale. What LoRA on
- * linear layers cannot express (DoRA, modules_to_save, lora on embeddings, bias) is HTH_ERR_UNAVAILABLE by name. */
+ * or a .gguf file. Rank and alpha patterns and rsLoRA are resolved into each module's rank and scale. What cannot be
+ * said here (LoRA on embeddings, trained biases, an initialisation that changes the base) is HTH_ERR_UNAVAILABLE by
+ * name. */
 HTH_MUST enum hth_status hth_adapter_read(const char *path, const struct hth_adapter_names *names,
                                           struct hth_adapter *out, struct hth_err *err);
 
+/* What MLX's layout cannot say of this adapter, in words ("weights trained whole (modules_to_save)"), or NULL; GGUF's. */
+const char *hth_adapter_mlx_lacks(const struct hth_adapter *a);
+const char *hth_adapter_gguf_lacks(const struct hth_adapter *a);
+
 /* PEFT and MLX in one folder: adapter_model.safetensors, adapters.safetensors and one adapter_config.json that
  * holds both tools' keys; the folder is replaced atomically. Mixed ranks are zero-padded and scales folded into B
- * for MLX, which has one rank and one scale. `plain_peft` writes PEFT's keys alone (PEFT before 0.14 rejects
+ * for MLX, which has one rank and one scale; where MLX lacks something its file is left out. `plain_peft` writes PEFT's keys alone (PEFT before 0.14 rejects
  * unknown ones). n_layers: layers of the base (MLX's num_layers). */
 HTH_MUST enum hth_status hth_adapter_write_dir(const char *path, const struct hth_adapter *a, bool plain_peft,
                                                struct hth_err *err);
-/* adapter.gguf, with alpha' so that alpha'/r is each module's scale (scales that differ are folded into B). */
+/* adapter.gguf, with alpha' so that alpha'/r is each module's scale (scales that differ are folded into B). HTH_ERR_UNAVAILABLE
+ * names what GGUF lacks. */
 HTH_MUST enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapter *a,
                                                 const struct hth_adapter_names *names, struct hth_err *err);
 

@@ -90,6 +90,15 @@ static json_t *target_modules(const struct hth_adapter *a, bool *ok)
 	return list;
 }
 
+/* Whole paths: PEFT takes every module that ends with a name, and "norm" would be all of them. */
+static json_t *saved_modules(const struct hth_adapter *a, bool *ok)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < a->n_saved; i++)
+		append(list, json_stringn(a->saved[i].name, strlen(a->saved[i].name) - strlen(".weight")), ok);
+	return list;
+}
+
 static void set_peft(json_t *c, const struct hth_adapter *a, bool *ok)
 {
 	const char *base = a->base_model != NULL ? a->base_model : "";
@@ -114,8 +123,8 @@ static void set_peft(json_t *c, const struct hth_adapter *a, bool *ok)
 	set(c, "bias", json_string("none"), ok);
 	set(c, "fan_in_fan_out", json_false(), ok);
 	set(c, "use_rslora", json_boolean(a->rslora), ok);
-	set(c, "use_dora", json_false(), ok);
-	set(c, "modules_to_save", json_null(), ok);
+	set(c, "use_dora", json_boolean(hth_adapter_is_dora(a)), ok);
+	set(c, "modules_to_save", a->n_saved > 0 ? saved_modules(a, ok) : json_null(), ok);
 	set(c, "init_lora_weights", json_true(), ok);
 	set(c, "layers_to_transform", json_null(), ok);
 	set(c, "layers_pattern", json_null(), ok);
@@ -139,7 +148,7 @@ static void set_mlx(json_t *c, const struct hth_adapter *a, float scale, bool *o
 	set(lora, "scale", json_real((double)scale), ok);
 	set(lora, "dropout", json_real(a->dropout), ok);
 	set(lora, "keys", keys, ok);
-	set(c, "fine_tune_type", json_string("lora"), ok);
+	set(c, "fine_tune_type", json_string(hth_adapter_is_dora(a) ? "dora" : "lora"), ok);
 	/* -1 is "all": right for a base whose number of layers is not known here. */
 	set(c, "num_layers", json_integer(a->n_layers > 0 ? a->n_layers : -1), ok);
 	set(c, "lora_parameters", lora, ok);

@@ -251,6 +251,10 @@ enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapte
 {
 	struct hth_gguf_writer *w = NULL;
 	enum hth_status st = hth_adapter_check(a, err);
+	const char *lacks = hth_adapter_gguf_lacks(a);
+	if (st == HTH_OK && lacks != NULL)
+		st = hth_fail(err, HTH_ERR_UNAVAILABLE,
+			      "GGUF adapters have no %s; hearth fuse makes a GGUF file of model and adapter", lacks);
 	if (st != HTH_OK) {
 		(void)hth_err_prefix(err, "%s", path);
 		return st;

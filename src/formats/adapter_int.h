@@ -17,12 +17,22 @@
 HTH_MUST enum hth_status hth_adapter_add(struct hth_adapter *a, size_t cap, const char *name, size_t name_bytes,
 					 int64_t rank, int64_t in, int64_t out, struct hth_lora_module **m,
 					 struct hth_err *err);
-/* Room for n modules in an arena that may grow to what a file of file_bytes can justify. */
+/* Magnitudes for a module, (out), not filled. */
+HTH_MUST enum hth_status hth_adapter_add_mag(struct hth_adapter *a, struct hth_lora_module *m, struct hth_err *err);
+/* One whole weight more in a->saved, whose array has room; its values are not filled. */
+HTH_MUST enum hth_status hth_adapter_add_saved(struct hth_adapter *a, const char *name, const struct hth_st_tensor *t,
+					       struct hth_saved_weight **out, struct hth_err *err);
+/* Room for n modules (and as many whole weights) in an arena that may grow to what a file of file_bytes can justify. */
 HTH_MUST enum hth_status hth_adapter_start(struct hth_adapter *a, size_t n, size_t file_bytes, struct hth_err *err);
 /* Sorts, refuses duplicates, checks. */
 HTH_MUST enum hth_status hth_adapter_finish(struct hth_adapter *a, struct hth_err *err);
 /* At least one module, sane shapes, finite weights and scales: readers and writers alike. */
 HTH_MUST enum hth_status hth_adapter_check(const struct hth_adapter *a, struct hth_err *err);
+
+static inline bool hth_adapter_is_dora(const struct hth_adapter *a)
+{
+	return a->n_modules > 0 && a->modules[0].mag != NULL;
+}
 
 /* The first run of digits that is a whole component of the path ("model.layers.3.mlp" -> 3); -1 when there is none.
  * *after: what follows that component and its dot ("mlp"). */

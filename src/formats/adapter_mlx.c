@@ -18,6 +18,8 @@ static bool has_suffix(const char *name, const char *suffix)
 struct mlx_rules {
 	int64_t rank;
 	double scale;
+	bool dora;
+	size_t n_b, n_mag; /* seen so far */
 };
 
 static enum hth_status read_rules(const json_t *config, const char *where, struct mlx_rules *r, struct hth_adapter *out,
@@ -28,7 +30,8 @@ static enum hth_status read_rules(const json_t *config, const char *where, struc
 	enum hth_status st = hth_json_str(config, "fine_tune_type", "lora", &type, where, err);
 	if (st != HTH_OK)
 		return st;
-	if (strcmp(type, "lora") != 0)
+	r->dora = strcmp(type, "dora") == 0;
+	if (strcmp(type, "lora") != 0 && !r->dora)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"%s: \"fine_tune_type\": \"%.64s\" cannot be read as LoRA; fuse it with mlx_lm.fuse",
 				where, type);
@@ -67,7 +70,8 @@ static enum hth_status read_transposed(const struct hth_st_tensor *t, float *out
 
 static enum hth_status refuse(const struct hth_st_tensor *t, struct hth_err *err)
 {
-	const char *what = has_suffix(t->name, ".m") ? "DoRA" : "a fully trained module or an unknown part";
+	const char *what = has_suffix(t->name, ".m") ? "magnitudes (DoRA), which the config denies"
+						     : "a fully trained module or an unknown part";
 	return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%.128s\": %s; expected NAME.lora_a or NAME.lora_b", t->name,
 			what);
 }
@@ -84,6 +88,24 @@ static bool is_embedding(const char *name, size_t bytes)
 			return true;
 	}
 	return false;
+}
+
+static enum hth_status read_magnitudes(const struct hth_safetensors *s, const struct hth_st_tensor *a,
+				       struct hth_lora_module *m, struct hth_adapter *out, struct hth_err *err)
+{
+	char *name = hth_strdup(a->name);
+	if (name == NULL)
+		return hth_fail_memory(err, "a name", strlen(a->name));
+	memcpy(name + strlen(name) - strlen("lora_a"), "m", sizeof("m"));
+	const struct hth_st_tensor *t = hth_safetensors_find(s, name);
+	hth_free(name);
+	if (t == NULL)
+		return hth_fail(err, HTH_ERR_FORMAT, "tensor \"%.128s\": its magnitudes (.m) are missing", a->name);
+	if (t->n_dims != 1 || t->dim[0] != m->out)
+		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected %lld magnitudes", t->name,
+				(long long)m->out);
+	enum hth_status st = hth_adapter_add_mag(out, m, err);
+	return st == HTH_OK ? hth_st_to_f32(t, m->mag, err) : st;
 }
 
 static enum hth_status read_pair(const struct hth_safetensors *s, const struct hth_st_tensor *a,
@@ -122,6 +144,8 @@ static enum hth_status read_pair(const struct hth_safetensors *s, const struct h
 		st = read_transposed(a, m->a, err);
 	if (st == HTH_OK)
 		st = read_transposed(b, m->b, err);
+	if (st == HTH_OK && r->dora)
+		st = read_magnitudes(s, a, m, out, err);
 	if (st == HTH_OK)
 		m->scale = (float)r->scale;
 	return st;
@@ -131,7 +155,6 @@ enum hth_status hth_adapter_read_mlx(const struct hth_safetensors *s, const json
 				     struct hth_adapter *out, struct hth_err *err)
 {
 	struct mlx_rules r = {0};
-	size_t n_b = 0;
 	enum hth_status st = hth_adapter_start(out, s->n_tensors, s->map.bytes, err);
 	if (st == HTH_OK)
 		st = read_rules(config, where, &r, out, err);
@@ -142,12 +165,17 @@ enum hth_status hth_adapter_read_mlx(const struct hth_safetensors *s, const json
 		if (has_suffix(t->name, ".lora_a"))
 			st = read_pair(s, t, &r, out, err);
 		else if (has_suffix(t->name, ".lora_b"))
-			n_b++;
+			r.n_b++;
+		else if (has_suffix(t->name, ".m") && r.dora)
+			r.n_mag++;
 		else
 			st = refuse(t, err);
 	}
-	if (st == HTH_OK && n_b != out->n_modules)
-		st = hth_fail(err, HTH_ERR_FORMAT, "%zu lora_a and %zu lora_b do not pair", out->n_modules, n_b);
+	if (st == HTH_OK && r.n_b != out->n_modules)
+		st = hth_fail(err, HTH_ERR_FORMAT, "%zu lora_a and %zu lora_b do not pair", out->n_modules, r.n_b);
+	if (st == HTH_OK && r.dora && r.n_mag != out->n_modules)
+		st = hth_fail(err, HTH_ERR_FORMAT, "%zu modules and %zu magnitudes do not pair", out->n_modules,
+			      r.n_mag);
 	if (st != HTH_OK)
 		(void)hth_err_prefix(err, "%s", s->map.path);
 	return st;

@@ -12,8 +12,10 @@
 struct rules {
 	int64_t rank;
 	double alpha;
-	bool rslora;
+	bool rslora, dora;
+	const json_t *saved; /* modules_to_save: an array of names, or NULL */
 	struct hth_adapter_patterns *ranks, *alphas;
+	size_t n_b, n_mag; /* seen so far */
 };
 
 static bool is_empty(const json_t *v)
@@ -44,8 +46,6 @@ static enum hth_status check_supported(const json_t *config, const char *where, 
 	static const struct {
 		const char *key, *what;
 	} refused[] = {
-		{"use_dora", "DoRA"},
-		{"modules_to_save", "fully trained modules"},
 		{"lora_bias", "a bias in lora_B"},
 		{"layer_replication", "replicated layers"},
 		{"target_parameters", "LoRA on expert parameters"},
@@ -57,6 +57,7 @@ static enum hth_status check_supported(const json_t *config, const char *where, 
 		{"velora_config", "VeLoRA"},
 		{"monteclora_config", "MonteCLoRA"},
 		{"kasa_config", "KaSA"},
+		{"ensure_weight_tying", "an embedding and a head that are trained as one"},
 	};
 	const char *type, *bias;
 	enum hth_status st = hth_json_str(config, "peft_type", "LORA", &type, where, err);
@@ -78,11 +79,29 @@ static enum hth_status check_supported(const json_t *config, const char *where, 
 	return check_init(json_object_get(config, "init_lora_weights"), where, err);
 }
 
+static enum hth_status read_saved_names(const json_t *config, const char *where, struct rules *r, struct hth_err *err)
+{
+	const json_t *list = json_object_get(config, "modules_to_save"), *name;
+	size_t i;
+	if (is_empty(list))
+		return HTH_OK;
+	if (!json_is_array(list))
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"modules_to_save\": expected a list of names", where);
+	json_array_foreach(list, i, name) if (!json_is_string(name)) return hth_fail(
+		err, HTH_ERR_FORMAT, "%s: \"modules_to_save\": expected a list of names", where);
+	r->saved = list;
+	return HTH_OK;
+}
+
 static enum hth_status read_rules(const json_t *config, const char *where, struct rules *r, struct hth_adapter *out,
 				  struct hth_err *err)
 {
 	const char *base = "";
 	enum hth_status st = check_supported(config, where, err);
+	if (st == HTH_OK)
+		st = hth_json_bool(config, "use_dora", false, &r->dora, where, err);
+	if (st == HTH_OK)
+		st = read_saved_names(config, where, r, err);
 	if (st == HTH_OK)
 		st = hth_json_int(config, "r", 1, 65536, 8, &r->rank, where, err);
 	if (st == HTH_OK)
@@ -105,7 +124,7 @@ static enum hth_status read_rules(const json_t *config, const char *where, struc
 	return out->base_model != NULL ? HTH_OK : hth_fail_memory(err, "the base's name", strlen(base));
 }
 
-enum part { PART_A, PART_B, PART_BASE, PART_OTHER };
+enum part { PART_A, PART_B, PART_MAG, PART_BASE, PART_WHOLE, PART_OTHER };
 
 /* "base_model.model.NAME.lora_A.weight" -> part, NAME. PEFT before 0.3 kept the adapter's name ("default"). */
 static enum part split_name(const char *tensor, const char **name, size_t *bytes)
@@ -116,7 +135,8 @@ static enum part split_name(const char *tensor, const char **name, size_t *bytes
 	} ends[] = {
 		{".lora_A.weight", PART_A},         {".lora_B.weight", PART_B},
 		{".lora_A.default.weight", PART_A}, {".lora_B.default.weight", PART_B},
-		{".base_layer.weight", PART_BASE},
+		{".lora_magnitude_vector", PART_MAG}, {".lora_magnitude_vector.weight", PART_MAG},
+		{".base_layer.weight", PART_BASE},  {".weight", PART_WHOLE},
 	};
 	size_t prefix = strlen(HTH_PEFT_PREFIX), n = strlen(tensor);
 	if (strncmp(tensor, HTH_PEFT_PREFIX, prefix) != 0)
@@ -153,10 +173,12 @@ static bool is_frozen_copy(const struct hth_safetensors *s, const struct hth_st_
 
 static enum hth_status refuse(const struct hth_st_tensor *t, struct hth_err *err)
 {
-	const char *what = strstr(t->name, "lora_magnitude_vector") != NULL ? "DoRA"
-			   : strstr(t->name, "lora_embedding_") != NULL     ? "LoRA on embeddings"
-			   : strstr(t->name, "lora_B.bias") != NULL         ? "a bias in lora_B"
-								    : "a fully trained module or an unknown part";
+	const char *what = strstr(t->name, "lora_magnitude_vector") != NULL
+				   ? "magnitudes (DoRA), which the config denies"
+			   : strstr(t->name, "lora_embedding_") != NULL ? "LoRA on embeddings"
+			   : strstr(t->name, "lora_B.bias") != NULL     ? "a bias in lora_B"
+								: "an unknown part, or a weight that modules_to_save "
+								  "does not name";
 	return hth_fail(err, HTH_ERR_UNAVAILABLE,
 			"tensor \"%.128s\": %s; expected %sNAME.lora_A.weight or .lora_B.weight", t->name, what,
 			HTH_PEFT_PREFIX);
@@ -175,6 +197,40 @@ static enum hth_status set_scale(struct hth_lora_module *m, const struct rules *
 				m->name, m->rank, rank);
 	m->scale = (float)(r->rslora ? alpha / sqrt((double)m->rank) : alpha / (double)m->rank);
 	return HTH_OK;
+}
+
+/* What stands beside lora_A of the same module; NULL when nothing does. */
+static enum hth_status find_beside(const struct hth_safetensors *s, const char *a_name, size_t module_end,
+				   const char *suffix, const struct hth_st_tensor **out, struct hth_err *err)
+{
+	size_t n = module_end + strlen(suffix) + 1;
+	char *full = hth_alloc(n);
+	if (full == NULL)
+		return hth_fail_memory(err, "a name", n);
+	snprintf(full, n, "%.*s%s", (int)module_end, a_name, suffix);
+	*out = hth_safetensors_find(s, full);
+	hth_free(full);
+	return HTH_OK;
+}
+
+static enum hth_status read_magnitudes(const struct hth_safetensors *s, const char *a_name, const char *name,
+				       size_t bytes, struct hth_lora_module *m, struct hth_adapter *out,
+				       struct hth_err *err)
+{
+	size_t end = (size_t)(name - a_name) + bytes;
+	const struct hth_st_tensor *t = NULL;
+	enum hth_status st = find_beside(s, a_name, end, ".lora_magnitude_vector", &t, err);
+	if (st == HTH_OK && t == NULL)
+		st = find_beside(s, a_name, end, ".lora_magnitude_vector.weight", &t, err);
+	if (st != HTH_OK)
+		return st;
+	if (t == NULL)
+		return hth_fail(err, HTH_ERR_FORMAT, "module \"%.128s\": its lora_magnitude_vector is missing", m->name);
+	if (t->n_dims != 1 || t->dim[0] != m->out)
+		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected %lld magnitudes", t->name,
+				(long long)m->out);
+	st = hth_adapter_add_mag(out, m, err);
+	return st == HTH_OK ? hth_st_to_f32(t, m->mag, err) : st;
 }
 
 /* One lora_A and its lora_B. */
@@ -199,34 +255,69 @@ static enum hth_status read_pair(const struct hth_safetensors *s, const struct h
 		st = hth_st_to_f32(a, m->a, err);
 	if (st == HTH_OK)
 		st = hth_st_to_f32(b, m->b, err);
+	if (st == HTH_OK && r->dora)
+		st = read_magnitudes(s, a->name, name, bytes, m, out, err);
 	return st == HTH_OK ? set_scale(m, r, err) : st;
+}
+
+/* A tensor of a module in modules_to_save, by PEFT's rule: the module's path ends with the name. */
+static bool is_saved(const struct rules *r, const char *name, size_t bytes)
+{
+	const json_t *v;
+	size_t i;
+	json_array_foreach(r->saved, i, v)
+	{
+		size_t n = json_string_length(v);
+		if (n > 0 && n <= bytes && memcmp(name + bytes - n, json_string_value(v), n) == 0)
+			return true;
+	}
+	return false;
+}
+
+static enum hth_status read_tensor(const struct hth_safetensors *s, const struct hth_st_tensor *t, struct rules *r,
+				   struct hth_adapter *out, struct hth_err *err)
+{
+	const char *name = NULL;
+	size_t bytes = 0;
+	struct hth_saved_weight *saved;
+	enum hth_status st;
+	switch (split_name(t->name, &name, &bytes)) {
+	case PART_A:
+		return read_pair(s, t, name, bytes, r, out, err);
+	case PART_B:
+		r->n_b++;
+		return HTH_OK;
+	case PART_MAG:
+		r->n_mag++;
+		return r->dora ? HTH_OK : refuse(t, err);
+	case PART_BASE:
+		return is_frozen_copy(s, t, (size_t)(name - t->name) + bytes) ? HTH_OK : refuse(t, err);
+	case PART_WHOLE:
+		if (!is_saved(r, name, bytes))
+			return refuse(t, err);
+		st = hth_adapter_add_saved(out, name, t, &saved, err);
+		return st == HTH_OK ? hth_st_to_f32(t, saved->value, err) : st;
+	default:
+		return refuse(t, err);
+	}
 }
 
 enum hth_status hth_adapter_read_peft(const struct hth_safetensors *s, const json_t *config, const char *where,
 				      struct hth_adapter *out, struct hth_err *err)
 {
 	struct rules r = {0};
-	size_t n_b = 0;
-	const char *name;
-	size_t bytes;
 	enum hth_status st = hth_adapter_start(out, s->n_tensors, s->map.bytes, err);
 	if (st == HTH_OK)
 		st = read_rules(config, where, &r, out, err);
 	if (st != HTH_OK)
 		goto done;
-	for (size_t i = 0; i < s->n_tensors && st == HTH_OK; i++) {
-		enum part part = split_name(s->tensors[i].name, &name, &bytes);
-		if (part == PART_BASE && is_frozen_copy(s, &s->tensors[i], (size_t)(name - s->tensors[i].name) + bytes))
-			continue;
-		if (part == PART_OTHER || part == PART_BASE)
-			st = refuse(&s->tensors[i], err);
-		else if (part == PART_A)
-			st = read_pair(s, &s->tensors[i], name, bytes, &r, out, err);
-		else
-			n_b++;
-	}
-	if (st == HTH_OK && n_b != out->n_modules)
-		st = hth_fail(err, HTH_ERR_FORMAT, "%zu lora_A and %zu lora_B do not pair", out->n_modules, n_b);
+	for (size_t i = 0; i < s->n_tensors && st == HTH_OK; i++)
+		st = read_tensor(s, &s->tensors[i], &r, out, err);
+	if (st == HTH_OK && r.n_b != out->n_modules)
+		st = hth_fail(err, HTH_ERR_FORMAT, "%zu lora_A and %zu lora_B do not pair", out->n_modules, r.n_b);
+	if (st == HTH_OK && r.dora && r.n_mag != out->n_modules)
+		st = hth_fail(err, HTH_ERR_FORMAT, "%zu modules and %zu lora_magnitude_vector do not pair",
+			      out->n_modules, r.n_mag);
 	if (st != HTH_OK)
 		(void)hth_err_prefix(err, "%s", s->map.path);
 done:

@@ -25,57 +25,68 @@ static float common_scale(const struct hth_adapter *a)
 	return same ? first : 1.0f;
 }
 
+/* PREFIX NAME SUFFIX in arena, or NULL. */
+static char *full_name(struct hth_arena *arena, const char *prefix, const char *name, const char *suffix)
+{
+	size_t bytes = strlen(prefix) + strlen(name) + strlen(suffix) + 1;
+	char *out = hth_arena_alloc(arena, bytes);
+	if (out != NULL)
+		snprintf(out, bytes, "%s%s%s", prefix, name, suffix);
+	return out;
+}
+
+/* (rows, cols), or a vector of cols where rows is 0; false when the name is missing. */
+static bool set_tensor(struct hth_st_tensor *t, const char *name, int64_t rows, int64_t cols, const float *data)
+{
+	*t = (struct hth_st_tensor){.name = name,
+				    .dtype = HTH_ST_F32,
+				    .n_dims = rows > 0 ? 2 : 1,
+				    .dim = {rows > 0 ? rows : cols, cols},
+				    .data = (const uint8_t *)data,
+				    .bytes = (uint64_t)(rows > 0 ? rows : 1) * (uint64_t)cols * sizeof(float)};
+	return name != NULL;
+}
+
 static enum hth_status write_peft(const struct hth_adapter *a, const char *path, struct hth_err *err)
 {
 	static const char *const meta[][2] = {{"format", "pt"}};
 	struct hth_arena names;
-	enum hth_status st = HTH_OK;
+	size_t n = 0, max = 3 * a->n_modules + a->n_saved;
 	hth_arena_init(&names, SIZE_MAX);
-	struct hth_st_tensor *t = hth_arena_calloc(&names, 2 * a->n_modules, sizeof(*t));
-	if (t == NULL)
-		st = hth_fail_memory(err, "adapter tensors", 2 * a->n_modules * sizeof(*t));
-	for (size_t i = 0; i < a->n_modules && st == HTH_OK; i++) {
+	struct hth_st_tensor *t = hth_arena_calloc(&names, max, sizeof(*t));
+	bool ok = t != NULL;
+	for (size_t i = 0; i < a->n_modules && ok; i++) {
 		const struct hth_lora_module *m = &a->modules[i];
-		size_t bytes = strlen(HTH_PEFT_PREFIX) + strlen(m->name) + 32;
-		char *a_name = hth_arena_alloc(&names, bytes), *b_name = hth_arena_alloc(&names, bytes);
-		if (a_name == NULL || b_name == NULL) {
-			st = hth_fail_memory(err, "adapter tensors", bytes);
-			break;
-		}
-		snprintf(a_name, bytes, "%s%s.lora_A.weight", HTH_PEFT_PREFIX, m->name);
-		snprintf(b_name, bytes, "%s%s.lora_B.weight", HTH_PEFT_PREFIX, m->name);
-		t[2 * i] = (struct hth_st_tensor){a_name,
-						  HTH_ST_F32,
-						  2,
-						  {m->rank, m->in},
-						  (const uint8_t *)m->a,
-						  (uint64_t)m->rank * (uint64_t)m->in * sizeof(float)};
-		t[2 * i + 1] = (struct hth_st_tensor){b_name,
-						      HTH_ST_F32,
-						      2,
-						      {m->out, m->rank},
-						      (const uint8_t *)m->b,
-						      (uint64_t)m->rank * (uint64_t)m->out * sizeof(float)};
+		ok = set_tensor(&t[n++], full_name(&names, HTH_PEFT_PREFIX, m->name, ".lora_A.weight"), m->rank, m->in,
+				m->a) &&
+		     set_tensor(&t[n++], full_name(&names, HTH_PEFT_PREFIX, m->name, ".lora_B.weight"), m->out, m->rank,
+				m->b);
+		if (ok && m->mag != NULL)
+			ok = set_tensor(&t[n++], full_name(&names, HTH_PEFT_PREFIX, m->name, ".lora_magnitude_vector"),
+					0, m->out, m->mag);
 	}
-	if (st == HTH_OK)
-		st = hth_safetensors_write(path, t, 2 * a->n_modules, meta, 1, err);
+	for (size_t i = 0; i < a->n_saved && ok; i++) {
+		const struct hth_saved_weight *w = &a->saved[i];
+		ok = set_tensor(&t[n++], full_name(&names, HTH_PEFT_PREFIX, w->name, ""), w->rows > 1 ? w->rows : 0,
+				w->cols, w->value);
+	}
+	enum hth_status st = ok ? hth_safetensors_write(path, t, n, meta, 1, err)
+				: hth_fail_memory(err, "adapter tensors", max * sizeof(*t));
 	hth_arena_clear(&names);
 	return st;
 }
 
-/* One module's two MLX tensors: transposed, padded with zeros to rank R, B scaled by m->scale / scale. */
+/* One module's MLX tensors: transposed, padded with zeros to rank R, B scaled by m->scale / scale; the magnitudes where
+ * it has them. */
 static enum hth_status mlx_pair(struct hth_arena *arena, const struct hth_lora_module *m, int rank, float scale,
-				struct hth_st_tensor t[2], struct hth_err *err)
+				struct hth_st_tensor t[3], struct hth_err *err)
 {
 	size_t R = (size_t)rank, r = (size_t)m->rank, in = (size_t)m->in, out = (size_t)m->out;
-	size_t bytes = strlen(m->name) + 16;
-	char *a_name = hth_arena_alloc(arena, bytes), *b_name = hth_arena_alloc(arena, bytes);
+	const char *a_name = full_name(arena, "", m->name, ".lora_a"), *b_name = full_name(arena, "", m->name, ".lora_b");
 	float *a = hth_arena_calloc(arena, in * R, sizeof(*a));  // (in, R)
 	float *b = hth_arena_calloc(arena, R * out, sizeof(*b)); // (R, out)
 	if (a_name == NULL || b_name == NULL || a == NULL || b == NULL)
 		return hth_fail_memory(err, "adapter tensors", (in + out) * R * sizeof(*a));
-	snprintf(a_name, bytes, "%s.lora_a", m->name);
-	snprintf(b_name, bytes, "%s.lora_b", m->name);
 	float fold = m->scale == scale ? 1.0f : m->scale / scale;
 	for (size_t k = 0; k < r; k++) {
 		for (size_t i = 0; i < in; i++)
@@ -83,8 +94,11 @@ static enum hth_status mlx_pair(struct hth_arena *arena, const struct hth_lora_m
 		for (size_t j = 0; j < out; j++)
 			b[k * out + j] = m->b[j * r + k] * fold;
 	}
-	t[0] = (struct hth_st_tensor){a_name, HTH_ST_F32, 2, {m->in, rank}, (const uint8_t *)a, in * R * sizeof(*a)};
-	t[1] = (struct hth_st_tensor){b_name, HTH_ST_F32, 2, {rank, m->out}, (const uint8_t *)b, out * R * sizeof(*b)};
+	bool ok = set_tensor(&t[0], a_name, m->in, rank, a) && set_tensor(&t[1], b_name, rank, m->out, b);
+	if (ok && m->mag != NULL)
+		ok = set_tensor(&t[2], full_name(arena, "", m->name, ".m"), 0, m->out, m->mag);
+	if (!ok)
+		return hth_fail_memory(err, "adapter tensors", strlen(m->name));
 	return HTH_OK;
 }
 
@@ -94,13 +108,14 @@ static enum hth_status write_mlx(const struct hth_adapter *a, const char *path, 
 	struct hth_arena arena;
 	enum hth_status st = HTH_OK;
 	hth_arena_init(&arena, SIZE_MAX);
-	struct hth_st_tensor *t = hth_arena_calloc(&arena, 2 * a->n_modules, sizeof(*t));
+	size_t each = hth_adapter_is_dora(a) ? 3 : 2, n = each * a->n_modules;
+	struct hth_st_tensor *t = hth_arena_calloc(&arena, n, sizeof(*t));
 	if (t == NULL)
-		st = hth_fail_memory(err, "adapter tensors", 2 * a->n_modules * sizeof(*t));
+		st = hth_fail_memory(err, "adapter tensors", n * sizeof(*t));
 	for (size_t i = 0; i < a->n_modules && st == HTH_OK; i++)
-		st = mlx_pair(&arena, &a->modules[i], a->rank, scale, &t[2 * i], err);
+		st = mlx_pair(&arena, &a->modules[i], a->rank, scale, &t[each * i], err);
 	if (st == HTH_OK)
-		st = hth_safetensors_write(path, t, 2 * a->n_modules, meta, 1, err);
+		st = hth_safetensors_write(path, t, n, meta, 1, err);
 	hth_arena_clear(&arena);
 	return st;
 }
@@ -129,6 +144,7 @@ static enum hth_status write_files(const struct hth_adapter *a, bool plain_peft,
 {
 	enum hth_status st = HTH_OK;
 	float scale = common_scale(a);
+	plain_peft = plain_peft || hth_adapter_mlx_lacks(a) != NULL;
 	char *peft = hth_path_join(dir, HTH_PEFT_WEIGHTS), *mlx = hth_path_join(dir, HTH_MLX_WEIGHTS);
 	char *config = hth_path_join(dir, HTH_ADAPTER_CONFIG);
 	if (peft == NULL || mlx == NULL || config == NULL)

@@ -17,13 +17,24 @@ struct pass {
 	struct hth_exec *x;
 	const struct hth_model *m;
 	const struct hth_linear *linears; /* (L*7) */
+	const struct hth_replacements *replaced; /* of this batch's adapter, or NULL */
 	const struct hth_batch *b;
 };
+
+/* The weight that this pass uses in place of the base's w. A tied head has the embedding's data. */
+static const struct hth_weight *now(const struct pass *p, const struct hth_weight *w, bool head)
+{
+	for (size_t i = 0; p->replaced != NULL && i < p->replaced->n; i++)
+		if (p->replaced->list[i].head == head && p->replaced->list[i].of->data == w->data)
+			return &p->replaced->list[i].with;
+	return w;
+}
 
 static struct hth_tensor norm(const struct pass *p, struct hth_tensor in, const struct hth_weight *w)
 {
 	const struct hth_model_config *c = &p->m->config;
-	struct hth_norm n = {.kind = c->norm, .eps = c->norm_eps, .offset = c->norm_offset, .w = w};
+	struct hth_norm n = {
+		.kind = c->norm, .eps = c->norm_eps, .offset = c->norm_offset, .w = now(p, w, false)};
 
 	/* A norm narrower than its input repeats over the heads. */
 	return hth_op_norm(p->x, in, &n, w->cols);
@@ -117,16 +128,39 @@ static struct hth_tensor layer(const struct pass *p, struct hth_tensor h, int64_
 	return hth_op_add(p->x, h, y, c->residual_scale);
 }
 
+/* One set of weights serves a batch: adapters that bring their own do not mix with others. */
+static bool pick_replacements(struct pass *p, const struct hth_lora_set *loras)
+{
+	const struct hth_batch *b = p->b;
+
+	for (int32_t i = 0; i < b->n_segments; i++) {
+		int32_t a = b->segments[i].adapter;
+		const struct hth_replacements *r = a >= 0 && a < loras->n_adapters ? loras->replaced[a] : NULL;
+		if (i > 0 && r != p->replaced) {
+			hth_exec_fail(p->x, HTH_ERR_UNAVAILABLE,
+				      "a batch mixes an adapter that replaces weights (modules_to_save) with others");
+			return false;
+		}
+		p->replaced = r;
+	}
+	return true;
+}
+
 struct hth_tensor hth_decoder_forward(struct hth_exec *x, const struct hth_model *m, const struct hth_lora_set *loras,
 				      const struct hth_batch *b, enum hth_forward what)
 {
 	const struct hth_model_config *c = &m->config;
-	const struct pass p = {.x = x, .m = m, .linears = loras->linears, .b = b};
-	/* Of a tied pair the embedding is the one that is prepared and trained. */
-	const struct hth_head head = {
-		.w = c->tied ? &m->embed : &m->head, .scale = c->logit_scale, .soft_cap = c->logit_soft_cap};
+	struct pass p = {.x = x, .m = m, .linears = loras->linears, .b = b};
 
-	struct hth_tensor h = hth_op_embed(x, b, &m->embed, c->embed_scale); /* (T,C) */
+	if (!pick_replacements(&p, loras))
+		return HTH_NO_TENSOR;
+	/* Of a tied pair the embedding is the one that is prepared and trained, unless an adapter has its own head. */
+	const struct hth_weight *own = now(&p, &m->head, true);
+	const struct hth_head head = {.w = c->tied && own == &m->head ? &m->embed : own,
+				      .scale = c->logit_scale,
+				      .soft_cap = c->logit_soft_cap};
+
+	struct hth_tensor h = hth_op_embed(x, b, now(&p, &m->embed, false), c->embed_scale); /* (T,C) */
 	for (int64_t l = 0; l < c->n_layers; l++)
 		h = layer(&p, h, l);
 	h = norm(&p, h, &m->final_norm); /* (R,C) */

@@ -11,6 +11,7 @@ enum hth_status hth_config_gemma(const struct hth_keys *k, struct hth_model_conf
 	c->head = 256;
 	c->tied = true;
 	c->norm_offset = k->gguf != NULL ? 0 : 1;
+	c->norm_stored = k->gguf != NULL ? 1 : 0;
 	enum hth_status st = hth_config_read(k, c, err);
 	c->embed_scale = (float)sqrt((double)c->width);
 	return st;

@@ -1,73 +1,93 @@
 /* Adapters on a model: the linears with their LoRAs as the ops want them, and adapters from disk checked against the
- * model. Training's own adapters are made by train/params.c. */
+ * model. Weights that an adapter brings whole are replaced.c's, training's own adapters train/params.c's. */
 #include "models/model_int.h"
 
 #include "base/checked.h"
+#include "base/machine.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* See phi3.c. */
-static enum hth_status check_not_fused(const struct hth_model *m, enum hth_linear_kind k, struct hth_err *err)
+/* The linear of a model with adapter a's LoRA list; with magnitudes among them its bias comes late. */
+static struct hth_linear make_linear(const struct hth_layer *layer, size_t k, struct hth_lora **list, int n_adapters)
 {
-	int64_t first, total;
-	char gguf[64], hf[80];
+	const struct hth_weight *bias = layer->bias[k].data != NULL ? &layer->bias[k] : NULL;
+	bool any = false, dora = false;
 
-	if (!m->family->fused || !hth_linear_fused(&m->config, k, 0, gguf, hf, &first, &total))
-		return HTH_OK;
-	return hth_fail(err, HTH_ERR_UNAVAILABLE,
-			"adapter: %s is a part of %s in models of family \"%s\", which takes no adapter here; "
-			"self_attn.o_proj and mlp.down_proj do",
-			hth_linear_module(k), hf + sizeof("model.layers.0.") - 1, m->family->name);
+	for (int a = 0; a < n_adapters; a++) {
+		any = any || list[a] != NULL;
+		dora = dora || (list[a] != NULL && list[a]->mag.value != NULL);
+	}
+	return (struct hth_linear){
+		.w = &layer->linear[k],
+		.bias = dora ? NULL : bias,
+		.late_bias = dora ? bias : NULL,
+		.dora = dora,
+		.lora = any ? list : NULL,
+		.n_adapters = any ? n_adapters : 0,
+	};
+}
+
+/* Every LoRA with magnitudes. */
+static bool list_sites(struct hth_lora_set *s, size_t n)
+{
+	size_t n_sites = 0;
+
+	for (size_t i = 0; i < n * (size_t)s->n_adapters; i++)
+		n_sites += s->flat[i] != NULL && s->flat[i]->mag.value != NULL;
+	s->dora = hth_arena_calloc(&s->arena, n_sites, sizeof(*s->dora));
+	if (s->dora == NULL)
+		return false;
+	for (size_t i = 0; i < n * (size_t)s->n_adapters; i++)
+		if (s->flat[i] != NULL && s->flat[i]->mag.value != NULL)
+			s->dora[s->n_dora++] =
+				(struct hth_dora_site){s->linears[i / (size_t)s->n_adapters].w, s->flat[i]};
+	return true;
+}
+
+static enum hth_status fill_set(struct hth_lora_set *s, const struct hth_model *m, struct hth_lora **const *loras,
+				size_t n, struct hth_err *err)
+{
+	size_t n_flat, n_adapters = (size_t)s->n_adapters;
+
+	if (!hth_mul_size(n, n_adapters, &n_flat))
+		return hth_fail(err, HTH_ERR_LIMIT, "%d adapters at once, expected fewer", s->n_adapters);
+	s->linears = hth_arena_calloc(&s->arena, n, sizeof(*s->linears));
+	s->loras = hth_arena_calloc(&s->arena, n_adapters, sizeof(*s->loras));
+	s->replaced = hth_arena_calloc(&s->arena, n_adapters, sizeof(*s->replaced));
+	s->flat = hth_arena_calloc(&s->arena, n_flat, sizeof(struct hth_lora *));
+	if (s->linears == NULL || s->loras == NULL || s->flat == NULL || s->replaced == NULL)
+		return hth_fail_memory(err, "adapters of a model", n * sizeof(*s->linears));
+	for (size_t i = 0; i < n; i++) {
+		struct hth_lora **list = s->flat + i * n_adapters; /* (n_adapters) */
+		for (size_t a = 0; a < n_adapters; a++)
+			list[a] = loras[a][i];
+		s->linears[i] =
+			make_linear(&m->layers[i / HTH_LINEAR_COUNT], i % HTH_LINEAR_COUNT, list, s->n_adapters);
+	}
+	for (size_t a = 0; a < n_adapters; a++) {
+		s->loras[a] = hth_arena_calloc(&s->arena, n, sizeof(struct hth_lora *));
+		if (s->loras[a] == NULL)
+			return hth_fail_memory(err, "adapters of a model", n * sizeof(struct hth_lora *));
+		memcpy(s->loras[a], loras[a], n * sizeof(struct hth_lora *));
+	}
+	return list_sites(s, n) ? HTH_OK : hth_fail_memory(err, "adapters of a model", n * sizeof(*s->dora));
 }
 
 enum hth_status hth_lora_set_init(struct hth_lora_set *s, const struct hth_model *m, struct hth_lora **const *loras,
 				  int n_adapters, struct hth_err *err)
 {
-	size_t n = (size_t)m->config.n_layers * HTH_LINEAR_COUNT, n_flat;
-
 	*s = (struct hth_lora_set){.n_adapters = n_adapters};
 	hth_arena_init(&s->arena, SIZE_MAX / 2);
-	if (n_adapters < 0 || !hth_mul_size(n, (size_t)n_adapters, &n_flat))
-		return hth_fail(err, HTH_ERR_LIMIT, "%d adapters at once, expected fewer", n_adapters);
-	s->linears = hth_arena_calloc(&s->arena, n, sizeof(*s->linears));
-	s->loras = hth_arena_calloc(&s->arena, (size_t)n_adapters, sizeof(*s->loras));
-	s->flat = hth_arena_calloc(&s->arena, n_flat, sizeof(struct hth_lora *));
-	if (s->linears == NULL || s->loras == NULL || s->flat == NULL) {
+	if (n_adapters < 0)
+		return hth_fail(err, HTH_ERR_LIMIT, "%d adapters at once, expected 0 or more", n_adapters);
+	enum hth_status st = fill_set(s, m, loras, (size_t)m->config.n_layers * HTH_LINEAR_COUNT, err);
+	if (st == HTH_OK && m->backend != NULL)
+		st = hth_lora_set_lengths(s, m, err);
+	if (st != HTH_OK)
 		hth_lora_set_clear(s);
-		return hth_fail_memory(err, "adapters of a model", n * sizeof(*s->linears));
-	}
-	for (size_t i = 0; i < n; i++) {
-		const struct hth_layer *layer = &m->layers[i / HTH_LINEAR_COUNT];
-		size_t k = i % HTH_LINEAR_COUNT;
-		struct hth_lora **list = s->flat + i * (size_t)n_adapters; /* (n_adapters) */
-		bool any = false;
-		for (int a = 0; a < n_adapters; a++) {
-			list[a] = loras[a][i];
-			any = any || list[a] != NULL;
-		}
-		enum hth_status st = any ? check_not_fused(m, (enum hth_linear_kind)k, err) : HTH_OK;
-		if (st != HTH_OK) {
-			hth_lora_set_clear(s);
-			return st;
-		}
-		s->linears[i] = (struct hth_linear){
-			.w = &layer->linear[k],
-			.bias = layer->bias[k].data != NULL ? &layer->bias[k] : NULL,
-			.lora = any ? list : NULL,
-			.n_adapters = any ? n_adapters : 0,
-		};
-	}
-	for (int a = 0; a < n_adapters; a++) {
-		s->loras[a] = hth_arena_calloc(&s->arena, n, sizeof(struct hth_lora *));
-		if (s->loras[a] == NULL) {
-			hth_lora_set_clear(s);
-			return hth_fail_memory(err, "adapters of a model", n * sizeof(struct hth_lora *));
-		}
-		memcpy(s->loras[a], loras[a], n * sizeof(struct hth_lora *));
-	}
-	return HTH_OK;
+	return st;
 }
 
 void hth_lora_set_clear(struct hth_lora_set *s)
@@ -76,23 +96,67 @@ void hth_lora_set_clear(struct hth_lora_set *s)
 	*s = (struct hth_lora_set){0};
 }
 
-/* Where a module belongs, or what is wrong with it. */
-static enum hth_status check_module(const struct hth_model *m, const struct hth_lora_module *mod, int64_t *layer,
-				    enum hth_linear_kind *k, struct hth_err *err)
+enum hth_status hth_lora_set_lengths(const struct hth_lora_set *s, const struct hth_model *m, struct hth_err *err)
 {
-	int64_t rows, cols;
+	struct hth_exec_config cfg = {.mode = HTH_EXEC_PLAN, .backend = m->backend, .device = m->device};
+	struct hth_exec *x = NULL;
+	enum hth_status st = HTH_OK;
+
+	if (s->n_dora == 0)
+		return HTH_OK;
+	cfg.machine.threads = hth_machine_threads();
+	if (m->backend->machine != NULL)
+		m->backend->machine(m->device, &cfg.machine);
+	for (int run = 0; run < 2 && st == HTH_OK; run++) {
+		cfg.mode = run ? HTH_EXEC_RUN : HTH_EXEC_PLAN;
+		st = hth_exec_new(&cfg, &x, err);
+		if (st == HTH_OK)
+			st = hth_op_dora_norm(x, s->dora, s->n_dora, err);
+		if (st == HTH_OK)
+			cfg.arena_bytes = hth_exec_totals(x)->peak_ever_bytes;
+		hth_exec_free(x);
+		x = NULL;
+	}
+	return st;
+}
+
+/* "self_attn.v_proj is a part of self_attn.qkv_proj" */
+static enum hth_status refuse_part(const struct hth_model *m, const char *name, struct hth_err *err)
+{
+	struct hth_module_part own;
+	enum hth_linear_kind k;
+	int64_t layer;
+	char module[80];
+
+	if (!hth_module_parse(name, m->config.n_layers, &layer, &k))
+		return HTH_OK;
+	hth_module_of_linear(m, layer, k, module, &own);
+	return hth_fail(err, HTH_ERR_UNAVAILABLE,
+			"adapter: %s is a part of %s in models of family \"%s\", whose adapters are on the whole",
+			hth_linear_module(k), strchr(module + strlen("model.layers."), '.') + 1, m->family->name);
+}
+
+/* Where a module belongs, or what is wrong with it. */
+static enum hth_status check_module(const struct hth_model *m, const struct hth_lora_module *mod,
+				    struct hth_module_part part[3], int *n, struct hth_err *err)
+{
+	int64_t rows = 0, one, cols;
 	char shown[128];
 
 	hth_quote(shown, sizeof(shown), mod->name, strlen(mod->name));
-	if (!hth_module_parse(mod->name, m->config.n_layers, layer, k))
+	*n = hth_module_parts(m, mod->name, part);
+	enum hth_status st = *n == 0 ? refuse_part(m, mod->name, err) : HTH_OK;
+	if (st != HTH_OK)
+		return st;
+	if (*n == 0)
 		return hth_fail(err, HTH_ERR_SHAPE,
 				"adapter: \"%s\": %s has no such module (%lld layers); was the adapter "
 				"trained on another model?",
 				shown, m->name, (long long)m->config.n_layers);
-	enum hth_status st = check_not_fused(m, *k, err);
-	if (st != HTH_OK)
-		return st;
-	hth_linear_shape(&m->config, *k, &rows, &cols);
+	for (int i = 0; i < *n; i++) {
+		hth_linear_shape(&m->config, part[i].kind, &one, &cols);
+		rows += one;
+	}
 	if (mod->out != rows || mod->in != cols || mod->rank < 1)
 		return hth_fail(err, HTH_ERR_SHAPE,
 				"adapter: \"%s\": shape (%lld,%lld) of rank %d, expected (%lld,%lld) as in "
@@ -109,7 +173,7 @@ static bool copy_param(struct hth_arena *arena, const char *module, const char *
 		       const float *from, struct hth_param *out)
 {
 	char name[128];
-	int n = snprintf(name, sizeof(name), "%s.%s.weight", module, part);
+	int n = snprintf(name, sizeof(name), "%.90s.%s", module, part);
 	float *value = hth_arena_calloc(arena, (size_t)(rows * cols), sizeof(*value)); /* (rows, cols) */
 
 	*out = (struct hth_param){
@@ -118,6 +182,52 @@ static bool copy_param(struct hth_arena *arena, const char *module, const char *
 		return false;
 	memcpy(value, from, (size_t)(rows * cols) * sizeof(*value));
 	return true;
+}
+
+/* The LoRA of one part of a module, whose A is there already in `a`. */
+static struct hth_lora *make_lora(const struct hth_lora_module *mod, const struct hth_module_part *p, uint32_t place,
+				  const struct hth_param *a, struct hth_arena *arena)
+{
+	struct hth_lora *l = hth_arena_calloc(arena, 1, sizeof(*l));
+	char own[96];
+
+	if (l == NULL)
+		return NULL;
+	snprintf(own, sizeof(own), "model.layers.%lld.%s", (long long)p->layer, hth_linear_module(p->kind));
+	l->a = *a;
+	l->scale = mod->scale;
+	l->place = place;
+	bool ok = copy_param(arena, own, "lora_B.weight", p->rows, mod->rank, mod->b + p->first * mod->rank, &l->b);
+	if (ok && mod->mag != NULL) {
+		l->norm = hth_arena_calloc(arena, (size_t)p->rows, sizeof(*l->norm));
+		ok = l->norm != NULL &&
+		     copy_param(arena, own, "lora_magnitude_vector", 1, p->rows, mod->mag + p->first, &l->mag);
+	}
+	return ok ? l : NULL;
+}
+
+static enum hth_status add_module(const struct hth_model *m, const struct hth_lora_module *mod, struct hth_arena *arena,
+				  struct hth_lora **list, struct hth_err *err)
+{
+	struct hth_module_part part[3];
+	struct hth_param a;
+	int n;
+	enum hth_status st = check_module(m, mod, part, &n, err);
+
+	if (st != HTH_OK)
+		return st;
+	bool ok = copy_param(arena, mod->name, "lora_A.weight", mod->rank, mod->in, mod->a, &a);
+	/* One dropout mask for all that share an input to A. */
+	uint32_t place = (uint32_t)(part[0].layer * 16 + part[0].kind);
+	for (int i = 0; i < n && ok; i++) {
+		struct hth_lora **slot = &list[part[i].layer * HTH_LINEAR_COUNT + part[i].kind];
+		if (*slot != NULL)
+			return hth_fail(err, HTH_ERR_FORMAT, "adapter: \"%s\" is there twice", mod->name);
+		*slot = make_lora(mod, &part[i], place, &a, arena);
+		ok = *slot != NULL;
+	}
+	return ok ? HTH_OK
+		  : hth_fail_memory(err, "adapter", (size_t)(mod->rank * (mod->in + mod->out)) * sizeof(float));
 }
 
 enum hth_status hth_model_loras(const struct hth_model *m, const struct hth_adapter *a, struct hth_arena *arena,
@@ -130,22 +240,9 @@ enum hth_status hth_model_loras(const struct hth_model *m, const struct hth_adap
 	if (list == NULL)
 		return hth_fail_memory(err, "adapter", n * sizeof(struct hth_lora *));
 	for (size_t i = 0; i < a->n_modules; i++) {
-		const struct hth_lora_module *mod = &a->modules[i];
-		int64_t layer;
-		enum hth_linear_kind k;
-		enum hth_status st = check_module(m, mod, &layer, &k, err);
+		enum hth_status st = add_module(m, &a->modules[i], arena, list, err);
 		if (st != HTH_OK)
 			return st;
-		struct hth_lora **slot = &list[layer * HTH_LINEAR_COUNT + k];
-		if (*slot != NULL)
-			return hth_fail(err, HTH_ERR_FORMAT, "adapter: \"%s\" is there twice", mod->name);
-		*slot = hth_arena_calloc(arena, 1, sizeof(**slot));
-		if (*slot == NULL || !copy_param(arena, mod->name, "lora_A", mod->rank, mod->in, mod->a, &(*slot)->a) ||
-		    !copy_param(arena, mod->name, "lora_B", mod->out, mod->rank, mod->b, &(*slot)->b))
-			return hth_fail_memory(err, "adapter",
-					       (size_t)(mod->rank * (mod->in + mod->out)) * sizeof(float));
-		(*slot)->scale = mod->scale;
-		(*slot)->place = (uint32_t)(layer * 16 + k);
 	}
 	*out = list;
 	return HTH_OK;

@@ -126,59 +126,120 @@ bool hth_module_parse(const char *module, int64_t n_layers, int64_t *layer, enum
 	return parse_name(module, "model.layers.", false, n_layers, layer, k);
 }
 
+/* The parts of a fused module, given one of its names without the layer's prefix. */
+static int fused_parts(const struct hth_model *m, int64_t layer, const char *name, bool gguf,
+		       struct hth_module_part out[3])
+{
+	int n = 0;
+
+	for (int k = 0; k < HTH_LINEAR_COUNT; k++) {
+		char names[2][80];
+		struct hth_module_part p = {.layer = layer, .kind = (enum hth_linear_kind)k};
+		int64_t total, cols;
+		if (!hth_linear_fused(&m->config, p.kind, layer, names[0], names[1], &p.first, &total) ||
+		    strcmp(name, names[gguf ? 0 : 1]) != 0)
+			continue;
+		hth_linear_shape(&m->config, p.kind, &p.rows, &cols);
+		out[n++] = p;
+	}
+	return n;
+}
+
+static int parts_of(const struct hth_model *m, const char *name, bool gguf, struct hth_module_part out[3])
+{
+	const char *prefix = gguf ? "blk." : "model.layers.";
+	int64_t layer, cols;
+
+	if (m->family->fused && strncmp(name, prefix, strlen(prefix)) == 0 &&
+	    parse_layer(name + strlen(prefix), m->config.n_layers, &layer) != NULL) {
+		int n = fused_parts(m, layer, name, gguf, out);
+		if (n > 0)
+			return n;
+	}
+	out[0] = (struct hth_module_part){0};
+	if (!parse_name(name, prefix, gguf, m->config.n_layers, &out[0].layer, &out[0].kind))
+		return 0;
+	char names[2][80];
+	if (m->family->fused &&
+	    hth_linear_fused(&m->config, out[0].kind, 0, names[0], names[1], &out[0].first, &out[0].rows))
+		return 0; /* a part of a fused module is no module */
+	hth_linear_shape(&m->config, out[0].kind, &out[0].rows, &cols);
+	return 1;
+}
+
+int hth_module_parts(const struct hth_model *m, const char *module, struct hth_module_part out[3])
+{
+	return parts_of(m, module, false, out);
+}
+
+int hth_gguf_parts(const struct hth_model *m, struct hth_gguf_str tensor, struct hth_module_part out[3])
+{
+	static const char suffix[] = ".weight";
+	size_t tail = sizeof suffix - 1;
+	char stem[64];
+
+	if (tensor.bytes <= tail || tensor.bytes - tail >= sizeof stem ||
+	    memcmp(tensor.data + tensor.bytes - tail, suffix, tail) != 0)
+		return 0;
+	memcpy(stem, tensor.data, tensor.bytes - tail);
+	stem[tensor.bytes - tail] = '\0';
+	return parts_of(m, stem, true, out);
+}
+
+/* Both names of the module that a linear belongs to. */
+static void module_names(const struct hth_model *m, int64_t layer, enum hth_linear_kind k, char gguf[64], char hf[80],
+			 struct hth_module_part *part)
+{
+	int64_t total, cols;
+
+	*part = (struct hth_module_part){.layer = layer, .kind = k};
+	hth_linear_shape(&m->config, k, &part->rows, &cols);
+	if (!m->family->fused || !hth_linear_fused(&m->config, k, layer, gguf, hf, &part->first, &total)) {
+		part->first = 0;
+		hth_linear_names(k, layer, gguf, hf);
+	}
+}
+
+void hth_module_of_linear(const struct hth_model *m, int64_t layer, enum hth_linear_kind k, char out[80],
+			  struct hth_module_part *part)
+{
+	char gguf[64];
+
+	module_names(m, layer, k, gguf, out, part);
+}
+
 static bool adapter_to_gguf(const void *ctx, const char *module, char out[128])
 {
 	const struct hth_model *m = ctx;
-	int64_t layer;
-	enum hth_linear_kind k;
+	struct hth_module_part part[3], own;
 	char hf[80];
 
-	if (!hth_module_parse(module, m->config.n_layers, &layer, &k))
+	if (hth_module_parts(m, module, part) == 0)
 		return false;
-	hth_linear_names(k, layer, out, hf);
+	module_names(m, part[0].layer, part[0].kind, out, hf, &own);
 	return true;
 }
 
 static bool adapter_from_gguf(const void *ctx, const char *tensor, char out[128])
 {
 	const struct hth_model *m = ctx;
-	int64_t layer;
-	enum hth_linear_kind k;
+	struct hth_module_part part[3], own;
 	char gguf[64];
 
-	if (!parse_name(tensor, "blk.", true, m->config.n_layers, &layer, &k))
+	if (parts_of(m, tensor, true, part) == 0)
 		return false;
-	hth_linear_names(k, layer, gguf, out);
+	module_names(m, part[0].layer, part[0].kind, gguf, out, &own);
 	return true;
 }
 
 static int64_t adapter_permuted(const void *ctx, const char *module)
 {
 	const struct hth_model *m = ctx;
-	int64_t layer;
-	enum hth_linear_kind k;
+	struct hth_module_part part[3];
 
-	if (!m->family->gguf_permuted || !hth_module_parse(module, m->config.n_layers, &layer, &k))
+	if (!m->family->gguf_permuted || hth_module_parts(m, module, part) != 1)
 		return 0;
-	return k == HTH_Q || k == HTH_K ? m->config.head : 0;
-}
-
-int hth_model_linear_of_gguf(const struct hth_model *m, struct hth_gguf_str tensor)
-{
-	static const char suffix[] = ".weight";
-	size_t tail = sizeof suffix - 1;
-	int64_t layer;
-	enum hth_linear_kind k;
-	char stem[64];
-
-	if (tensor.bytes <= tail || tensor.bytes - tail >= sizeof stem ||
-	    memcmp(tensor.data + tensor.bytes - tail, suffix, tail) != 0)
-		return -1;
-	memcpy(stem, tensor.data, tensor.bytes - tail);
-	stem[tensor.bytes - tail] = '\0';
-	if (!parse_name(stem, "blk.", true, m->config.n_layers, &layer, &k))
-		return -1;
-	return (int)(layer * HTH_LINEAR_COUNT + k);
+	return part[0].kind == HTH_Q || part[0].kind == HTH_K ? m->config.head : 0;
 }
 
 void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names *out)

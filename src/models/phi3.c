@@ -1,7 +1,6 @@
 /* Phi 3, 3.5 and 4: q, k and v in one tensor, gate and up in another; LongRoPE in the long-context ones, a part of
  * each head rotated in Phi 4 mini.
- * LoRA on a linear of a fused tensor is refused: PEFT's adapters have one A for all its parts, ours one a part, and a
- * file of either would not load in the other (lora.c).
+ * LoRA on a fused tensor has one A for all its parts, as PEFT's and mlx-lm's adapters have: lora.c gives it to each part.
  * Sources: transformers modeling_phi3.py; llama.cpp conversion/phi.py. */
 #include "models/config.h"
 

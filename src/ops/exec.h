@@ -45,6 +45,8 @@ void hth_exec_outer_loss(struct hth_exec *x);
 void hth_exec_seed(struct hth_exec *x, struct hth_tensor t, const float *grad);
 /* Runs the tape backwards from what the forward pass left (the fused loss), adding to parameters' gradients. */
 void hth_exec_backward(struct hth_exec *x);
+/* Ends the pass with an error, as ops do: the first one stays. */
+void hth_exec_fail(struct hth_exec *x, enum hth_status status, const char *fmt, ...) HTH_PRINTF(3, 4);
 /* Status of everything since begin. Values stay readable until the next begin. */
 HTH_MUST enum hth_status hth_exec_end(struct hth_exec *x, struct hth_err *err);
 

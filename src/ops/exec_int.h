@@ -47,6 +47,7 @@ struct hth_record {
 		struct hth_embed_args embed;
 		struct hth_norm_args norm;
 		struct hth_linear_args linear;
+		struct hth_dora_args dora;
 		struct hth_rope_args rope;
 		struct hth_attention_args attention;
 		struct hth_gated_args gated;
@@ -75,7 +76,6 @@ struct hth_exec {
 };
 
 /* exec.c */
-void hth_exec_fail(struct hth_exec *x, enum hth_status status, const char *fmt, ...) HTH_PRINTF(3, 4);
 /* False after an error, or with one when t is no living value of this pass: the op then does nothing. */
 bool hth_exec_accepts(struct hth_exec *x, enum hth_op op, struct hth_tensor t);
 /* A new f32 value with one holder; HTH_NO_TENSOR after an error. */
@@ -105,6 +105,11 @@ void hth_grad_set(struct hth_exec *x, struct hth_tensor t, struct hth_tensor g);
 void hth_grad_give(struct hth_exec *x, struct hth_tensor t, struct hth_tensor g);
 /* The gradient of t so far, which stays there; for tests. */
 struct hth_tensor hth_grad_peek(const struct hth_exec *x, struct hth_tensor t);
+
+/* dora.c: the last part of a linear whose member has magnitudes. Consumes u (R,N). */
+struct hth_tensor hth_dora_apply(struct hth_exec *x, const struct hth_rowset *rows, const struct hth_linear *m,
+                                 struct hth_tensor u);
+bool hth_dora_trained(const struct hth_linear *m); /* its magnitudes or bias */
 
 static inline bool hth_param_is_trained(const struct hth_param *p)
 {

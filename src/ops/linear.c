@@ -64,11 +64,25 @@ static void linear_backward(struct hth_exec *x, const struct hth_record *r)
 
 static bool lora_fits(struct hth_exec *x, const struct hth_linear *m, const struct hth_lora *l)
 {
+	if (l->mag.value != NULL && (!m->dora || l->norm == NULL || l->mag.rows != 1 || l->mag.cols != m->w->rows)) {
+		hth_exec_fail(x, HTH_ERR_SHAPE, "linear \"%s\": (%lld,%lld) magnitudes, expected (1,%lld) and their lengths",
+		              m->w->name, (long long)l->mag.rows, (long long)l->mag.cols, (long long)m->w->rows);
+		return false;
+	}
 	if (l->a.cols == m->w->cols && l->b.rows == m->w->rows && l->b.cols == l->a.rows && l->a.rows >= 1)
 		return true;
 	hth_exec_fail(x, HTH_ERR_SHAPE, "linear \"%s\" (%lld,%lld): adapter A (%lld,%lld), B (%lld,%lld) do not fit",
 	              m->w->name, (long long)m->w->rows, (long long)m->w->cols, (long long)l->a.rows,
 	              (long long)l->a.cols, (long long)l->b.rows, (long long)l->b.cols);
+	return false;
+}
+
+static bool bias_fits(struct hth_exec *x, const struct hth_linear *m, const struct hth_weight *bias)
+{
+	if (bias == NULL || (bias->rows == 1 && bias->cols == m->w->rows && bias->quant == HTH_QUANT_F32))
+		return true;
+	hth_exec_fail(x, HTH_ERR_SHAPE, "linear \"%s\": bias (%lld,%lld), expected (1,%lld) in f32", m->w->name,
+	              (long long)bias->rows, (long long)bias->cols, (long long)m->w->rows);
 	return false;
 }
 
@@ -80,12 +94,8 @@ static bool member_fits(struct hth_exec *x, const struct hth_rowset *rows, struc
 		              (long long)in.rows, (long long)in.cols, rows->n, (long long)m->w->cols);
 		return false;
 	}
-	if (m->bias != NULL &&
-	    (m->bias->rows != 1 || m->bias->cols != m->w->rows || m->bias->quant != HTH_QUANT_F32)) {
-		hth_exec_fail(x, HTH_ERR_SHAPE, "linear \"%s\": bias (%lld,%lld), expected (1,%lld) in f32", m->w->name,
-		              (long long)m->bias->rows, (long long)m->bias->cols, (long long)m->w->rows);
+	if (!bias_fits(x, m, m->bias) || !bias_fits(x, m, m->late_bias))
 		return false;
-	}
 	for (int32_t i = 0; m->lora != NULL && i < m->n_adapters; i++)
 		if (m->lora[i] != NULL && !lora_fits(x, m, m->lora[i]))
 			return false;
@@ -147,5 +157,5 @@ void hth_op_linear(struct hth_exec *x, const struct hth_rowset *rows, struct hth
 		return;
 	record(x, &a);
 	for (int i = 0; i < n; i++)
-		out[i] = a.y[i];
+		out[i] = member[i]->dora ? hth_dora_apply(x, rows, member[i], a.y[i]) : a.y[i];
 }

@@ -49,6 +49,9 @@ struct hth_tensor hth_op_logp(struct hth_exec *x, const struct hth_batch *b, str
 /* Not on a tape: over parameters. */
 HTH_MUST enum hth_status hth_op_grad_norm(struct hth_exec *x, struct hth_param *const *params, int64_t n, double *norm,
                                           struct hth_err *err);
+/* The lengths that linears with magnitudes divide by; after every change of A or B, before the pass that uses them. */
+HTH_MUST enum hth_status hth_op_dora_norm(struct hth_exec *x, const struct hth_dora_site *site, int64_t n,
+                                          struct hth_err *err);
 HTH_MUST enum hth_status hth_op_adamw(struct hth_exec *x, const struct hth_adamw_args *args, struct hth_err *err);
 
 #endif

@@ -16,6 +16,9 @@ struct hth_train_config {
 	double alpha;   /* 16 */
 	double dropout; /* 0 */
 	bool rslora;
+	bool dora;                                   /* magnitudes beside A and B */
+	const char *const *modules_to_save;          /* (n_modules_to_save) trained whole beside the adapters; embedding, */
+	size_t n_modules_to_save;                    /* head, norms, by PEFT's names */
 	bool target[7];                              /* per enum hth_linear_kind; all */
 	int32_t n_layers;                            /* last N layers get adapters; -1: all */
 	int64_t batch_size;                          /* examples a micro-step: 4 */

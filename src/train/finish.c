@@ -32,8 +32,13 @@ static enum hth_status write_adapter(const struct hth_run *r, struct hth_err *er
 		status = in_run_folder(r, "adapter.gguf", &gguf, err);
 	if (status == HTH_OK)
 		status = hth_adapter_write_dir(dir, &adapter, false, err);
+	const char *no_mlx = hth_adapter_mlx_lacks(&adapter), *no_gguf = hth_adapter_gguf_lacks(&adapter);
+	if (status == HTH_OK && no_mlx != NULL)
+		hth_info("%s is for PEFT alone: mlx-lm's adapters have no %s", dir, no_mlx);
+	if (status == HTH_OK && no_gguf != NULL)
+		hth_info("no adapter.gguf: GGUF adapters have no %s; hearth fuse makes a GGUF file of all", no_gguf);
 	hth_model_adapter_names(r->model, &names);
-	if (status == HTH_OK)
+	if (status == HTH_OK && no_gguf == NULL)
 		status = hth_adapter_write_gguf(gguf, &adapter, &names, err);
 	hth_adapter_clear(&adapter);
 	hth_free(dir);
@@ -236,7 +241,9 @@ enum hth_status hth_run_finish(struct hth_run *r, struct hth_err *err)
 	if (bad != NULL)
 		return hth_fail(err, HTH_ERR_VALUE, "\"%s\" holds a value that is not finite; no adapter was written",
 				bad);
-	enum hth_status status = r->params.type == HTH_TRAIN_FULL ? write_weights(r, err) : write_adapter(r, err);
+	enum hth_status status = hth_lora_set_lengths(&r->loras, r->model, err);
+	if (status == HTH_OK)
+		status = r->params.type == HTH_TRAIN_FULL ? write_weights(r, err) : write_adapter(r, err);
 	if (status == HTH_OK)
 		status = write_report(r, err);
 	return status;

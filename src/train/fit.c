@@ -232,7 +232,7 @@ enum hth_status hth_fit_find(const struct hth_fit_args *a, struct hth_fit *out, 
 	enum hth_status status = hth_params_new(a->model, a->cfg, true, &p, err);
 	if (status != HTH_OK)
 		return status;
-	status = hth_lora_set_init(&loras, a->model, &p.loras, p.loras != NULL ? 1 : 0, err);
+	status = hth_params_set(&p, &loras, err);
 	if (status == HTH_OK)
 		status = find_budget(a, &p, &loras, out, err);
 	hth_lora_set_clear(&loras);

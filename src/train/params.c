@@ -1,5 +1,5 @@
 /* Parameters of a run: layout, memory, initial values, and the way back to an adapter. Full fine-tuning's layout is
- * params_full.c's. */
+ * params_full.c's, that of weights trained whole beside adapters params_saved.c's. */
 #include "train/params_int.h"
 
 #include "base/checked.h"
@@ -32,62 +32,126 @@ enum hth_status hth_params_add(struct hth_params *p, struct hth_param *param, st
 	return HTH_OK;
 }
 
+static enum hth_status add_param(struct hth_params *p, struct hth_param *q, const char *module, const char *part,
+				 int64_t rows, int64_t cols, struct hth_err *err)
+{
+	char name[160];
+	int n = snprintf(name, sizeof name, "%s.%s", module, part);
+
+	q->name = hth_arena_strndup(&p->arena, name, (size_t)n);
+	q->rows = rows;
+	q->cols = cols;
+	return hth_params_add(p, q, err);
+}
+
+/* The linear that owns the A of this one: itself, or the first of its fused module. */
+static struct hth_lora **owner_of(const struct hth_params *p, int64_t layer, int k, char module[80])
+{
+	struct hth_module_part own, part[3];
+
+	hth_module_of_linear(p->model, layer, (enum hth_linear_kind)k, module, &own);
+	bool fused = hth_module_parts(p->model, module, part) > 1;
+	return &p->loras[layer * HTH_LINEAR_COUNT + (fused ? part[0].kind : (enum hth_linear_kind)k)];
+}
+
 static enum hth_status add_lora(struct hth_params *p, const struct hth_train_config *cfg, int64_t layer, int k,
 				const struct hth_lora *start, struct hth_err *err)
 {
 	const struct hth_weight *w = &p->model->layers[layer].linear[k];
 	int32_t rank = start != NULL ? (int32_t)start->a.rows : cfg->rank;
 	struct hth_lora *lora = hth_arena_calloc(&p->arena, 1, sizeof *lora);
-	char name[160];
+	char module[80], own[80];
+	struct hth_lora **owner = owner_of(p, layer, k, module);
+	enum hth_status status = HTH_OK;
 
 	if (lora == NULL)
 		return hth_fail_memory(err, "an adapter", sizeof *lora);
-	for (int ab = 0; ab < 2; ab++) {
-		struct hth_param *q = ab == 0 ? &lora->a : &lora->b;
-		int n = snprintf(name, sizeof name, "model.layers.%lld.%s.lora_%c.weight", (long long)layer,
-				 hth_linear_module((enum hth_linear_kind)k), ab == 0 ? 'A' : 'B');
-		q->name = hth_arena_strndup(&p->arena, name, (size_t)n);
-		q->rows = ab == 0 ? rank : w->rows;
-		q->cols = ab == 0 ? w->cols : rank;
-		enum hth_status status = hth_params_add(p, q, err);
-		if (status != HTH_OK)
-			return status;
+	p->loras[layer * HTH_LINEAR_COUNT + k] = lora;
+	snprintf(own, sizeof own, "model.layers.%lld.%s", (long long)layer, hth_linear_module((enum hth_linear_kind)k));
+	if (*owner == lora)
+		status = add_param(p, &lora->a, module, "lora_A.weight", rank, w->cols, err);
+	if (status == HTH_OK)
+		status = add_param(p, &lora->b, own, "lora_B.weight", w->rows, rank, err);
+	if (status == HTH_OK && p->dora) {
+		status = add_param(p, &lora->mag, own, "lora_magnitude_vector", 1, w->rows, err);
+		lora->norm = hth_arena_calloc(&p->arena, (size_t)w->rows, sizeof *lora->norm);
+		if (status == HTH_OK && lora->norm == NULL)
+			status = hth_fail_memory(err, "an adapter", (size_t)w->rows * sizeof *lora->norm);
 	}
 	lora->scale = start != NULL
 			      ? start->scale
 			      : (float)(cfg->rslora ? cfg->alpha / sqrt((double)rank) : cfg->alpha / (double)rank);
 	lora->dropout = (float)cfg->dropout;
-	lora->place = (uint32_t)(layer * 16 + k);
-	p->loras[layer * HTH_LINEAR_COUNT + k] = lora;
+	lora->place = *owner == lora ? (uint32_t)(layer * 16 + k) : (*owner)->place;
 	p->rank = rank > p->rank ? rank : p->rank;
+	return status;
+}
+
+/* A fused module is adapted whole or not at all. */
+static enum hth_status check_fused(const struct hth_model *m, const struct hth_train_config *cfg, struct hth_err *err)
+{
+	for (int k = 0; k < HTH_LINEAR_COUNT; k++) {
+		struct hth_module_part own, part[3];
+		char module[80];
+		hth_module_of_linear(m, 0, (enum hth_linear_kind)k, module, &own);
+		int n = hth_module_parts(m, module, part);
+		for (int i = 0; i < n; i++)
+			if (cfg->target[part[i].kind] != cfg->target[k])
+				return hth_fail(err, HTH_ERR_USAGE,
+						"target modules: %s is a part of %s in models of family \"%s\"; name "
+						"that, or all of its parts",
+						hth_linear_module(cfg->target[k] ? (enum hth_linear_kind)k
+										 : part[i].kind),
+						module + strlen("model.layers.0."), m->family->name);
+	}
+	return HTH_OK;
+}
+
+/* The magnitudes of an adapter to start from, or of the config. */
+static enum hth_status choose_dora(struct hth_params *p, const struct hth_train_config *cfg, struct hth_lora **start,
+				   struct hth_err *err)
+{
+	size_t n = (size_t)p->model->config.n_layers * HTH_LINEAR_COUNT;
+
+	p->dora = cfg->dora;
+	for (size_t i = 0; start != NULL && i < n; i++) {
+		if (start[i] == NULL)
+			continue;
+		p->dora = start[i]->mag.value != NULL;
+		if (cfg->dora && !p->dora)
+			return hth_fail(err, HTH_ERR_USAGE,
+					"%s: has no magnitudes; start without DoRA, or make a new adapter with it",
+					cfg->adapter_start);
+	}
 	return HTH_OK;
 }
 
 static enum hth_status lay_out_loras(struct hth_params *p, const struct hth_train_config *cfg, struct hth_lora **start,
-				     struct hth_err *err)
+				     const struct hth_replacements *saved, struct hth_err *err)
 {
 	int64_t n_layers = p->model->config.n_layers, first = cfg->n_layers < 0 ? 0 : n_layers - cfg->n_layers;
-	size_t n = (size_t)n_layers * HTH_LINEAR_COUNT;
+	size_t n = (size_t)n_layers * HTH_LINEAR_COUNT, max = 3 * n + hth_params_count_saved(p, cfg, saved);
 
 	p->loras = hth_arena_calloc(&p->arena, n, sizeof *p->loras);
-	p->list = hth_arena_calloc(&p->arena, 2 * n, sizeof *p->list);
+	p->list = hth_arena_calloc(&p->arena, max, sizeof *p->list);
 	if (p->loras == NULL || p->list == NULL)
 		return hth_fail_memory(err, "the list of adapters", n * sizeof *p->loras);
-	for (size_t i = 0; i < n; i++) {
+	enum hth_status status = choose_dora(p, cfg, start, err);
+	if (status == HTH_OK && start == NULL)
+		status = check_fused(p->model, cfg, err);
+	for (size_t i = 0; i < n && status == HTH_OK; i++) {
 		int64_t layer = (int64_t)i / HTH_LINEAR_COUNT;
 		int k = (int)(i % HTH_LINEAR_COUNT);
 		if (start != NULL ? start[i] == NULL
 				  : !cfg->target[k] || layer < first || p->model->layers[layer].linear[k].data == NULL)
 			continue;
-		enum hth_status status = add_lora(p, cfg, layer, k, start != NULL ? start[i] : NULL, err);
-		if (status != HTH_OK)
-			return status;
+		status = add_lora(p, cfg, layer, k, start != NULL ? start[i] : NULL, err);
 	}
-	if (p->n == 0)
+	if (status == HTH_OK && p->n == 0)
 		return hth_fail(err, HTH_ERR_USAGE,
 				"nothing to train: no target module in the last %lld of %lld layers",
 				(long long)(n_layers - first), (long long)n_layers);
-	return HTH_OK;
+	return status == HTH_OK ? hth_params_lay_out_saved(p, cfg, saved, err) : status;
 }
 
 static void fill_a(struct hth_param *a, uint64_t seed, uint32_t place)
@@ -99,21 +163,64 @@ static void fill_a(struct hth_param *a, uint64_t seed, uint32_t place)
 		a->value[i] = (2.0f * hth_rng_uniform(key, (uint64_t)i, 0) - 1.0f) * bound;
 }
 
-static void fill_loras(struct hth_params *p, uint64_t seed, struct hth_lora **start)
+/* Magnitudes that change nothing while B is zero: the lengths of W's rows. */
+static enum hth_status fill_mag(const struct hth_weight *w, struct hth_param *mag, struct hth_err *err)
+{
+	float *row = hth_calloc((size_t)w->cols, sizeof *row); /* (C) */
+
+	if (row == NULL)
+		return hth_fail_memory(err, "a row of a weight", (size_t)w->cols * sizeof *row);
+	for (int64_t n = 0; n < w->rows; n++) {
+		double square = 0;
+		hth_quant_format(w->quant)->unpack(hth_weight_row(w, n), row, w->cols);
+		for (int64_t c = 0; c < w->cols; c++)
+			square += (double)row[c] * (double)row[c];
+		mag->value[n] = (float)sqrt(square);
+	}
+	hth_free(row);
+	return HTH_OK;
+}
+
+static void copy_values(struct hth_param *to, const struct hth_param *from)
+{
+	memcpy(to->value, from->value, (size_t)(to->rows * to->cols) * sizeof(float));
+}
+
+static enum hth_status fill_loras(struct hth_params *p, uint64_t seed, struct hth_lora **start, struct hth_err *err)
 {
 	size_t n = (size_t)p->model->config.n_layers * HTH_LINEAR_COUNT;
+	enum hth_status status = HTH_OK;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && status == HTH_OK; i++) {
 		struct hth_lora *l = p->loras[i];
 		if (l == NULL)
 			continue;
 		if (start == NULL) {
 			fill_a(&l->a, seed, l->place);
+			if (p->dora)
+				status = fill_mag(&p->model->layers[i / HTH_LINEAR_COUNT].linear[i % HTH_LINEAR_COUNT],
+						  &l->mag, err);
 			continue;
 		}
-		memcpy(l->a.value, start[i]->a.value, (size_t)(l->a.rows * l->a.cols) * sizeof(float));
-		memcpy(l->b.value, start[i]->b.value, (size_t)(l->b.rows * l->b.cols) * sizeof(float));
+		copy_values(&l->a, &start[i]->a);
+		copy_values(&l->b, &start[i]->b);
+		if (p->dora)
+			copy_values(&l->mag, &start[i]->mag);
 	}
+	return status;
+}
+
+/* Parts of a fused module have the A of its first. */
+static void share_a(struct hth_params *p)
+{
+	size_t n = (size_t)p->model->config.n_layers * HTH_LINEAR_COUNT;
+	char module[80];
+
+	for (size_t i = 0; i < n; i++)
+		if (p->loras[i] != NULL)
+			p->loras[i]->a = (*owner_of(p, (int64_t)(i / HTH_LINEAR_COUNT), (int)(i % HTH_LINEAR_COUNT),
+						    module))
+						 ->a;
 }
 
 /* Memory for all parameters and each one's part of it. Planned ones point at one float that nobody reads. */
@@ -161,6 +268,7 @@ static enum hth_status new_loras(struct hth_params *p, const struct hth_train_co
 	struct hth_adapter adapter = {0};
 	struct hth_arena scratch;
 	struct hth_lora **start = NULL; /* [L*7] */
+	struct hth_replacements saved = {0};
 	enum hth_status status = HTH_OK;
 
 	hth_arena_init(&scratch, SIZE_MAX / 2);
@@ -169,6 +277,8 @@ static enum hth_status new_loras(struct hth_params *p, const struct hth_train_co
 		status = hth_adapter_read(cfg->adapter_start, &names, &adapter, err);
 		if (status == HTH_OK)
 			status = hth_model_loras(p->model, &adapter, &scratch, &start, err);
+		if (status == HTH_OK)
+			status = hth_model_replacements(p->model, &adapter, &scratch, &saved, err);
 		if (status != HTH_OK) {
 			hth_err_prefix(err, "%s", cfg->adapter_start);
 			goto done;
@@ -176,11 +286,15 @@ static enum hth_status new_loras(struct hth_params *p, const struct hth_train_co
 		p->alpha = adapter.alpha;
 		p->rslora = adapter.rslora;
 	}
-	status = lay_out_loras(p, cfg, start, err);
+	status = lay_out_loras(p, cfg, start, &saved, err);
 	if (status == HTH_OK)
 		status = place(p, plan_only, err);
-	if (status == HTH_OK && !plan_only)
-		fill_loras(p, cfg->seed, start);
+	if (status != HTH_OK)
+		goto done;
+	share_a(p);
+	hth_params_bind_saved(p, &saved, plan_only);
+	if (!plan_only)
+		status = fill_loras(p, cfg->seed, start, err);
 done:
 	hth_adapter_clear(&adapter);
 	hth_arena_clear(&scratch);
@@ -259,25 +373,34 @@ const char *hth_params_not_finite(const struct hth_params *p)
 	return NULL;
 }
 
-/* "model.layers.3.self_attn.q_proj.lora_A.weight" -> the module's path, in the adapter's arena. */
-static bool fill_module(struct hth_adapter *out, const struct hth_lora *l, struct hth_lora_module *mod)
+/* The module of layer's linear k, all its parts, in the adapter's arena. */
+static bool fill_module(const struct hth_params *p, struct hth_adapter *out, const char *name,
+			struct hth_lora_module *mod)
 {
-	size_t name_bytes = strlen(l->a.name) - strlen(".lora_A.weight");
-	size_t a_elems = (size_t)(l->a.rows * l->a.cols), b_elems = (size_t)(l->b.rows * l->b.cols);
+	struct hth_module_part part[3];
+	int n = hth_module_parts(p->model, name, part);
+	const struct hth_lora *first = p->loras[part[0].layer * HTH_LINEAR_COUNT + part[0].kind];
 
-	*mod = (struct hth_lora_module){
-		.name = hth_arena_strndup(&out->arena, l->a.name, name_bytes),
-		.in = l->a.cols,
-		.out = l->b.rows,
-		.rank = (int)l->a.rows,
-		.scale = l->scale,
-		.a = hth_arena_calloc(&out->arena, a_elems, sizeof(float)),
-		.b = hth_arena_calloc(&out->arena, b_elems, sizeof(float)),
-	};
-	if (mod->name == NULL || mod->a == NULL || mod->b == NULL)
+	*mod = (struct hth_lora_module){.name = hth_arena_strndup(&out->arena, name, strlen(name)),
+					.in = first->a.cols,
+					.rank = (int)first->a.rows,
+					.scale = first->scale};
+	for (int i = 0; i < n; i++)
+		mod->out += part[i].rows;
+	mod->a = hth_arena_calloc(&out->arena, (size_t)(mod->rank * mod->in), sizeof(float));
+	mod->b = hth_arena_calloc(&out->arena, (size_t)(mod->out * mod->rank), sizeof(float));
+	if (p->dora)
+		mod->mag = hth_arena_calloc(&out->arena, (size_t)mod->out, sizeof(float));
+	if (mod->name == NULL || mod->a == NULL || mod->b == NULL || (p->dora && mod->mag == NULL))
 		return false;
-	memcpy(mod->a, l->a.value, a_elems * sizeof(float));
-	memcpy(mod->b, l->b.value, b_elems * sizeof(float));
+	memcpy(mod->a, first->a.value, (size_t)(mod->rank * mod->in) * sizeof(float));
+	for (int i = 0; i < n; i++) {
+		const struct hth_lora *l = p->loras[part[i].layer * HTH_LINEAR_COUNT + part[i].kind];
+		memcpy(mod->b + part[i].first * mod->rank, l->b.value,
+		       (size_t)(part[i].rows * mod->rank) * sizeof(float));
+		if (p->dora)
+			memcpy(mod->mag + part[i].first, l->mag.value, (size_t)part[i].rows * sizeof(float));
+	}
 	return true;
 }
 
@@ -285,6 +408,7 @@ enum hth_status hth_params_adapter(const struct hth_params *p, const struct hth_
 				   struct hth_adapter *out, struct hth_err *err)
 {
 	size_t n = (size_t)p->model->config.n_layers * HTH_LINEAR_COUNT;
+	char module[80];
 
 	*out = (struct hth_adapter){.rank = p->rank,
 				    .alpha = p->alpha,
@@ -292,14 +416,26 @@ enum hth_status hth_params_adapter(const struct hth_params *p, const struct hth_
 				    .rslora = p->rslora,
 				    .n_layers = (int)p->model->config.n_layers};
 	hth_arena_init(&out->arena, SIZE_MAX / 2);
-	out->modules = hth_arena_calloc(&out->arena, (size_t)(p->n / 2), sizeof *out->modules);
+	out->modules = hth_arena_calloc(&out->arena, n, sizeof *out->modules);
 	out->base_model = hth_arena_strndup(&out->arena, base, strlen(base));
 	bool ok = out->modules != NULL && out->base_model != NULL;
 	for (size_t i = 0; i < n && ok; i++)
-		if (p->loras[i] != NULL)
-			ok = fill_module(out, p->loras[i], &out->modules[out->n_modules++]);
+		if (p->loras[i] != NULL && *owner_of(p, (int64_t)(i / HTH_LINEAR_COUNT), (int)(i % HTH_LINEAR_COUNT),
+						     module) == p->loras[i])
+			ok = fill_module(p, out, module, &out->modules[out->n_modules++]);
+	if (ok)
+		ok = hth_params_put_saved(p, out);
 	if (ok)
 		return HTH_OK;
 	hth_adapter_clear(out);
 	return hth_fail_memory(err, "the trained adapter", (size_t)p->n_elems * sizeof(float));
+}
+
+enum hth_status hth_params_set(struct hth_params *p, struct hth_lora_set *out, struct hth_err *err)
+{
+	enum hth_status status = hth_lora_set_init(out, p->model, &p->loras, p->loras != NULL ? 1 : 0, err);
+
+	if (status == HTH_OK && p->loras != NULL)
+		hth_lora_set_replace(out, 0, &p->replaced);
+	return status;
 }

@@ -18,7 +18,8 @@ struct hth_params {
 	struct hth_lora **loras;              /* [L*7], NULL where not trained; NULL in full fine-tuning */
 	int32_t rank;                         /* largest of the modules */
 	double alpha;
-	bool rslora;
+	bool rslora, dora;
+	struct hth_replacements replaced; /* beside LoRA: weights trained whole (modules_to_save) */
 	struct hth_weight *saved; /* full: the model's weights as they were, put back by free */
 	struct hth_weight **saved_at;
 	size_t n_saved;
@@ -28,8 +29,8 @@ struct hth_params {
 
 /* Lays out the parameters; with plan_only nothing of their size is allocated and no weight is read: enough for a
  * planning execution. Else values are initialised: A uniform in +-1/sqrt(C) keyed by seed and place, B zero (PEFT's
- * init); or from cfg->adapter_start, whose modules, ranks and scales then replace the config's; or copies of the
- * weights. Call before hth_model_prepare: full fine-tuning makes the model's weights point at its copies. */
+ * init), magnitudes the lengths of W's rows; or from cfg->adapter_start, whose modules, ranks and scales then replace the
+ * config's; or copies of the weights. Call before hth_model_prepare: full fine-tuning makes the model's weights point at its copies. */
 HTH_MUST enum hth_status hth_params_new(struct hth_model *m, const struct hth_train_config *cfg, bool plan_only,
 					struct hth_params *out, struct hth_err *err);
 void hth_params_free(struct hth_params *p);            /* safe on zeroed; before hth_model_close */
@@ -39,6 +40,8 @@ void hth_params_keep_best(struct hth_params *p); /* best = values */
 void hth_params_use_best(struct hth_params *p);  /* values = best */
 /* NULL, or the name of a parameter with a value that is not finite. */
 const char *hth_params_not_finite(const struct hth_params *p);
+/* The model seen with the parameters: what steps and answers use. The empty set in full fine-tuning. */
+HTH_MUST enum hth_status hth_params_set(struct hth_params *p, struct hth_lora_set *out, struct hth_err *err);
 /* The trained LoRA as a value for the adapter writers (from `values`); base: what base_model_name_or_path says. */
 HTH_MUST enum hth_status hth_params_adapter(const struct hth_params *p, const struct hth_train_config *cfg,
 					    const char *base, struct hth_adapter *out, struct hth_err *err);

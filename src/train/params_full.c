@@ -68,13 +68,21 @@ enum hth_status hth_params_lay_out_full(struct hth_params *p, const struct hth_t
 	return v.status;
 }
 
-static void point_at(struct hth_weight *w, struct hth_param *q)
+void hth_params_point(struct hth_weight *w, struct hth_param *q)
 {
 	w->quant = HTH_QUANT_F32;
 	w->data = (const uint8_t *)q->value;
 	w->row_bytes = (uint64_t)q->cols * sizeof(float);
 	w->head_rows = 0;
 	w->param = q;
+}
+
+void hth_params_copy_weight(const struct hth_weight *w, struct hth_param *q)
+{
+	const struct hth_quant_format *f = hth_quant_format(w->quant);
+
+	for (int64_t r = 0; r < w->rows; r++)
+		f->unpack(hth_weight_row(w, r), q->value + r * w->cols, w->cols);
 }
 
 void hth_params_bind_full(struct hth_params *p, bool plan_only)
@@ -84,16 +92,15 @@ void hth_params_bind_full(struct hth_params *p, bool plan_only)
 
 	for (size_t i = 0; i < n; i++) {
 		struct hth_weight *w = p->saved_at[i];
-		const struct hth_quant_format *f = hth_quant_format(w->quant);
-		for (int64_t r = 0; r < w->rows && !plan_only; r++)
-			f->unpack(hth_weight_row(w, r), p->list[i]->value + r * w->cols, w->cols);
-		point_at(w, p->list[i]);
+		if (!plan_only)
+			hth_params_copy_weight(w, p->list[i]);
+		hth_params_point(w, p->list[i]);
 	}
 	if (m->config.tied && m->embed.param != NULL) {
 		p->saved[n] = m->head;
 		p->saved_at[n] = &m->head;
 		p->n_saved++;
-		point_at(&m->head, m->embed.param);
+		hth_params_point(&m->head, m->embed.param);
 	}
 }
 

@@ -155,7 +155,7 @@ static enum hth_status open_device(struct hth_run *r, struct hth_err *err)
 	if (status == HTH_OK)
 		status = hth_params_new(r->model, r->cfg, false, &r->params, err);
 	if (status == HTH_OK)
-		status = hth_lora_set_init(&r->loras, r->model, &r->params.loras, r->params.loras != NULL ? 1 : 0, err);
+		status = hth_params_set(&r->params, &r->loras, err);
 	if (status == HTH_OK)
 		status = hth_model_prepare(r->model, r->backend, r->device, true, err);
 	if (status != HTH_OK)

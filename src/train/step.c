@@ -62,6 +62,18 @@ static enum hth_status pass(struct hth_stepper *s, const struct hth_batch *b, bo
 	return status;
 }
 
+/* DoRA's lengths, as A and B are now: once for all passes until the next update. */
+static enum hth_status measure(struct hth_stepper *s, double *flops, double *bytes_moved, struct hth_err *err)
+{
+	const struct hth_totals *t = hth_exec_totals(s->exec);
+	double before = t->flops, bytes_before = t->bytes_moved;
+	enum hth_status status = hth_op_dora_norm(s->exec, s->loras->dora, s->loras->n_dora, err);
+
+	*flops += t->flops - before;
+	*bytes_moved += t->bytes_moved - bytes_before;
+	return status;
+}
+
 /* The first data line of a micro-batch, for messages. */
 static uint32_t first_line(const struct hth_step_args *a, const struct hth_cut *cut, int32_t m)
 {
@@ -143,6 +155,9 @@ enum hth_status hth_step_run(struct hth_stepper *s, const struct hth_step_args *
 		out->n_computed = cut.n_computed;
 		out->n_targets = cut.n_targets;
 		out->n_micro = cut.n_micro;
+		status = measure(s, &out->flops, &out->bytes_moved, err);
+	}
+	if (status == HTH_OK) {
 		status = run_micro_batches(s, args, &cut, out, err);
 	}
 	if (status == HTH_OK)
@@ -186,6 +201,9 @@ enum hth_status hth_eval_run(struct hth_stepper *s, const struct hth_dataset *da
 			     struct hth_eval_out *out, struct hth_err *err)
 {
 	*out = (struct hth_eval_out){0};
+	enum hth_status measured = measure(s, &out->flops, &out->bytes_moved, err);
+	if (measured != HTH_OK)
+		return measured;
 	for (int64_t i = 0; i < n; i += EVAL_EXAMPLES) {
 		int32_t some = (int32_t)(n - i < EVAL_EXAMPLES ? n - i : EVAL_EXAMPLES);
 		enum hth_status status = eval_group(s, data, (uint32_t)i, some, stop, out, err);

@@ -230,17 +230,26 @@ static void fused_rows_are_base_plus_scaled_product_in_logical_order(void **stat
 	float a[2 * 3] = {1, 2, 3, 10, 20, 30}, b[8 * 2] = {0}, row[3] = {0.5f, 0, -1};
 	struct hth_lora lora = {
 		.a = {.rows = 2, .cols = 3, .value = a}, .b = {.rows = 8, .cols = 2, .value = b}, .scale = 2};
-	struct hth_weight w = {.rows = 8, .cols = 3, .head_rows = 4};
+	float mag[8] = {0};
 
 	(void)state;
 	b[2 * 2] = 1; /* logical row 2 */
 	b[2 * 2 + 1] = 0.5f;
-	hth_fuse_row(&lora, &w, 1, row);
+	hth_fuse_row(&lora, 2, row);
 	assert_float_equal(row[0], 0.5f + 2 * (1 + 5), 0);
 	assert_float_equal(row[1], 2 * (2 + 10), 0);
 	assert_float_equal(row[2], -1 + 2 * (3 + 15), 0);
-	hth_fuse_row(&lora, &w, 0, row); /* logical row 0: nothing to add */
+	hth_fuse_row(&lora, 0, row); /* nothing to add */
 	assert_float_equal(row[0], 12.5f, 0);
+	/* With magnitudes the row gets its length, whatever it had; a row of zeros stays. */
+	float zero[3] = {0}, plain[3] = {3, 0, -4};
+	lora.mag = (struct hth_param){.rows = 1, .cols = 8, .value = mag};
+	mag[0] = 10;
+	hth_fuse_row(&lora, 0, plain);
+	assert_float_equal(plain[0], 6, 1e-6);
+	assert_float_equal(plain[2], -8, 1e-6);
+	hth_fuse_row(&lora, 0, zero);
+	assert_true(zero[0] == 0 && zero[1] == 0 && zero[2] == 0);
 }
 
 /* The fused file without adapter against the base with it: the same loss. */
@@ -284,6 +293,75 @@ static void a_fused_file_predicts_as_base_and_adapter(void **state)
 		hth_arena_clear(&arena);
 		golden_close(&g);
 	}
+}
+
+/* DoRA, fused modules, whole weights (tools/golden_adapters.py): as above. */
+static void check_fused(const char *base, const char *adapter, size_t tensors)
+{
+	struct hth_perplexity with, fused;
+	struct hth_quantize_result r;
+	struct hth_adapter a;
+	struct hth_replacements whole;
+	struct hth_adapter_names names;
+	struct hth_lora **loras, **const *list = (struct hth_lora * *const *)&loras;
+	struct hth_lora_set set;
+	struct hth_arena arena;
+	struct hth_dataset d;
+	struct hth_model *m;
+	struct golden g;
+	struct hth_err err;
+	char path[128];
+
+	golden_open_stem(&g, base, ".gguf", hth_backend_find("cpu"), false, 2);
+	hth_arena_init(&arena, 1 << 22);
+	make_rows(&d, &arena);
+	hth_model_adapter_names(g.m, &names);
+	snprintf(path, sizeof path, "tests/golden/adapters/%s-step10", adapter);
+	assert_ok(hth_adapter_read(path, &names, &a, &err));
+	assert_ok(hth_model_loras(g.m, &a, &arena, &loras, &err));
+	assert_ok(hth_model_replacements(g.m, &a, &arena, &whole, &err));
+	assert_ok(hth_lora_set_init(&set, g.m, list, 1, &err));
+	hth_lora_set_replace(&set, 0, &whole);
+	struct hth_quantize_config cfg = {.from = g.m->gguf,
+					  .mix = hth_mix_find("f32"),
+					  .out_path = temp("fused.gguf"),
+					  .model = g.m,
+					  .loras = loras,
+					  .replaced = &whole};
+	enum hth_status status = hth_quantize(&cfg, &r, &err);
+	if (tensors == 0) {
+		assert_int_equal(status, HTH_ERR_UNAVAILABLE);
+		assert_non_null(strstr(err.text, "embedding and head are one tensor here"));
+	} else {
+		assert_int_equal(status, HTH_OK);
+		assert_int_equal(r.fused, tensors);
+		struct hth_perplexity_config run = {.loras = &set, .adapter = 0};
+		assert_ok(hth_perplexity(g.m, &d, &run, &with, &err));
+		assert_ok(hth_model_open(temp("fused.gguf"), &m, &err));
+		assert_ok(hth_model_prepare(m, g.backend, g.dev, false, &err));
+		run = (struct hth_perplexity_config){.adapter = -1};
+		assert_ok(hth_perplexity(m, &d, &run, &fused, &err));
+		assert_true(fabs(with.nll - fused.nll) <= 1e-5 * with.nll);
+		hth_perplexity_clear(&with);
+		hth_perplexity_clear(&fused);
+		hth_model_close(m);
+	}
+	hth_lora_set_clear(&set);
+	hth_adapter_clear(&a);
+	hth_arena_clear(&arena);
+	golden_close(&g);
+}
+
+static void magnitudes_fused_modules_and_whole_weights_are_fused(void **state)
+{
+	(void)state;
+	check_fused("tests/golden/llama/untied", "dora", 14);
+	check_fused("tests/golden/qwen2/tiny", "dora-bias", 14);
+	check_fused("tests/golden/phi3/tiny", "dora-fused", 8);
+	check_fused("tests/golden/phi3/tiny", "fused", 8);
+	check_fused("tests/golden/llama/untied", "whole", 4 + 7);
+	check_fused("tests/golden/qwen2/tiny", "whole-tied", 0);
+	check_fused("tests/golden/gemma/tiny", "whole-head", 0);
 }
 
 /* One matrix of 8192 x 2048 as bf16, 32 MiB: more than the writer may hold. */
@@ -380,6 +458,7 @@ int main(void)
 		temp_test(a_weight_that_is_not_finite_is_named_and_no_file_stays),
 		cmocka_unit_test(fused_rows_are_base_plus_scaled_product_in_logical_order),
 		temp_test(a_fused_file_predicts_as_base_and_adapter),
+		temp_test(magnitudes_fused_modules_and_whole_weights_are_fused),
 		temp_test(memory_stays_below_one_tensor),
 		temp_test(failing_memory_leaves_nothing_behind),
 	};

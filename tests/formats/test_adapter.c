@@ -476,28 +476,207 @@ static void peft_patterns_are_matched_as_peft_does(void **state)
 static void peft_features_that_are_no_lora_are_refused_by_name(void **state)
 {
 	(void)state;
-	static const struct made dora[] = {
-		{PEFT("m.0.q.lora_A.weight"), {2, 3}, 2},
-		{PEFT("m.0.q.lora_B.weight"), {4, 2}, 2},
-		{PEFT("m.0.q.lora_magnitude_vector"), {4}, 1},
-	};
 	static const struct made table[] = {{PEFT("model.embed_tokens.lora_embedding_A"), {2, 3}, 2}};
 	static const struct made full[] = {{PEFT("lm_head.weight"), {2, 3}, 2}};
 	static const struct made bare[] = {{"lm_head.lora_A.weight", {2, 3}, 2}};
-	assert_refused(W, "{\"r\":2,\"use_dora\":true}", q_pair, 2, HTH_ERR_UNAVAILABLE, "\"use_dora\": DoRA");
-	assert_refused(W, "{\"r\":2,\"modules_to_save\":[\"lm_head\"]}", q_pair, 2, HTH_ERR_UNAVAILABLE,
-		       "modules_to_save");
 	assert_refused(W, "{\"r\":2,\"bias\":\"all\"}", q_pair, 2, HTH_ERR_UNAVAILABLE, "biases");
+	assert_refused(W, "{\"r\":2,\"bias\":\"lora_only\"}", q_pair, 2, HTH_ERR_UNAVAILABLE, "(\"lora_only\")");
 	assert_refused(W, "{\"r\":2,\"lora_bias\":true}", q_pair, 2, HTH_ERR_UNAVAILABLE, "lora_bias");
 	assert_refused(W, "{\"r\":2,\"peft_type\":\"IA3\"}", q_pair, 2, HTH_ERR_UNAVAILABLE, "found \"IA3\"");
-	assert_refused(W, "{\"r\":2,\"init_lora_weights\":\"pissa\"}", q_pair, 2, HTH_ERR_UNAVAILABLE,
-		       "\"pissa\" changes");
+	static const char *const inits[] = {"pissa", "pissa_niter_4", "olora", "loftq", "corda", "lora_ga"};
+	for (size_t i = 0; i < sizeof(inits) / sizeof(inits[0]); i++) {
+		char config[80], part[96];
+		snprintf(config, sizeof(config), "{\"r\":2,\"init_lora_weights\":\"%s\"}", inits[i]);
+		snprintf(part, sizeof(part), "\"%s\" changes the base model's weights; convert the adapter to plain LoRA",
+			 inits[i]);
+		assert_refused(W, config, q_pair, 2, HTH_ERR_UNAVAILABLE, part);
+	}
+	assert_refused(W, "{\"r\":2,\"target_parameters\":[\"experts.down_proj\"]}", q_pair, 2, HTH_ERR_UNAVAILABLE,
+		       "\"target_parameters\": LoRA on expert parameters");
+	assert_refused(W, "{\"r\":2,\"trainable_token_indices\":[1,2]}", q_pair, 2, HTH_ERR_UNAVAILABLE,
+		       "\"trainable_token_indices\": trained tokens");
+	assert_refused(W, "{\"r\":2,\"modules_to_save\":[\"embed_tokens\"],\"ensure_weight_tying\":true}", q_pair, 2,
+		       HTH_ERR_UNAVAILABLE, "\"ensure_weight_tying\"");
 	assert_refused(W, "{\"r\":2,\"layer_replication\":[[0,4]]}", q_pair, 2, HTH_ERR_UNAVAILABLE,
 		       "replicated layers");
-	assert_refused(W, "{\"r\":2}", dora, 3, HTH_ERR_UNAVAILABLE, "DoRA");
 	assert_refused(W, "{\"r\":2}", table, 1, HTH_ERR_UNAVAILABLE, "LoRA on embeddings");
-	assert_refused(W, "{\"r\":2}", full, 1, HTH_ERR_UNAVAILABLE, "a fully trained module");
+	assert_refused(W, "{\"r\":2}", full, 1, HTH_ERR_UNAVAILABLE, "modules_to_save does not name");
+	assert_refused(W, "{\"r\":2,\"modules_to_save\":[\"embed_tokens\"]}", full, 1, HTH_ERR_UNAVAILABLE,
+		       "lm_head.weight");
 	assert_refused(W, "{\"r\":2}", bare, 1, HTH_ERR_UNAVAILABLE, "expected base_model.model.");
+}
+
+/* What only says where an adapter was put when it was made: the tensors say where it is. */
+static void peft_keys_that_change_nothing_here_are_read(void **state)
+{
+	(void)state;
+	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"exclude_modules\":[\"k_proj\"]}", q_pair, 2, 2.5f);
+	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"layers_to_transform\":[0],\"layers_pattern\":\"layers\"}", q_pair, 2,
+		    2.5f);
+	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"fan_in_fan_out\":true}", q_pair, 2, 2.5f);
+	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"init_lora_weights\":\"gaussian\"}", q_pair, 2, 2.5f);
+	assert_read(W, "{\"r\":2,\"lora_alpha\":5,\"init_lora_weights\":false}", q_pair, 2, 2.5f);
+}
+
+static const struct made dora_q[] = {
+	{PEFT("m.0.q.lora_A.weight"), {2, 3}, 2},
+	{PEFT("m.0.q.lora_B.weight"), {4, 2}, 2},
+	{PEFT("m.0.q.lora_magnitude_vector"), {4}, 1},
+};
+
+static void magnitudes_of_both_layouts_are_read_or_refused(void **state)
+{
+	(void)state;
+	static const struct made old[] = {
+		{PEFT("m.0.q.lora_A.weight"), {2, 3}, 2},
+		{PEFT("m.0.q.lora_B.weight"), {4, 2}, 2},
+		{PEFT("m.0.q.lora_magnitude_vector.weight"), {4}, 1},
+	};
+	static const struct made more[] = {
+		{PEFT("m.0.q.lora_A.weight"), {2, 3}, 2},      {PEFT("m.0.q.lora_B.weight"), {4, 2}, 2},
+		{PEFT("m.0.q.lora_magnitude_vector"), {4}, 1}, {PEFT("m.1.q.lora_magnitude_vector"), {4}, 1},
+	};
+	static const struct made wide[] = {
+		{PEFT("m.0.q.lora_A.weight"), {2, 3}, 2},
+		{PEFT("m.0.q.lora_B.weight"), {4, 2}, 2},
+		{PEFT("m.0.q.lora_magnitude_vector"), {5}, 1},
+	};
+	static const struct made mlx[] = {
+		{"m.0.q.lora_a", {3, 2}, 2}, {"m.0.q.lora_b", {2, 4}, 2}, {"m.0.q.m", {4}, 1}};
+	static const char config[] = "{\"fine_tune_type\":\"dora\",\"lora_parameters\":{\"rank\":2,\"scale\":1.5}}";
+	struct hth_adapter a;
+	struct hth_err err;
+	const char *const files[] = {W, W, M};
+	const struct made *const parts[] = {dora_q, old, mlx};
+	for (int i = 0; i < 3; i++) {
+		make_dir(files[i], i < 2 ? "{\"r\":2,\"lora_alpha\":3,\"use_dora\":true}" : config, parts[i], 3);
+		assert_ok(hth_adapter_read(dir, NULL, &a, &err));
+		assert_true(a.modules[0].scale == 1.5f && a.modules[0].mag[3] == 0.5f);
+		hth_adapter_clear(&a);
+		clean();
+	}
+	assert_refused(W, "{\"r\":2}", dora_q, 3, HTH_ERR_UNAVAILABLE, "magnitudes (DoRA), which the config denies");
+	assert_refused(W, "{\"r\":2,\"use_dora\":true}", dora_q, 2, HTH_ERR_FORMAT,
+		       "module \"m.0.q\": its lora_magnitude_vector is missing");
+	assert_refused(W, "{\"r\":2,\"use_dora\":true}", more, 4, HTH_ERR_FORMAT,
+		       "1 modules and 2 lora_magnitude_vector do not pair");
+	assert_refused(W, "{\"r\":2,\"use_dora\":true}", wide, 3, HTH_ERR_SHAPE, "expected 4 magnitudes");
+	assert_refused(M, config, mlx, 2, HTH_ERR_FORMAT, "its magnitudes (.m) are missing");
+	assert_refused(M, "{\"lora_parameters\":{\"rank\":2,\"scale\":1.5}}", mlx, 3, HTH_ERR_UNAVAILABLE, "DoRA");
+}
+
+/* An adapter with magnitudes, and with weights trained whole. */
+static void enrich(struct hth_adapter *a, bool dora, bool whole)
+{
+	for (size_t i = 0; dora && i < a->n_modules; i++) {
+		struct hth_lora_module *m = &a->modules[i];
+		m->mag = hth_arena_calloc(&a->arena, (size_t)m->out, sizeof(float));
+		for (int64_t k = 0; k < m->out; k++)
+			m->mag[k] = weight(200 + (unsigned)i, (size_t)k);
+	}
+	if (!whole)
+		return;
+	a->saved = hth_arena_calloc(&a->arena, 2, sizeof(*a->saved));
+	a->n_saved = 2;
+	a->saved[0] = (struct hth_saved_weight){.name = "lm_head.weight", .rows = 9, .cols = 6};
+	a->saved[1] = (struct hth_saved_weight){.name = "model.norm.weight", .rows = 1, .cols = 6};
+	for (size_t i = 0; i < 2; i++) {
+		size_t n = (size_t)(a->saved[i].rows * a->saved[i].cols);
+		a->saved[i].value = hth_arena_calloc(&a->arena, n, sizeof(float));
+		for (size_t k = 0; k < n; k++)
+			a->saved[i].value[k] = weight(300 + (unsigned)i, k);
+	}
+}
+
+static void magnitudes_round_trip_through_peft_and_mlx_and_not_through_gguf(void **state)
+{
+	(void)state;
+	struct hth_adapter a, b;
+	struct hth_err err;
+	char file[256];
+	for (int mixed = 0; mixed < 2; mixed++) {
+		(mixed ? make_mixed : make_even)(&a);
+		enrich(&a, true, false);
+		assert_ok(hth_adapter_write_dir(temp_path(dir, "adapter"), &a, false, &err));
+		json_t *config = config_of(dir);
+		assert_true(json_is_true(json_object_get(config, "use_dora")));
+		assert_string_equal(json_string_value(json_object_get(config, "fine_tune_type")), "dora");
+		json_decref(config);
+		for (int mlx = 0; mlx < 2; mlx++) {
+			assert_ok(hth_adapter_read(dir, NULL, &b, &err));
+			assert_same_effect(&a, &b);
+			for (size_t i = 0; i < a.n_modules; i++)
+				assert_memory_equal(a.modules[i].mag, b.modules[i].mag,
+						    (size_t)a.modules[i].out * sizeof(float));
+			hth_adapter_clear(&b);
+			if (mlx == 0)
+				drop("adapter_model.safetensors");
+		}
+		assert_fails(hth_adapter_write_gguf(temp_path(file, "adapter.gguf"), &a, &llama, &err),
+			     HTH_ERR_UNAVAILABLE, "GGUF adapters have no magnitudes (DoRA); hearth fuse");
+		assert_int_equal(hth_path_kind(file), HTH_PATH_NONE);
+		a.modules[1].mag = NULL;
+		assert_fails(hth_adapter_write_dir(dir, &a, false, &err), HTH_ERR_FORMAT, "has no magnitudes");
+		clean();
+		hth_adapter_clear(&a);
+	}
+}
+
+static void whole_weights_round_trip_through_peft_alone(void **state)
+{
+	(void)state;
+	struct hth_adapter a, b;
+	struct hth_err err;
+	char file[256];
+	make_even(&a);
+	enrich(&a, false, true);
+	assert_string_equal(hth_adapter_mlx_lacks(&a), "weights trained whole (modules_to_save)");
+	assert_ok(hth_adapter_write_dir(temp_path(dir, "adapter"), &a, false, &err));
+	json_t *config = config_of(dir), *names = json_object_get(config, "modules_to_save");
+	assert_int_equal(json_array_size(names), 2);
+	assert_string_equal(json_string_value(json_array_get(names, 1)), "model.norm");
+	assert_null(json_object_get(config, "fine_tune_type"));
+	json_decref(config);
+	char *mlx = hth_path_join(dir, "adapters.safetensors");
+	assert_int_equal(hth_path_kind(mlx), HTH_PATH_NONE);
+	hth_free(mlx);
+	assert_ok(hth_adapter_read(dir, NULL, &b, &err));
+	assert_same_modules(&a, &b);
+	assert_int_equal(b.n_saved, 2);
+	for (size_t i = 0; i < 2; i++) {
+		assert_string_equal(a.saved[i].name, b.saved[i].name);
+		assert_int_equal(a.saved[i].rows, b.saved[i].rows);
+		assert_int_equal(a.saved[i].cols, b.saved[i].cols);
+		assert_memory_equal(a.saved[i].value, b.saved[i].value,
+				    (size_t)(a.saved[i].rows * a.saved[i].cols) * sizeof(float));
+	}
+	hth_adapter_clear(&b);
+	assert_fails(hth_adapter_write_gguf(temp_path(file, "adapter.gguf"), &a, &llama, &err), HTH_ERR_UNAVAILABLE,
+		     "GGUF adapters have no weights trained whole");
+	a.saved[0].value[5] = NAN;
+	assert_fails(hth_adapter_write_dir(dir, &a, false, &err), HTH_ERR_VALUE, "weight \"lm_head.weight\"");
+	clean();
+	hth_adapter_clear(&a);
+}
+
+static void failed_allocations_while_reading_all_of_peft_leak_nothing(void **state)
+{
+	(void)state;
+	struct hth_adapter a, b;
+	struct hth_err err;
+	make_even(&a);
+	enrich(&a, true, true);
+	assert_ok(hth_adapter_write_dir(temp_path(dir, "adapter"), &a, false, &err));
+	enum hth_status status = HTH_ERR_MEMORY;
+	for (uint64_t n = 1; status != HTH_OK; n++) {
+		hth_mem_fail_at(n, false);
+		status = hth_adapter_read(dir, NULL, &b, &err);
+		hth_mem_fail_at(0, false);
+		assert_true(n < 10000 && (status == HTH_OK || status == HTH_ERR_MEMORY));
+	}
+	hth_adapter_clear(&b);
+	clean();
+	hth_adapter_clear(&a);
 }
 
 static void frozen_copy_of_the_head_is_skipped_and_a_foreign_one_refused(void **state)
@@ -515,7 +694,7 @@ static void frozen_copy_of_the_head_is_skipped_and_a_foreign_one_refused(void **
 	};
 	assert_read(W, "{\"r\":2,\"lora_alpha\":5}", copy, 3, 2.5f);
 	assert_refused(W, "{\"r\":2}", other, 3, HTH_ERR_UNAVAILABLE, "lm_head.base_layer.weight");
-	assert_refused(W, "{\"r\":2}", copy, 1, HTH_ERR_UNAVAILABLE, "a fully trained module");
+	assert_refused(W, "{\"r\":2}", copy, 1, HTH_ERR_UNAVAILABLE, "modules_to_save does not name");
 }
 
 static void adapters_with_wrong_shapes_or_missing_halves_are_refused(void **state)
@@ -558,8 +737,6 @@ static void mlx_folders_are_read_and_foreign_parts_refused(void **state)
 		{"language_model.model.layers.0.mlp.up_proj.lora_a", {3, 2}, 2},
 		{"language_model.model.layers.0.mlp.up_proj.lora_b", {2, 4}, 2},
 	};
-	static const struct made dora[] = {
-		{"m.0.q.lora_a", {3, 2}, 2}, {"m.0.q.lora_b", {2, 4}, 2}, {"m.0.q.m", {4}, 1}};
 	static const struct made table[] = {{"model.embed_tokens.lora_a", {3, 2}, 2},
 					    {"model.embed_tokens.lora_b", {2, 4}, 2}};
 	static const char config[] = "{\"fine_tune_type\":\"lora\",\"num_layers\":4,\"model\":\"org/m\","
@@ -574,10 +751,9 @@ static void mlx_folders_are_read_and_foreign_parts_refused(void **state)
 	assert_true(a.alpha == 40 && a.dropout == 0.1 && a.modules[0].in == 3 && a.modules[0].out == 4);
 	hth_adapter_clear(&a);
 	clean();
-	assert_refused(M, config, dora, 3, HTH_ERR_UNAVAILABLE, "DoRA");
 	assert_refused(M, config, table, 2, HTH_ERR_UNAVAILABLE, "embeddings");
 	assert_refused(M, config, pair, 1, HTH_ERR_FORMAT, "its lora_b is missing");
-	assert_refused(M, "{\"fine_tune_type\":\"dora\"}", pair, 2, HTH_ERR_UNAVAILABLE, "\"dora\"");
+	assert_refused(M, "{\"fine_tune_type\":\"full\"}", pair, 2, HTH_ERR_UNAVAILABLE, "\"full\"");
 	assert_refused(M, "{\"lora_parameters\":{\"rank\":2,\"alpha\":16}}", pair, 2, HTH_ERR_FORMAT, "rank and scale");
 	assert_refused(M, "{\"lora_parameters\":{\"rank\":4,\"scale\":1}}", pair, 2, HTH_ERR_SHAPE,
 		       "rank 2, the config says 4");
@@ -755,6 +931,11 @@ int main(void)
 		cmocka_unit_test(config_holds_the_keys_of_both_tools),
 		cmocka_unit_test(peft_patterns_are_matched_as_peft_does),
 		cmocka_unit_test(peft_features_that_are_no_lora_are_refused_by_name),
+		cmocka_unit_test(peft_keys_that_change_nothing_here_are_read),
+		cmocka_unit_test(magnitudes_of_both_layouts_are_read_or_refused),
+		cmocka_unit_test(magnitudes_round_trip_through_peft_and_mlx_and_not_through_gguf),
+		cmocka_unit_test(whole_weights_round_trip_through_peft_alone),
+		cmocka_unit_test(failed_allocations_while_reading_all_of_peft_leak_nothing),
 		cmocka_unit_test(frozen_copy_of_the_head_is_skipped_and_a_foreign_one_refused),
 		cmocka_unit_test(adapters_with_wrong_shapes_or_missing_halves_are_refused),
 		cmocka_unit_test(mlx_folders_are_read_and_foreign_parts_refused),

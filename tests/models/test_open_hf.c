@@ -380,9 +380,7 @@ static void adapters_on_parts_of_a_fused_tensor_are_refused(void **state)
 	struct hth_lora_module mod = {
 		.name = "model.layers.0.self_attn.v_proj", .in = 16, .out = 8, .rank = 1, .scale = 2, .a = a, .b = b};
 	struct hth_adapter adapter = {.n_modules = 1, .modules = &mod};
-	struct hth_lora lora = {0}, *list[2 * HTH_LINEAR_COUNT] = {[HTH_GATE] = &lora},
-			**const *lists = (struct hth_lora * *const[]){list}, **loras;
-	struct hth_lora_set set;
+	struct hth_lora **loras;
 	struct hth_arena arena;
 	struct hth_model *m;
 	struct hth_err err;
@@ -392,7 +390,8 @@ static void adapters_on_parts_of_a_fused_tensor_are_refused(void **state)
 	assert_ok(hth_model_open(GOLDEN "phi3/tiny", &m, &err));
 	assert_fails(hth_model_loras(m, &adapter, &arena, &loras, &err), HTH_ERR_UNAVAILABLE,
 		     "self_attn.v_proj is a part of self_attn.qkv_proj");
-	assert_fails(hth_lora_set_init(&set, m, lists, 1, &err), HTH_ERR_UNAVAILABLE,
+	mod.name = "model.layers.1.mlp.gate_proj";
+	assert_fails(hth_model_loras(m, &adapter, &arena, &loras, &err), HTH_ERR_UNAVAILABLE,
 		     "mlp.gate_proj is a part of mlp.gate_up_proj");
 	hth_model_close(m);
 	hth_arena_clear(&arena);

@@ -133,6 +133,49 @@ static void linear_gradients_of_adapters_on_frozen_weights(void **state)
 	check_linear(1, false, true, true, 0.0f, true, HTH_QUANT_Q8_0);
 }
 
+/* DoRA: the lengths are constants, so any numbers do; one of them is 0. Adapter 1 has no magnitudes. */
+static void check_dora(bool ab_trained, bool mag_trained, bool bias_trained, bool below)
+{
+	struct graph g;
+	struct linear_case c = {.n = 3};
+
+	graph_init(&g);
+	tree(&g, NULL, 0);
+	graph_add_leaf(&g, TREE_TOKENS, 5, below);
+	for (int i = 0; i < 3; i++) {
+		struct hth_linear *m = &c.member[i];
+		struct hth_lora **lora = graph_alloc(&g, 2, sizeof(struct hth_lora *));
+		m->w = graph_weight(&g, "linear", 8, 5, 0.4f, false, HTH_QUANT_F32);
+		lora[0] = graph_lora(&g, m->w, 2, 0.0f, (uint32_t)i, ab_trained);
+		lora[1] = i == 1 ? NULL : graph_lora(&g, m->w, 3, 0.0f, (uint32_t)i, ab_trained);
+		m->lora = lora;
+		m->n_adapters = 2;
+		if (i == 2) /* beside them a linear without magnitudes */
+			continue;
+		m->late_bias = i == 1 ? NULL : graph_weight(&g, "bias", 1, 8, 0.4f, bias_trained, HTH_QUANT_F32);
+		m->dora = true;
+		graph_init_param(&g, &lora[0]->mag, "mag", 1, 8, 0.7f, mag_trained);
+		lora[0]->norm = graph_random(&g, 8, 0.2f);
+		for (int n = 0; n < 8; n++)
+			lora[0]->norm[n] = n == 3 ? 0 : 0.8f + fabsf(lora[0]->norm[n]);
+	}
+	g.build = build_linear;
+	g.ctx = &c;
+	graph_check(&g, FD_TOLERANCE);
+	graph_clear(&g);
+}
+
+static void dora_gradients_of_magnitudes_adapters_and_bias(void **state)
+{
+	(void)state;
+	check_dora(true, true, false, true);
+	check_dora(true, true, true, false);
+	check_dora(false, true, false, false);
+	check_dora(true, false, false, true);
+	check_dora(false, false, true, false);
+	check_dora(false, false, false, true);
+}
+
 static void linear_gradients_of_adapters_under_dropout(void **state)
 {
 	(void)state;
@@ -358,6 +401,7 @@ int main(void)
 		cmocka_unit_test(embedding_gradient_adds_up_repeated_tokens),
 		cmocka_unit_test(norm_gradients_of_both_kinds_per_head_and_without_weight),
 		cmocka_unit_test(linear_gradients_of_adapters_on_frozen_weights),
+		cmocka_unit_test(dora_gradients_of_magnitudes_adapters_and_bias),
 		cmocka_unit_test(linear_gradients_of_adapters_under_dropout),
 		cmocka_unit_test(linear_gradients_pass_frozen_adapters_and_bare_frozen_weights),
 		cmocka_unit_test(linear_gradients_of_trained_weights_and_biases),

@@ -132,8 +132,8 @@ static inline void rig_make_exec(struct rig *r, bool plan, uint64_t arena_bytes)
 }
 
 /* After rig_read and rig_config (and changes of the config). */
-static inline void rig_open(struct rig *r, const char *name, const struct hth_backend *backend, int threads,
-			    const struct hth_cut_config *cut)
+static inline void rig_open_model(struct rig *r, const char *path, const struct hth_backend *backend, int threads,
+				  const struct hth_cut_config *cut)
 {
 	struct hth_device_config d = {.compute = HTH_COMPUTE_F32};
 	struct hth_err err;
@@ -143,12 +143,18 @@ static inline void rig_open(struct rig *r, const char *name, const struct hth_ba
 	assert_ok(hth_pool_new(threads, &r->pool, &err));
 	d.pool = r->pool;
 	assert_ok(backend->open(&d, &r->device, &err));
-	assert_ok(hth_model_open(rig_path(name, ".gguf"), &r->model, &err));
+	assert_ok(hth_model_open(path, &r->model, &err));
 	assert_ok(hth_params_new(r->model, &r->cfg, false, &r->params, &err));
-	assert_ok(hth_lora_set_init(&r->loras, r->model, &r->params.loras, r->params.loras != NULL ? 1 : 0, &err));
+	assert_ok(hth_params_set(&r->params, &r->loras, &err));
 	assert_ok(hth_model_prepare(r->model, backend, r->device, true, &err));
 	hth_stepper_init(&r->stepper, NULL, r->model, &r->loras, &r->params, cut);
 	rig_make_exec(r, false, (uint64_t)4 << 20);
+}
+
+static inline void rig_open(struct rig *r, const char *name, const struct hth_backend *backend, int threads,
+			    const struct hth_cut_config *cut)
+{
+	rig_open_model(r, rig_path(name, ".gguf"), backend, threads, cut);
 }
 
 static inline void rig_close(struct rig *r)
