@@ -69,12 +69,12 @@ const char *hth_adapter_gguf_lacks(const struct hth_adapter *a);
 
 /* PEFT and MLX in one folder: adapter_model.safetensors, adapters.safetensors and one adapter_config.json that
  * holds both tools' keys; the folder is replaced atomically. Mixed ranks are zero-padded and scales folded into B
- * for MLX, which has one rank and one scale; where MLX lacks something its file is left out. `plain_peft` writes PEFT's keys alone (PEFT before 0.14 rejects
- * unknown ones). n_layers: layers of the base (MLX's num_layers). */
+ * for MLX, which has one rank and one scale; where MLX lacks something its file is left out. `plain_peft` writes
+ * PEFT's keys alone (PEFT before 0.14 rejects unknown ones). n_layers: layers of the base (MLX's num_layers). */
 HTH_MUST enum hth_status hth_adapter_write_dir(const char *path, const struct hth_adapter *a, bool plain_peft,
                                                struct hth_err *err);
-/* adapter.gguf, with alpha' so that alpha'/r is each module's scale (scales that differ are folded into B). HTH_ERR_UNAVAILABLE
- * names what GGUF lacks. */
+/* adapter.gguf, with alpha' so that alpha'/r is each module's scale (scales that differ are folded into B).
+ * HTH_ERR_UNAVAILABLE names what GGUF lacks. */
 HTH_MUST enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapter *a,
                                                 const struct hth_adapter_names *names, struct hth_err *err);
 

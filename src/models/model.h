@@ -5,8 +5,7 @@
 #ifndef HTH_MODELS_MODEL_H
 #define HTH_MODELS_MODEL_H
 
-#include "formats/adapter.h"
-#include "ops/ops.h"
+#include "models/adapted.h"
 #include "text/chat.h"
 
 enum hth_rope_scaling { HTH_ROPE_NONE, HTH_ROPE_LINEAR, HTH_ROPE_LLAMA3, HTH_ROPE_YARN, HTH_ROPE_FACTORS };
@@ -45,10 +44,6 @@ struct hth_model_config {
 	bool tied;               /* head = embedding */
 	bool norm_before, norm_after; /* norms before / after each block (OLMo 2: only after; Gemma 2: both) */
 };
-
-/* The linears of a layer, in the order used for adapters, dropout places and files. */
-enum hth_linear_kind { HTH_Q, HTH_K, HTH_V, HTH_O, HTH_GATE, HTH_UP, HTH_DOWN, HTH_LINEAR_COUNT };
-const char *hth_linear_module(enum hth_linear_kind k); /* "self_attn.q_proj" */
 
 /* Weights of a layer; absent ones have data NULL. Shapes (N,C): q (H*D,C), k, v (K*D,C), o (C,H*D), gate, up (F,C),
  * down (C,F); vectors (1,n) in f32. */
@@ -93,74 +88,6 @@ void hth_model_close(struct hth_model *m); /* NULL is fine */
 void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth_weight *w), void *ctx);
 /* A chat bound to the model's tokenizer and template; HTH_ERR_UNAVAILABLE when it has no template. */
 HTH_MUST enum hth_status hth_model_chat(const struct hth_model *m, struct hth_chat *out, struct hth_err *err);
-
-/* Weights that an adapter brings whole (PEFT's modules_to_save): embedding, head, norms. */
-struct hth_replacement {
-	const struct hth_weight *of; /* the model's */
-	bool head;                   /* the head, also where it is tied to the embedding: it is then of its own */
-	struct hth_weight with;      /* f32 */
-};
-struct hth_replacements {
-	struct hth_replacement *list;
-	size_t n;
-};
-
-/* Adapters attached to a model for one forward pass: member l*7+k of adapter a is loras[a][l*7+k], or NULL. */
-struct hth_lora_set {
-	int n_adapters;
-	struct hth_lora ***loras;          /* [n_adapters][L*7] */
-	struct hth_linear *linears;        /* [L*7] ready for hth_op_linear */
-	struct hth_lora **flat;            /* backing store of per-linear lists */
-	struct hth_dora_site *dora;        /* [n_dora] every LoRA with magnitudes */
-	int64_t n_dora;
-	const struct hth_replacements **replaced; /* [n_adapters], borrowed; entries NULL: none */
-	struct hth_arena arena;
-};
-/* n_adapters 0 is fine: the base alone. loras arrays are borrowed and copied as pointers. Where the model is on a device
- * already, the lengths of DoRA are made; else, and whenever A or B change, by hth_lora_set_lengths. */
-HTH_MUST enum hth_status hth_lora_set_init(struct hth_lora_set *s, const struct hth_model *m,
-                                           struct hth_lora **const *loras, int n_adapters, struct hth_err *err);
-void hth_lora_set_clear(struct hth_lora_set *s);
-HTH_MUST enum hth_status hth_lora_set_lengths(const struct hth_lora_set *s, const struct hth_model *m,
-                                              struct hth_err *err);
-/* Adapter a's own weights in place of the base's; r is borrowed. Rows of such an adapter cannot stand in one batch with
- * others. */
-void hth_lora_set_replace(struct hth_lora_set *s, int a, const struct hth_replacements *r);
-
-/* An adapter read from disk as LoRAs of this model (values copied into `arena`, no gradients): [L*7] or NULL entries.
- * Modules that the model lacks or whose shapes differ are HTH_ERR_SHAPE by name. A module over a fused tensor (Phi 3's
- * qkv_proj) becomes the LoRAs of its parts: they share A, each has its rows of B. */
-HTH_MUST enum hth_status hth_model_loras(const struct hth_model *m, const struct hth_adapter *a, struct hth_arena *arena,
-                                         struct hth_lora ***out, struct hth_err *err);
-/* And the weights it brings whole, in `arena`; n 0 when it has none. */
-HTH_MUST enum hth_status hth_model_replacements(const struct hth_model *m, const struct hth_adapter *a,
-                                                struct hth_arena *arena, struct hth_replacements *out,
-                                                struct hth_err *err);
-/* One replacement of `of` with memory for its values in arena, not filled; false when memory runs out. */
-bool hth_replacement_new(const struct hth_model *m, const struct hth_weight *of, struct hth_arena *arena, struct hth_replacement *out);
-/* The weights that name names as PEFT's modules_to_save does (its last part, or all of it): embedding, head, norms.
- * Calls fn for each; returns their number. */
-int hth_model_named_weights(struct hth_model *m, const char *name, void (*fn)(void *ctx, struct hth_weight *w),
-                            void *ctx);
-/* What must be added to Hugging Face's value of this weight: norm_stored for norms, else 0. */
-float hth_weight_stored_offset(const struct hth_model *m, const struct hth_weight *w);
-/* "token_embd.weight": what GGUF calls a weight that may be replaced. */
-void hth_replaceable_gguf_name(const struct hth_model *m, const struct hth_weight *w, char out[80]);
-
-/* The linears of a module: 1, or those of a fused one in the order of its rows; 0: no such module. */
-struct hth_module_part {
-	int64_t layer;
-	enum hth_linear_kind kind;
-	int64_t first, rows; /* of the module's rows */
-};
-int hth_module_parts(const struct hth_model *m, const char *module, struct hth_module_part out[3]);
-/* The same by the name of a GGUF tensor ("blk.3.attn_q.weight"). */
-int hth_gguf_parts(const struct hth_model *m, struct hth_gguf_str tensor, struct hth_module_part out[3]);
-/* The module that a linear belongs to ("model.layers.3.self_attn.qkv_proj") and its own part of it. */
-void hth_module_of_linear(const struct hth_model *m, int64_t layer, enum hth_linear_kind k, char out[80],
-                          struct hth_module_part *part);
-/* Names of this model's modules in GGUF, for adapter files. */
-void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names *out);
 
 enum hth_forward { HTH_FORWARD_LOGITS, HTH_FORWARD_LOGP };
 /* The one forward pass. loras: never NULL, a set without adapters is the base. Batches need at least one out.

@@ -61,7 +61,8 @@ float hth_weight_stored_offset(const struct hth_model *m, const struct hth_weigh
 	return w->rows == 1 ? m->config.norm_stored : 0;
 }
 
-bool hth_replacement_new(const struct hth_model *m, const struct hth_weight *of, struct hth_arena *arena, struct hth_replacement *out)
+bool hth_replacement_new(const struct hth_model *m, const struct hth_weight *of, struct hth_arena *arena,
+			 struct hth_replacement *out)
 {
 	float *value = hth_arena_calloc(arena, (size_t)(of->rows * of->cols), sizeof(*value)); /* (rows, cols) */
 
@@ -79,7 +80,10 @@ void hth_replaceable_gguf_name(const struct hth_model *m, const struct hth_weigh
 {
 	char gguf[64], hf[80];
 
-	snprintf(out, 80, "%s", w == &m->embed ? "token_embd.weight" : w == &m->head ? "output.weight" : "output_norm.weight");
+	snprintf(out, 80, "%s",
+		 w == &m->embed  ? "token_embd.weight"
+		 : w == &m->head ? "output.weight"
+				 : "output_norm.weight");
 	for (int64_t l = 0; l < m->config.n_layers; l++)
 		for (int k = 0; k < HTH_VECTOR_COUNT; k++)
 			if (w == hth_layer_vector(&m->layers[l], (enum hth_vector_kind)k)) {

@@ -29,8 +29,9 @@ struct hth_params {
 
 /* Lays out the parameters; with plan_only nothing of their size is allocated and no weight is read: enough for a
  * planning execution. Else values are initialised: A uniform in +-1/sqrt(C) keyed by seed and place, B zero (PEFT's
- * init), magnitudes the lengths of W's rows; or from cfg->adapter_start, whose modules, ranks and scales then replace the
- * config's; or copies of the weights. Call before hth_model_prepare: full fine-tuning makes the model's weights point at its copies. */
+ * init), magnitudes the lengths of W's rows; or from cfg->adapter_start, whose modules, ranks and scales then replace
+ * the config's; or copies of the weights. Call before hth_model_prepare: full fine-tuning makes the model's weights
+ * point at its copies. */
 HTH_MUST enum hth_status hth_params_new(struct hth_model *m, const struct hth_train_config *cfg, bool plan_only,
 					struct hth_params *out, struct hth_err *err);
 void hth_params_free(struct hth_params *p);            /* safe on zeroed; before hth_model_close */
