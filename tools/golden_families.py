@@ -34,6 +34,19 @@ BASE = dict(
 )  # fmt: skip
 PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
 
+ATTENTION = LINEARS[:4]
+GPT_OSS = dict(
+    hidden_size=32, num_attention_heads=4, num_key_value_heads=2, head_dim=8, intermediate_size=32, num_local_experts=4,
+    num_experts_per_tok=2, tie_word_embeddings=False, sliding_window=4,
+    layer_types=["sliding_attention", "full_attention"],
+    rope_parameters={
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32,
+        "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
+    },
+)  # fmt: skip
+# A ramp that begins and ends between pairs of columns. llama.cpp rounds its ends, and differs.
+BETWEEN = GPT_OSS["rope_parameters"] | {"original_max_position_embeddings": 64, "beta_fast": 2.0, "beta_slow": 0.05}
+
 # gguf None: a folder only, because llama.cpp computes something else there. fused: adapters on o and down alone.
 FAMILIES = {
     "qwen2": dict(
@@ -94,8 +107,32 @@ FAMILIES = {
         cls="Mistral", gguf=None, seed=21, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
         intermediate_size=24, tie_word_embeddings=False, sliding_window=5, rope_parameters=PLAIN, shards=2,
     ),
+    "mixtral": dict(
+        cls="Mixtral", gguf="llama", seed=22, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+        intermediate_size=24, num_local_experts=4, num_experts_per_tok=2, tie_word_embeddings=False, sliding_window=None,
+        rope_parameters=PLAIN, permuted=True, modules=ATTENTION,
+    ),
+    "qwen3moe": dict(
+        cls="Qwen3Moe", gguf="qwen3moe", seed=23, hidden_size=16, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=8, intermediate_size=24, moe_intermediate_size=12, num_experts=8, num_experts_per_tok=3,
+        norm_topk_prob=True, tie_word_embeddings=False, rope_parameters=PLAIN | {"rope_theta": 1e6}, modules=ATTENTION,
+        stacked=True,
+    ),
+    # Weights as they are in the softmax over all experts, and a dense layer: no GGUF says either.
+    "qwen3moe_plain": dict(
+        cls="Qwen3Moe", gguf=None, seed=24, hidden_size=16, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+        intermediate_size=24, moe_intermediate_size=12, num_experts=5, num_experts_per_tok=2, norm_topk_prob=False,
+        num_hidden_layers=3, mlp_only_layers=[1], tie_word_embeddings=True, rope_parameters=PLAIN, modules=ATTENTION,
+    ),
+    "gptoss": dict(
+        cls="GptOss", gguf="gpt-oss", seed=25, modules=ATTENTION, **GPT_OSS | {"rope_parameters": BETWEEN},
+    ),
+    # The same in mxfp4, as published.
+    "gptoss_mxfp4": dict(
+        cls="GptOss", gguf="gpt-oss", seed=26, modules=ATTENTION, mxfp4=True, **GPT_OSS,
+    ),
 }  # fmt: skip
-OURS = {"cls", "config", "gguf", "seed", "fused", "permuted", "shards"}
+OURS = {"cls", "config", "gguf", "seed", "fused", "permuted", "shards", "modules", "stacked", "mxfp4"}
 
 
 def make_model(spec):
@@ -109,12 +146,60 @@ def make_model(spec):
             noise = torch.randn(p.shape, generator=gen)
             if "bias" in name:
                 p.copy_(0.3 * noise)
+            elif name.endswith("experts.gate_up_proj") and spec["cls"] == "GptOss":
+                p.copy_(noise * 3.6 / p.shape[1] ** 0.5)  # some beyond the clamps
             elif p.dim() == 1:
                 p.copy_(around + 0.2 * noise)
             else:
                 p.copy_(noise * (0.4 if "embed" in name else 1.2 / p.shape[1] ** 0.5))
             p.copy_(p.to(torch.bfloat16).to(torch.float32))
+            if spec.get("mxfp4") and name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+                p.copy_(torch.from_numpy(from_mxfp4(to_mxfp4(p))).transpose(1, 2))
     return model.eval(), gen
+
+
+MXFP4 = gguf.GGMLQuantizationType.MXFP4
+
+
+def to_mxfp4(p):
+    """(E,K,N) -> ggml's blocks of its rows of K, (E,N,K/32*17)."""
+    return gguf.quants.quantize(np.ascontiguousarray(p.detach().numpy().transpose(0, 2, 1)), MXFP4)
+
+
+def from_mxfp4(blocks):
+    return gguf.quants.dequantize(blocks, MXFP4)
+
+
+def published_mxfp4(blocks):
+    """ggml's blocks as the byte tensors of OpenAI's files: neighbours share a byte, exponents stand apart."""
+    b = blocks.reshape(*blocks.shape[:2], -1, 17)
+    values = np.concatenate([b[..., 1:] & 15, b[..., 1:] >> 4], -1)
+    packed = values[..., 0::2] | values[..., 1::2] << 4
+    return torch.from_numpy(packed.copy()), torch.from_numpy(b[..., 0].copy())
+
+
+def folder_tensors(model, spec, stacked, dtype):
+    """Names and tensors as the published folders have them; stacked: as transformers 5 has them in memory."""
+    cls = spec.get("cls")
+    for name, p in model.named_parameters():
+        t = p.detach().to(dtype).contiguous()
+        if cls == "Mixtral" and not stacked:
+            name = name.replace(".mlp.", ".block_sparse_moe.")
+        stem = name.rsplit(".", 1)[0]
+        if stacked or p.dim() != 3 or cls == "GptOss" and not spec.get("mxfp4"):
+            yield name, t
+        elif cls == "GptOss":
+            yield f"{name}_blocks", published_mxfp4(to_mxfp4(p))[0]
+            yield f"{name}_scales", published_mxfp4(to_mxfp4(p))[1]
+        else:
+            gate, up, down = ("w1", "w3", "w2") if cls == "Mixtral" else ("gate_proj", "up_proj", "down_proj")
+            for e in range(t.shape[0]):
+                if name.endswith("down_proj"):
+                    yield f"{stem}.{e}.{down}.weight", t[e].clone()
+                else:
+                    half = t.shape[1] // 2
+                    yield f"{stem}.{e}.{gate}.weight", t[e, :half].clone()
+                    yield f"{stem}.{e}.{up}.weight", t[e, half:].clone()
 
 
 def tokenizer_json():
@@ -141,15 +226,17 @@ def tokenizer_json():
     }  # fmt: skip
 
 
-def write_folder(model, path, dtype=torch.bfloat16, shards=1):
+def write_folder(model, path, dtype=torch.bfloat16, shards=1, spec={}, stacked=False):
     """A folder without what changes from run to run; the order and names of its files are transformers'."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
-    tensors = {n: p.detach().to(dtype).contiguous() for n, p in model.named_parameters()}
+    tensors = dict(folder_tensors(model, spec, stacked, dtype))
     config = json.loads(model.config.to_json_string())
     config.pop("transformers_version", None)
     config["dtype"] = str(dtype).removeprefix("torch.")
     config["architectures"] = [type(model).__name__]
+    if spec.get("mxfp4"):
+        config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
     put_json(path / "config.json", config)
     put_json(path / "tokenizer.json", tokenizer_json(), indent=None)
     names = {"bos_token": "<|im_start|>", "eos_token": "<|endoftext|>", "chat_template": CHATML}
@@ -173,12 +260,13 @@ def put_json(path, value, indent=1):
 
 
 def gguf_name(name, spec):
-    norms_after = spec["cls"] in ("Gemma2", "Gemma3", "Olmo2", "Olmo3")
+    norms_after = spec["cls"] in ("Gemma2", "Gemma3", "Olmo2", "Olmo3", "GptOss")
     for a, b in [
         ("model.embed_tokens.", "token_embd."), ("model.norm.", "output_norm."), ("lm_head.", "output."),
         ("model.layers.", "blk."), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"), ("self_attn.qkv_proj", "attn_qkv"),
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"),
+        ("self_attn.sinks", "attn_sinks.weight"), ("mlp.router.", "ffn_gate_inp."), ("mlp.gate.", "ffn_gate_inp."),
         ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"), ("mlp.down_proj", "ffn_down"),
         ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
         ("post_attention_layernorm", "post_attention_norm" if norms_after else "ffn_norm"),
@@ -203,6 +291,8 @@ def put_rope(w, c, spec):
         w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         w.add_rope_scaling_factor(full["factor"])
         w.add_rope_scaling_orig_ctx_len(full["original_max_position_embeddings"])
+        w.add_rope_scaling_yarn_beta_fast(full.get("beta_fast", 32.0))
+        w.add_rope_scaling_yarn_beta_slow(full.get("beta_slow", 1.0))
     elif kind == "longrope":
         stretch = c.max_position_embeddings / full["original_max_position_embeddings"]
         attn = float(np.sqrt(1 + np.log(stretch) / np.log(full["original_max_position_embeddings"])))
@@ -214,7 +304,12 @@ def put_rope(w, c, spec):
 
 def put_family(w, c, spec):
     kind = spec["cls"]
-    if kind in ("Gemma2", "Gemma3", "Olmo3"):
+    if kind in ("Mixtral", "Qwen3Moe", "GptOss"):
+        w.add_expert_count(c.num_local_experts)
+        w.add_expert_used_count(c.num_experts_per_tok)
+        if kind != "Mixtral":
+            w.add_expert_feed_forward_length(c.moe_intermediate_size if kind == "Qwen3Moe" else c.intermediate_size)
+    if kind in ("Gemma2", "Gemma3", "Olmo3", "GptOss"):
         w.add_sliding_window(c.sliding_window)
     if kind in ("Gemma3", "Olmo3"):
         w.add_sliding_window_pattern([t == "sliding_attention" for t in c.layer_types])
@@ -243,6 +338,27 @@ def put_tokenizer(w, n_vocab):
     w.add_chat_template(CHATML)
 
 
+def gguf_tensors(model, spec):
+    """(name, array) with the experts' gate and up apart, rows first."""
+    for name, q in model.named_parameters():
+        a = q.detach().numpy()
+        if ".mlp.experts." not in name:
+            yield gguf_name(name, spec), name, a
+            continue
+        layer, bias = name.split(".")[2], name.endswith("_bias")
+        if spec["cls"] == "GptOss" and not bias:
+            a = a.transpose(0, 2, 1)
+        part = f"blk.{layer}.ffn_%s_exps.{'bias' if bias else 'weight'}"
+        if "down_proj" in name:
+            yield part % "down", name, a
+        elif spec["cls"] == "GptOss":
+            yield part % "gate", name, a[:, 0::2]
+            yield part % "up", name, a[:, 1::2]
+        else:
+            yield part % "gate", name, a[:, : a.shape[1] // 2]
+            yield part % "up", name, a[:, a.shape[1] // 2 :]
+
+
 def write_gguf(model, path, spec, plain=False):
     c = model.config
     head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
@@ -265,18 +381,17 @@ def write_gguf(model, path, spec, plain=False):
     put_family(w, c, spec)
     put_rope(w, c, spec)
     put_tokenizer(w, c.vocab_size)
-    for name, q in model.named_parameters():
-        a = q.detach().numpy()
+    for stored, name, a in gguf_tensors(model, spec):
         if spec.get("permuted") and re.search("[qk]_proj", name):
             a = permute(a, c.num_attention_heads if "q_proj" in name else c.num_key_value_heads)
         if spec["cls"].startswith("Gemma") and name.endswith("norm.weight"):
             a = a + 1
         a = np.ascontiguousarray(a)
-        if a.ndim == 2 and not plain:
-            packed = gguf.quants.quantize(a, gguf.GGMLQuantizationType.BF16)
-            w.add_tensor(gguf_name(name, spec), packed, raw_dtype=gguf.GGMLQuantizationType.BF16)
+        kind = MXFP4 if spec.get("mxfp4") and a.ndim == 3 else gguf.GGMLQuantizationType.BF16
+        if a.ndim >= 2 and not plain and not stored.endswith(".bias") and "ffn_gate_inp" not in stored:
+            w.add_tensor(stored, gguf.quants.quantize(a, kind), raw_dtype=kind)
         else:
-            w.add_tensor(gguf_name(name, spec), a)
+            w.add_tensor(stored, a)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -318,14 +433,24 @@ def write_values(stem, model, gen, modules):
     save_file(out, stem.with_name(stem.name + ".safetensors"), {"made_by": golden.versions()})
 
 
+def check_folder(model, stem):
+    """transformers reads what was written as the model that wrote it."""
+    again = type(model).from_pretrained(stem, dtype=torch.float32, attn_implementation="eager")
+    for (name, a), b in zip(model.named_parameters(), again.parameters()):
+        assert torch.equal(a, b.to(torch.float32)), f"{stem}: {name} is read otherwise"
+
+
 def make(family, spec):
     stem = GOLDEN / family / "tiny"
     stem.parent.mkdir(parents=True, exist_ok=True)
     model, gen = make_model(spec)
-    write_folder(model, stem, shards=spec.get("shards", 1))
+    write_folder(model, stem, shards=spec.get("shards", 1), spec=spec)
+    if spec.get("stacked"):
+        write_folder(model, stem.with_name("tiny-stacked"), spec=spec, stacked=True)
+    check_folder(model, stem)
     if spec["gguf"]:
         write_gguf(model, stem.with_name("tiny.gguf"), spec)
-    write_values(stem, model, gen, ["o_proj", "down_proj"] if spec.get("fused") else LINEARS)
+    write_values(stem, model, gen, spec.get("modules", ["o_proj", "down_proj"] if spec.get("fused") else LINEARS))
 
 
 # Bits of each linear of the quantised model; the others and the embedding have the folder's own, 4.

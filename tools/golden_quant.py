@@ -30,7 +30,7 @@ SCALES = {
 }
 TYPES = {
     "f16": "F16", "bf16": "BF16", "q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1", "q5_0": "Q5_0", "q5_1": "Q5_1",
-    "q2_k": "Q2_K", "q3_k": "Q3_K", "q4_k": "Q4_K", "q5_k": "Q5_K", "q6_k": "Q6_K",
+    "q2_k": "Q2_K", "q3_k": "Q3_K", "q4_k": "Q4_K", "q5_k": "Q5_K", "q6_k": "Q6_K", "mxfp4": "MXFP4",
 }
 
 
@@ -68,7 +68,7 @@ def references(rng):
     encode = encoder()
     with open(f"{OUT}/reference_errors.txt", "w") as f:
         for name, kind in TYPES.items():
-            if name in SCALES:
+            if name in SCALES or name == "mxfp4":
                 qtype = gguf.GGMLQuantizationType[kind]
                 for which, values in data.items():
                     f.write(f"{name} {which} {errors(encode, qtype, values, None):.6e} "
@@ -82,7 +82,8 @@ def main():
         qtype = gguf.GGMLQuantizationType[kind]
         elems, size = gguf.GGML_QUANT_SIZES[qtype]
         n = BLOCKS[elems]
-        blocks = rng.integers(0, 256, (n, size), dtype=np.uint8)
+        # A stream of its own for what came later: the others' bytes stay. Its exponent is a byte, every value of it good.
+        blocks = (np.random.default_rng(39) if name == "mxfp4" else rng).integers(0, 256, (n, size), dtype=np.uint8)
         for at in SCALES.get(name, []):
             scale = rng.normal(0, 0.02, n).astype("<f2").view(np.uint8).reshape(n, 2)
             blocks[:-1, at:at + 2] = scale[:-1]

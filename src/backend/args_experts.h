@@ -10,9 +10,9 @@
 
 /* One matrix of every expert, all of one shape. */
 struct hth_expert_set {
-	int64_t n;                     /* E */
-	const struct hth_weight *w;    /* (E) of (N,C) each */
-	const struct hth_weight *bias; /* (E) of (1,N) f32 each, or NULL */
+	int64_t n;               /* E */
+	struct hth_weight *w;    /* (E) of (N,C) each, in one format */
+	struct hth_weight *bias; /* (E) of (1,N) f32 each, or NULL */
 };
 
 /* Choice r*k + j is row r's j-th: weights fall with j, and of equal ones the lower expert comes first. */

@@ -84,18 +84,20 @@ static enum hth_status inspect_model(const char *path, const struct inspect_opti
 	if (s != HTH_OK)
 		return s;
 	const struct hth_model_config *c = &m->config;
-	char size[32], params[32], freq[32];
+	char size[32], params[32], active[32], freq[32];
 	snprintf(freq, sizeof freq, "%g", c->rope_theta);
 	if (opt->json) {
 		printf("{\"kind\":\"model\",\"family\":\"%s\",\"params\":%llu,\"file_bytes\":%llu,\"layers\":%lld,"
 		       "\"width\":%lld,"
 		       "\"heads\":%lld,\"kv_heads\":%lld,\"head_size\":%lld,\"ffn\":%lld,\"vocabulary\":%lld,"
 		       "\"context\":%lld,"
+		       "\"experts\":%lld,\"experts_a_token\":%lld,\"expert_ffn\":%lld,\"active_params\":%llu,"
 		       "\"tied\":%s,\"chat_template\":%s}\n",
 		       m->family->name, (unsigned long long)m->n_params, (unsigned long long)m->file_bytes,
 		       (long long)c->n_layers, (long long)c->width, (long long)c->n_head, (long long)c->n_kv,
 		       (long long)c->head, (long long)c->n_ff, (long long)c->n_vocab, (long long)c->context,
-		       c->tied ? "true" : "false", m->tmpl ? "true" : "false");
+		       (long long)c->n_experts, (long long)c->n_chosen, (long long)c->n_expert_ff,
+		       (unsigned long long)hth_model_active_params(m), c->tied ? "true" : "false", m->tmpl ? "true" : "false");
 	} else {
 		printf("%s\n", m->name);
 		printf("  family      %s, %s parameters, %s on disk\n", m->family->name,
@@ -103,6 +105,10 @@ static enum hth_status inspect_model(const char *path, const struct inspect_opti
 		printf("  shape       %lld layers, width %lld, ffn %lld, %lld heads of %lld (%lld kv), context %lld\n",
 		       (long long)c->n_layers, (long long)c->width, (long long)c->n_ff, (long long)c->n_head,
 		       (long long)c->head, (long long)c->n_kv, (long long)c->context);
+		if (c->n_experts > 0)
+			printf("  experts     %lld, %lld a token, ffn %lld: %s parameters a token\n",
+			       (long long)c->n_experts, (long long)c->n_chosen, (long long)c->n_expert_ff,
+			       hth_format_count(active, hth_model_active_params(m)));
 		printf("  rotation    theta %s%s; head %s\n", freq,
 		       c->rope_scaling == HTH_ROPE_LLAMA3 ? ", scaled as Llama 3.1" : "",
 		       c->tied ? "tied to the embedding" : "of its own");

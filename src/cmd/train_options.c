@@ -197,10 +197,10 @@ static bool set_target(const char *name, bool target[HTH_LINEAR_COUNT])
 }
 
 /* Names may carry their block: "self_attn.q_proj", as mlx-lm writes them. */
-static enum hth_status resolve_targets(const struct hth_train_options *o, bool target[HTH_LINEAR_COUNT],
+static enum hth_status resolve_targets(const struct hth_train_options *o, struct hth_train_config *c,
 				       struct hth_err *err)
 {
-	bool all = o->targets.n == 0;
+	bool all = o->targets.n == 0, *target = c->target; /* [HTH_LINEAR_COUNT] */
 	memset(target, 0, HTH_LINEAR_COUNT * sizeof *target);
 	for (size_t i = 0; i < o->targets.n; i++) {
 		const char *dot = strrchr(o->targets.items[i], '.');
@@ -221,6 +221,7 @@ static enum hth_status resolve_targets(const struct hth_train_options *o, bool t
 				"no target modules: give --target-modules, or leave --target-linear on");
 	for (int k = 0; all && k < HTH_LINEAR_COUNT; k++)
 		target[k] = true;
+	c->target_named = !all;
 	return HTH_OK;
 }
 
@@ -287,7 +288,7 @@ static enum hth_status fill_config(const struct hth_cli *cli, struct hth_train_c
 				o->dora ? "--use-dora" : "--modules-to-save");
 	if (o->train_on_inputs && o->mask_prompt)
 		return hth_fail(err, HTH_ERR_USAGE, "--mask-prompt and --train-on-inputs contradict each other");
-	return resolve_targets(o, c->target, err);
+	return resolve_targets(o, c, err);
 }
 
 /* Axolotl's `datasets:` list: one entry with a path. */

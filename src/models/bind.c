@@ -22,7 +22,7 @@ struct names {
 	char gguf[64], hf[80];
 };
 
-static enum hth_status missing(const struct hth_model *m, const struct hth_source_tensor *t, struct hth_err *err)
+enum hth_status hth_bind_missing(const struct hth_model *m, const struct hth_source_tensor *t, struct hth_err *err)
 {
 	return hth_fail(err, HTH_ERR_FORMAT,
 			"%s: \"%s\": no such tensor, expected in a model of family \"%s\" with %lld layers", m->path,
@@ -60,7 +60,7 @@ static enum hth_status bind_rows(struct hth_model *m, struct hth_weight *w, cons
 	if (st != HTH_OK)
 		return st;
 	if (t.quant == HTH_QUANT_NONE)
-		return missing(m, &t, err);
+		return hth_bind_missing(m, &t, err);
 	if ((st = check_shape(m, &t, total, w->cols, err)) != HTH_OK ||
 	    (st = hth_quant_row_bytes(t.quant, (uint64_t)w->cols, &w->row_bytes, err)) != HTH_OK)
 		return st;
@@ -70,7 +70,7 @@ static enum hth_status bind_rows(struct hth_model *m, struct hth_weight *w, cons
 	return HTH_OK;
 }
 
-static enum hth_status bind_matrix(struct hth_model *m, struct hth_weight *w, const char *gguf, const char *hf,
+enum hth_status hth_bind_matrix(struct hth_model *m, struct hth_weight *w, const char *gguf, const char *hf,
 				   int64_t rows, int64_t cols, struct hth_err *err)
 {
 	struct names n;
@@ -89,7 +89,7 @@ static void unpermute(const struct hth_weight *matrix, const float *stored, floa
 }
 
 /* A vector of `cols`, made f32 in the arena. like: a matrix whose row order it follows, or NULL. */
-static enum hth_status bind_vector(struct hth_model *m, struct hth_weight *w, const struct hth_source_tensor *t,
+enum hth_status hth_bind_vector(struct hth_model *m, struct hth_weight *w, const struct hth_source_tensor *t,
 				   const char *hf_name, int64_t cols, const struct hth_weight *like,
 				   struct hth_err *err)
 {
@@ -128,9 +128,9 @@ static enum hth_status bind_norm(struct hth_model *m, struct hth_weight *w, cons
 	if (st != HTH_OK)
 		return st;
 	if (t.quant == HTH_QUANT_NONE)
-		return missing(m, &t, err);
+		return hth_bind_missing(m, &t, err);
 	snprintf(name, sizeof(name), "%s.weight", hf);
-	return bind_vector(m, w, &t, name, cols, NULL, err);
+	return hth_bind_vector(m, w, &t, name, cols, NULL, err);
 }
 
 static enum hth_status bind_bias(struct hth_model *m, int64_t l, enum hth_linear_kind k, const struct names *n,
@@ -144,9 +144,9 @@ static enum hth_status bind_bias(struct hth_model *m, int64_t l, enum hth_linear
 	if (st != HTH_OK)
 		return st;
 	if (t.quant == HTH_QUANT_NONE)
-		return m->family->qkv_bias && k <= HTH_V ? missing(m, &t, err) : HTH_OK;
+		return m->family->qkv_bias && k <= HTH_V ? hth_bind_missing(m, &t, err) : HTH_OK;
 	snprintf(name, sizeof(name), "%s.bias", n->hf);
-	return bind_vector(m, &layer->bias[k], &t, name, layer->linear[k].rows, &layer->linear[k], err);
+	return hth_bind_vector(m, &layer->bias[k], &t, name, layer->linear[k].rows, &layer->linear[k], err);
 }
 
 static enum hth_status bind_linear(struct hth_model *m, int64_t l, enum hth_linear_kind k, struct hth_err *err)
@@ -182,13 +182,35 @@ static int64_t vector_cols(const struct hth_model *m, enum hth_vector_kind k)
 	return there ? c->width : 0;
 }
 
+/* The extra logit of each head; a folder's name has no suffix. */
+static enum hth_status bind_sinks(struct hth_model *m, int64_t l, struct hth_err *err)
+{
+	bool gguf = m->source->kind->gguf;
+	struct hth_source_tensor t;
+	char stem[80], name[96];
+
+	snprintf(stem, sizeof(stem), gguf ? "blk.%lld.attn_sinks" : "model.layers.%lld.self_attn", (long long)l);
+	snprintf(name, sizeof(name), "model.layers.%lld.self_attn.sinks", (long long)l);
+	enum hth_status st = hth_source_take(m->source, stem, stem, gguf ? "weight" : "sinks", &t, err);
+	if (st != HTH_OK)
+		return st;
+	if (t.quant == HTH_QUANT_NONE)
+		return hth_bind_missing(m, &t, err);
+	return hth_bind_vector(m, &m->layers[l].sinks, &t, name, m->config.n_head, NULL, err);
+}
+
 static enum hth_status bind_layer(struct hth_model *m, int64_t l, struct hth_err *err)
 {
 	struct names n;
 	enum hth_status st = HTH_OK;
 
-	for (int k = 0; st == HTH_OK && k < HTH_LINEAR_COUNT; k++)
+	bool sparse = hth_layer_in(&m->config.sparse, l);
+	for (int k = 0; st == HTH_OK && k < (sparse ? HTH_GATE : HTH_LINEAR_COUNT); k++)
 		st = bind_linear(m, l, (enum hth_linear_kind)k, err);
+	if (st == HTH_OK && sparse)
+		st = hth_bind_experts(m, l, err);
+	if (st == HTH_OK && m->config.sinks)
+		st = bind_sinks(m, l, err);
 	for (int i = 0; st == HTH_OK && i < HTH_VECTOR_COUNT; i++) {
 		enum hth_vector_kind k = (enum hth_vector_kind)i;
 		int64_t cols = vector_cols(m, k);
@@ -210,7 +232,7 @@ static enum hth_status read_factors(struct hth_model *m, const char *name, struc
 
 	if (st != HTH_OK || t.quant == HTH_QUANT_NONE)
 		return st;
-	if ((st = bind_vector(m, &factors, &t, name, c->rot / 2, NULL, err)) != HTH_OK)
+	if ((st = hth_bind_vector(m, &factors, &t, name, c->rot / 2, NULL, err)) != HTH_OK)
 		return st;
 	const float *v = (const float *)(const void *)factors.data;
 	for (int64_t i = 0; i < factors.cols; i++)
@@ -277,7 +299,7 @@ static enum hth_status bind_ends(struct hth_model *m, struct hth_err *err)
 {
 	struct hth_model_config *c = &m->config;
 	struct hth_source_tensor head;
-	enum hth_status st = bind_matrix(m, &m->embed, "token_embd", "model.embed_tokens", c->n_vocab, c->width, err);
+	enum hth_status st = hth_bind_matrix(m, &m->embed, "token_embd", "model.embed_tokens", c->n_vocab, c->width, err);
 
 	if (st == HTH_OK)
 		st = bind_norm(m, &m->final_norm, "output_norm", "model.norm", c->width, err);
@@ -292,7 +314,7 @@ static enum hth_status bind_ends(struct hth_model *m, struct hth_err *err)
 		m->head = m->embed;
 		return HTH_OK;
 	}
-	return bind_matrix(m, &m->head, "output", "lm_head", c->n_vocab, c->width, err);
+	return hth_bind_matrix(m, &m->head, "output", "lm_head", c->n_vocab, c->width, err);
 }
 
 enum hth_status hth_model_bind(struct hth_model *m, struct hth_err *err)

@@ -28,6 +28,7 @@ void hth_config_init(struct hth_model_config *c)
 		.rope_theta = 10000,
 		.rope_attn = 1,
 		.norm_before = true,
+		.route_normalise = true,
 	};
 }
 
@@ -165,22 +166,6 @@ static enum hth_status read_act(const struct hth_keys *k, struct hth_model_confi
 	return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: activation \"%s\", expected silu or a gelu", k->where, name);
 }
 
-static enum hth_status refuse_experts(const struct hth_keys *k, struct hth_err *err)
-{
-	int64_t experts, local;
-	enum hth_status st;
-
-	if ((st = hth_keys_int(k, (struct hth_int_key){"expert_count", "num_experts", 0, 1 << 20, 0}, &experts, err)) !=
-		    HTH_OK ||
-	    (st = hth_keys_int(k, (struct hth_int_key){NULL, "num_local_experts", 0, 1 << 20, 0}, &local, err)) !=
-		    HTH_OK)
-		return st;
-	if (experts > 0 || local > 0)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: a mixture of %lld experts, expected a dense model",
-				k->where, (long long)(experts > 0 ? experts : local));
-	return HTH_OK;
-}
-
 static enum hth_status read_eps(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
 {
 	const struct hth_real_key eps = {"attention.layer_norm_rms_epsilon", "rms_norm_eps", 0, 0.1,
@@ -196,7 +181,7 @@ enum hth_status hth_config_read(const struct hth_keys *k, struct hth_model_confi
 {
 	enum hth_status st;
 
-	if ((st = refuse_experts(k, err)) != HTH_OK || (st = read_sizes(k, c, err)) != HTH_OK ||
+	if ((st = read_sizes(k, c, err)) != HTH_OK || (st = hth_config_experts(k, c, err)) != HTH_OK ||
 	    (st = read_heads(k, c, err)) != HTH_OK || (st = read_act(k, c, err)) != HTH_OK ||
 	    (st = read_eps(k, c, err)) != HTH_OK || (st = hth_config_rope(k, c, err)) != HTH_OK)
 		return st;

@@ -41,7 +41,7 @@ HTH_MUST enum hth_status hth_keys_text(const struct hth_keys *k, const char *ggu
 /* What most families are: RMS norms before the blocks, SiLU, scales of 1. */
 void hth_config_init(struct hth_model_config *c);
 /* Sizes, heads, activation, epsilon, tie, rotation. What a family set before is the default of keys that config.json
- * lacks: act, head, norm_eps, tied, window, rope_theta, rope_local_theta. */
+ * lacks: act, head, norm_eps, tied, window, rope_theta, rope_local_theta, route_normalise. */
 HTH_MUST enum hth_status hth_config_read(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);
 /* Sliding windows: the size, and which layers have one: as the file says, else all but every `every`th (0: all). */
 HTH_MUST enum hth_status hth_config_window(const struct hth_keys *k, int64_t every, struct hth_model_config *c,
@@ -49,6 +49,9 @@ HTH_MUST enum hth_status hth_config_window(const struct hth_keys *k, int64_t eve
 /* Layers l of n_layers with (l+1) % every != 0; every 0: all. */
 void hth_layers_set_all_but(struct hth_layer_set *s, int64_t n_layers, int64_t every);
 void hth_layer_set(struct hth_layer_set *s, int64_t l, bool in);
+/* Experts: how many, how many of them a row goes to, their width; every layer is sparse then. A mixture in a family that
+ * has none is refused. */
+HTH_MUST enum hth_status hth_config_experts(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);
 HTH_MUST enum hth_status hth_config_rope(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);
 
 /* Configs that relatives share. */

@@ -50,8 +50,12 @@ static enum hth_status read_yarn(const struct hth_keys *k, struct hth_model_conf
 	const struct hth_real_key slow = {"rope.scaling.yarn_beta_slow", "beta_slow", 0, 1e6, 1};
 	double sharper = c->rope_factor > 1 ? 0.1 * log(c->rope_factor) + 1 : 1;
 	double gguf_attn = 1;
+	bool truncate = !c->rope_ramp_exact;
 	enum hth_status st;
 
+	if (k->json != NULL && (st = hth_json_bool(k->json, "truncate", truncate, &truncate, k->where, err)) != HTH_OK)
+		return st;
+	c->rope_ramp_exact = !truncate;
 	if (hth_keys_has(k, NULL, "mscale") || hth_keys_has(k, NULL, "mscale_all_dim"))
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: yarn with \"mscale\" is not supported", k->where);
 	if ((st = hth_keys_real(k, fast, &c->rope_high, err)) != HTH_OK ||

@@ -55,8 +55,10 @@ static struct hth_tensor linear(const struct pass *p, const struct hth_rowset *r
 	return out;
 }
 
-static struct hth_attention_shape attention_shape(const struct hth_model_config *c, int64_t l)
+static struct hth_attention_shape attention_shape(const struct hth_model *m, int64_t l)
 {
+	const struct hth_model_config *c = &m->config;
+
 	return (struct hth_attention_shape){
 		.n_head = c->n_head,
 		.n_kv = c->n_kv,
@@ -64,6 +66,7 @@ static struct hth_attention_shape attention_shape(const struct hth_model_config 
 		.scale = c->attn_scale,
 		.soft_cap = c->attn_soft_cap,
 		.window = hth_layer_in(&c->windowed, l) ? c->window : 0,
+		.sinks = c->sinks ? &m->layers[l].sinks : NULL,
 	};
 }
 
@@ -82,7 +85,6 @@ static struct hth_tensor rotate(const struct pass *p, struct hth_tensor in, int6
 /* in (T,C) -> (T,H*D), before the output projection. */
 static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int64_t l)
 {
-	const struct hth_model_config *c = &p->m->config;
 	const struct hth_layer *w = &p->m->layers[l];
 	const struct hth_linear *qkv[3];
 	struct hth_tensor out[3]; /* q (T,H*D), k and v (T,K*D) */
@@ -92,8 +94,24 @@ static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int6
 	hth_op_linear(p->x, &p->b->all, in, qkv, 3, out);
 	struct hth_tensor q = rotate(p, maybe_norm(p, out[HTH_Q], &w->q_norm), l);
 	struct hth_tensor k = rotate(p, maybe_norm(p, out[HTH_K], &w->k_norm), l);
-	struct hth_attention_shape shape = attention_shape(c, l);
+	struct hth_attention_shape shape = attention_shape(p->m, l);
 	return hth_op_attention(p->x, p->b, (int32_t)l, &shape, q, k, out[HTH_V]);
+}
+
+/* in (R,C) -> (R,C): each row through the experts that its router chooses. */
+static struct hth_tensor expert_forward(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in,
+					int64_t l)
+{
+	const struct hth_model_config *c = &p->m->config;
+	const struct hth_layer *w = &p->m->layers[l];
+	const struct hth_linear *router = &w->router;
+	const struct hth_expert_set *gate_up[2] = {&w->experts[HTH_EXPERT_GATE], &w->experts[HTH_EXPERT_UP]};
+	struct hth_tensor logits, out[2]; /* (R,E); (R*k,F) */
+
+	hth_op_linear(p->x, rows, hth_keep(p->x, in), &router, 1, &logits);
+	struct hth_routing r = hth_op_route(p->x, logits, c->n_chosen, c->route_normalise);
+	hth_op_experts_up(p->x, in, hth_routing_keep(p->x, r), gate_up, 2, out);
+	return hth_op_experts_down(p->x, hth_op_gated(p->x, c->act, out[0], out[1]), r, &w->experts[HTH_EXPERT_DOWN]);
 }
 
 /* in (R,C) -> (R,C) */
@@ -104,6 +122,8 @@ static struct hth_tensor feed_forward(const struct pass *p, const struct hth_row
 					       &p->linears[l * HTH_LINEAR_COUNT + HTH_UP]};
 	struct hth_tensor out[2]; /* (R,F) */
 
+	if (hth_layer_in(&p->m->config.sparse, l))
+		return expert_forward(p, rows, in, l);
 	hth_op_linear(p->x, rows, in, gate_up, 2, out);
 	return linear(p, rows, hth_op_gated(p->x, p->m->config.act, out[0], out[1]), l, HTH_DOWN);
 }

@@ -1,5 +1,6 @@
 /* The Llama family: Llama 2, 3, 3.1, 3.2, TinyLlama, SmolLM2, Mistral. RMS norms before both blocks, grouped queries,
- * rotary positions over the whole head, SiLU-gated feed-forward; Mistral 7B 0.1 has a window in every layer.
+ * rotary positions over the whole head, SiLU-gated feed-forward; Mistral 7B 0.1 has a window in every layer. A GGUF file
+ * with experts is Mixtral (mixtral.c reads its folders).
  * Source of q and k's row order in GGUF: llama.cpp convert_hf_to_gguf.py (LlamaModel.permute). */
 #include "models/config.h"
 
@@ -16,4 +17,5 @@ const struct hth_family hth_family_llama = {
 	.hf_types = "llama mistral ",
 	.config = config,
 	.gguf_permuted = true,
+	.experts = true,
 };

@@ -154,6 +154,11 @@ static enum hth_status check_module(const struct hth_model *m, const struct hth_
 				"trained on another model?",
 				shown, m->name, (long long)m->config.n_layers);
 	for (int i = 0; i < *n; i++) {
+		if (m->layers[part[i].layer].linear[part[i].kind].data == NULL)
+			return hth_fail(err, HTH_ERR_UNAVAILABLE,
+					"adapter: \"%s\": layer %lld of %s is a mixture of experts, which take no adapter "
+					"here; the linears of its attention do",
+					shown, (long long)part[i].layer, m->name);
 		hth_linear_shape(&m->config, part[i].kind, &one, &cols);
 		rows += one;
 	}

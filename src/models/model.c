@@ -49,7 +49,8 @@ enum hth_status hth_source_unknown_family(const struct hth_source *s, const char
 	size_t at = 0;
 
 	for (int i = 0; i < FAMILY_COUNT && at < sizeof(known); i++)
-		at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i > 0 && !hf ? ", " : "",
+		if (hf || hth_family_find(families[i]->gguf_arch) == families[i]) /* Mixtral's files are "llama" too */
+			at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i > 0 && !hf ? ", " : "",
 				       hf ? families[i]->hf_types : families[i]->gguf_arch);
 	return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: %s \"%s\" is not supported, expected one of: %s", s->path,
 			hf ? "model type" : "architecture", found, known);
@@ -121,6 +122,20 @@ static enum hth_status open_parts(struct hth_model *m, struct hth_err *err)
 static void count_weight(void *ctx, struct hth_weight *w)
 {
 	*(uint64_t *)ctx += (uint64_t)(w->rows * w->cols);
+}
+
+uint64_t hth_model_active_params(const struct hth_model *m)
+{
+	uint64_t idle = 0;
+
+	for (int64_t l = 0; l < m->config.n_layers; l++)
+		for (int k = 0; k < HTH_EXPERT_PARTS; k++) {
+			const struct hth_expert_set *set = &m->layers[l].experts[k];
+			if (set->n > 0)
+				idle += (uint64_t)(set->n - m->config.n_chosen) * (uint64_t)set->w[0].rows *
+					(uint64_t)(set->w[0].cols + (set->bias != NULL));
+		}
+	return m->n_params - idle;
 }
 
 enum hth_status hth_model_open(const char *path, struct hth_model **out, struct hth_err *err)
@@ -213,6 +228,16 @@ static void visit(struct hth_weight *w, void (*fn)(void *ctx, struct hth_weight 
 		fn(ctx, w);
 }
 
+static void visit_experts(struct hth_layer *layer, void (*fn)(void *ctx, struct hth_weight *w), void *ctx)
+{
+	for (int k = 0; k < HTH_EXPERT_PARTS; k++)
+		for (int64_t e = 0; e < layer->experts[k].n; e++) {
+			visit(&layer->experts[k].w[e], fn, ctx);
+			if (layer->experts[k].bias != NULL)
+				visit(&layer->experts[k].bias[e], fn, ctx);
+		}
+}
+
 void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth_weight *w), void *ctx)
 {
 	visit(&m->embed, fn, ctx);
@@ -224,6 +249,10 @@ void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth
 		}
 		for (int k = 0; k < HTH_VECTOR_COUNT; k++)
 			visit(hth_layer_vector(layer, (enum hth_vector_kind)k), fn, ctx);
+		visit(&layer->sinks, fn, ctx);
+		visit(&layer->router_w, fn, ctx);
+		visit(&layer->router_bias, fn, ctx);
+		visit_experts(layer, fn, ctx);
 	}
 	visit(&m->final_norm, fn, ctx);
 	if (!m->config.tied)

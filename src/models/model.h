@@ -41,9 +41,18 @@ struct hth_model_config {
 	float rope_factors[HTH_MAX_PAIRS];       /* FACTORS: divisors of the frequencies */
 	float rope_attn;         /* 1; YARN, FACTORS: multiplies rotated queries and keys */
 	int64_t rope_original;   /* original context */
+	bool rope_ramp_exact;    /* YARN: its ramp begins and ends between pairs */
 	bool tied;               /* head = embedding */
 	bool norm_before, norm_after; /* norms before / after each block (OLMo 2: only after; Gemma 2: both) */
+	int64_t n_experts, n_chosen, n_expert_ff; /* E, k, F of an expert; 0: every layer is dense */
+	struct hth_layer_set sparse; /* layers with experts */
+	bool route_normalise;        /* weights of the chosen experts sum to 1 */
+	bool sinks;                  /* attention has a learned extra logit a head */
+	bool ffn_norm_post; /* GGUF calls the norm before the feed-forward block post_attention_norm */
 };
+
+/* Matrices of an expert: gate, up (F,C), down (C,F). */
+enum hth_expert_part { HTH_EXPERT_GATE, HTH_EXPERT_UP, HTH_EXPERT_DOWN, HTH_EXPERT_PARTS };
 
 /* Weights of a layer; absent ones have data NULL. Shapes (N,C): q (H*D,C), k, v (K*D,C), o (C,H*D), gate, up (F,C),
  * down (C,F); vectors (1,n) in f32. */
@@ -52,6 +61,11 @@ struct hth_layer {
 	struct hth_weight bias[HTH_LINEAR_COUNT];
 	struct hth_weight attn_norm, attn_post_norm, ffn_norm, ffn_post_norm; /* (1,C) */
 	struct hth_weight q_norm, k_norm; /* (1,D) per head or (1,H*D) over all */
+	struct hth_weight sinks;          /* (1,H) */
+	/* In place of gate, up and down where the layer is sparse; n 0 elsewhere. */
+	struct hth_weight router_w, router_bias; /* (E,C), (1,E) */
+	struct hth_linear router;                /* of these two, for hth_op_linear */
+	struct hth_expert_set experts[HTH_EXPERT_PARTS];
 };
 
 struct hth_model {
@@ -86,6 +100,8 @@ HTH_MUST enum hth_status hth_model_prepare(struct hth_model *m, const struct hth
 void hth_model_close(struct hth_model *m); /* NULL is fine */
 /* Visits every weight (vectors too) in a fixed order: embed, layers, final norm, head (unless tied). */
 void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth_weight *w), void *ctx);
+/* Parameters that a token passes through: all but the experts it is not sent to. */
+uint64_t hth_model_active_params(const struct hth_model *m);
 /* A chat bound to the model's tokenizer and template; HTH_ERR_UNAVAILABLE when it has no template. */
 HTH_MUST enum hth_status hth_model_chat(const struct hth_model *m, struct hth_chat *out, struct hth_err *err);
 
@@ -108,6 +124,9 @@ struct hth_family {
 	bool gguf_permuted;
 	bool qkv_bias; /* q, k and v must have biases; elsewhere a bias is bound where the file has one */
 	bool fused;    /* q, k and v are one tensor, gate and up another */
+	bool experts;  /* layers may be mixtures of experts */
+	bool w123;     /* folders call an expert's gate, up and down block_sparse_moe.experts.N.w1, w3, w2 */
+	bool interleaved; /* folders have gate and up rows of all experts in turn, in one tensor (experts_hf.c) */
 	enum hth_qk_norm qk_norm;
 };
 const struct hth_family *hth_family_find(const char *gguf_arch); /* NULL when unknown */

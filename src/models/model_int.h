@@ -4,6 +4,8 @@
 
 #include "models/model.h"
 
+struct hth_source_tensor;
+
 /* Vectors of a layer, in file order. */
 enum hth_vector_kind {
 	HTH_ATTN_NORM,
@@ -34,6 +36,19 @@ bool hth_linear_fused(const struct hth_model_config *c, enum hth_linear_kind k, 
 /* Fills embed, layers, final_norm and head of m from m->source; m->config is checked already. Every tensor of the
  * source must find its place: one that nobody asked for would be silently ignored otherwise. */
 HTH_MUST enum hth_status hth_model_bind(struct hth_model *m, struct hth_err *err);
+
+/* Parts of it. gguf, hf: names without suffix. A matrix of (rows,cols): */
+HTH_MUST enum hth_status hth_bind_matrix(struct hth_model *m, struct hth_weight *w, const char *gguf, const char *hf,
+					 int64_t rows, int64_t cols, struct hth_err *err);
+/* A vector of `cols`, made f32 in the arena. like: a matrix whose row order it follows, or NULL. */
+HTH_MUST enum hth_status hth_bind_vector(struct hth_model *m, struct hth_weight *w, const struct hth_source_tensor *t,
+					 const char *hf_name, int64_t cols, const struct hth_weight *like,
+					 struct hth_err *err);
+/* HTH_ERR_FORMAT: t->name is not there. */
+HTH_MUST enum hth_status hth_bind_missing(const struct hth_model *m, const struct hth_source_tensor *t,
+					  struct hth_err *err);
+/* The router and experts of a sparse layer (bind_experts.c). */
+HTH_MUST enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err *err);
 
 /* freq (rot/2): radians a position; local: of windowed layers with a theta of their own. */
 void hth_rope_frequencies(const struct hth_model_config *c, bool local, float *freq);

@@ -41,8 +41,9 @@ void hth_vector_names(const struct hth_model_config *c, enum hth_vector_kind k, 
 		[HTH_Q_NORM] = "self_attn.q_norm",           [HTH_K_NORM] = "self_attn.k_norm",
 	};
 	const char *name = k == HTH_FFN_NORM && c->norm_after ? "pre_feedforward_layernorm" : hf_names[k];
+	bool post = k == HTH_FFN_NORM && c->ffn_norm_post;
 
-	snprintf(gguf, 64, "blk.%lld.%s", (long long)layer, gguf_names[k]);
+	snprintf(gguf, 64, "blk.%lld.%s", (long long)layer, gguf_names[post ? HTH_ATTN_POST_NORM : k]);
 	snprintf(hf, 80, "model.layers.%lld.%s", (long long)layer, name);
 }
 

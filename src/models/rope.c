@@ -30,8 +30,13 @@ static double yarn_pair(const struct hth_model_config *c, double turns)
 /* Pairs that turn often stay, those that hardly turn are stretched, a ramp over the pairs lies between. */
 static double yarn_frequency(const struct hth_model_config *c, int64_t i, double freq)
 {
-	double first = fmax(floor(yarn_pair(c, c->rope_high)), 0);
-	double last = fmin(ceil(yarn_pair(c, c->rope_low)), (double)(c->rot - 1));
+	double first = yarn_pair(c, c->rope_high), last = yarn_pair(c, c->rope_low);
+	if (!c->rope_ramp_exact) {
+		first = floor(first);
+		last = ceil(last);
+	}
+	first = fmax(first, 0);
+	last = fmin(last, (double)(c->rot - 1));
 	double ramp = ((double)i - first) / fmax(last - first, 0.001);
 
 	ramp = fmin(fmax(ramp, 0), 1);

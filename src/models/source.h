@@ -54,6 +54,11 @@ void hth_source_close(struct hth_source *s); /* NULL is fine */
 /* Finds "GGUF.SUFFIX" or "HF.SUFFIX" and marks it used; t->quant HTH_QUANT_NONE when absent. A NULL name: absent. */
 HTH_MUST enum hth_status hth_source_take(struct hth_source *s, const char *gguf, const char *hf, const char *suffix,
 					 struct hth_source_tensor *t, struct hth_err *err);
+/* gpt-oss's folders: "STEM.NAME" of all experts as one tensor of three dimensions, (E,N,K), laid out anew in the source's
+ * memory: from "NAME_blocks" and "NAME_scales" (mxfp4), or from "NAME" (E,K,N). paired: rows 2i and 2i+1 (gate and up)
+ * become rows i and N/2 + i. */
+HTH_MUST enum hth_status hth_source_take_experts(struct hth_source *s, const char *stem, const char *name, bool paired,
+						 struct hth_source_tensor *t, struct hth_err *err);
 void hth_source_mark(struct hth_source *s, size_t number);
 /* An error naming a tensor that nobody asked for; HTH_OK when there is none. */
 HTH_MUST enum hth_status hth_source_check_all_used(const struct hth_source *s, struct hth_err *err);

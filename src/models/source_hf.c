@@ -35,6 +35,9 @@ static enum hth_status refuse_quantised(const struct hth_source *s, struct hth_e
 	if (q == NULL || json_is_null(q) || hth_mlx_is(s->hf))
 		return hth_mlx_check(s->hf, err);
 	method = method != NULL ? method : "unnamed";
+	/* gpt-oss as published: experts_hf.c. */
+	if (strcmp(method, "mxfp4") == 0 && s->keys.family->interleaved)
+		return HTH_OK;
 	return hth_fail(err, HTH_ERR_UNAVAILABLE,
 			"%s: quantised by \"%s\", which is not read; take the unquantised model or a GGUF of it",
 			s->path, hth_quote(shown, sizeof(shown), method, strlen(method)));

@@ -20,6 +20,7 @@ struct hth_train_config {
 	const char *const *modules_to_save;          /* (n_modules_to_save) trained whole beside the adapters; embedding, */
 	size_t n_modules_to_save;                    /* head, norms, by PEFT's names */
 	bool target[7];                              /* per enum hth_linear_kind; all */
+	bool target_named;                           /* each was asked for by name: one that no layer has is an error */
 	int32_t n_layers;                            /* last N layers get adapters; -1: all */
 	int64_t batch_size;                          /* examples a micro-step: 4 */
 	int64_t accumulation;                        /* gradient_accumulation_steps: 1 */

@@ -126,12 +126,33 @@ static enum hth_status choose_dora(struct hth_params *p, const struct hth_train_
 	return HTH_OK;
 }
 
+/* A linear that was named and that no layer of the model has: experts take no adapters. */
+static enum hth_status check_named(const struct hth_params *p, const struct hth_train_config *cfg, struct hth_err *err)
+{
+	const struct hth_model *m = p->model;
+
+	for (int k = 0; cfg->target_named && k < HTH_LINEAR_COUNT; k++) {
+		bool there = !cfg->target[k];
+		for (int64_t l = 0; l < m->config.n_layers && !there; l++)
+			there = m->layers[l].linear[k].data != NULL;
+		if (!there)
+			return hth_fail(err, HTH_ERR_UNAVAILABLE,
+					"target module %s: %s has none outside its experts, which take no adapters; leave it "
+					"out (q_proj k_proj v_proj o_proj are there)",
+					hth_linear_module((enum hth_linear_kind)k), m->name);
+	}
+	return HTH_OK;
+}
+
 static enum hth_status lay_out_loras(struct hth_params *p, const struct hth_train_config *cfg, struct hth_lora **start,
 				     const struct hth_replacements *saved, struct hth_err *err)
 {
 	int64_t n_layers = p->model->config.n_layers, first = cfg->n_layers < 0 ? 0 : n_layers - cfg->n_layers;
 	size_t n = (size_t)n_layers * HTH_LINEAR_COUNT, max = 3 * n + hth_params_count_saved(p, cfg, saved);
 
+	enum hth_status named = start == NULL ? check_named(p, cfg, err) : HTH_OK;
+	if (named != HTH_OK)
+		return named;
 	p->loras = hth_arena_calloc(&p->arena, n, sizeof *p->loras);
 	p->list = hth_arena_calloc(&p->arena, max, sizeof *p->list);
 	if (p->loras == NULL || p->list == NULL)

@@ -93,6 +93,8 @@ static inline struct hth_weight random_weight(enum hth_quant q, int64_t rows, in
 		for (int s = 0; s < 2 && f->block_elems > 1; s++)
 			if (scale_at[q][s] >= 0)
 				data[at + (uint64_t)scale_at[q][s] + 1] = 0x20; /* about 0.01 */
+		if (q == HTH_QUANT_MXFP4)
+			data[at] = 122; /* 2^-5 */
 	}
 	return w;
 }

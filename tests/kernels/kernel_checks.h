@@ -155,6 +155,8 @@ static void random_blocks(enum hth_quant q, uint8_t *out, int64_t blocks, uint32
 				out[scale_at[q][s]] = (uint8_t)hth_rng_u32(key, (uint64_t)b, 1000);
 				out[scale_at[q][s] + 1] = (uint8_t)(0x28 | (hth_rng_u32(key, (uint64_t)b, 1001) & 0x80));
 			}
+		if (q == HTH_QUANT_MXFP4) /* 2^-7 to 2^-4 */
+			out[0] = (uint8_t)(120 + hth_rng_u32(key, (uint64_t)b, 1000) % 4);
 	}
 }
 

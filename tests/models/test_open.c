@@ -152,7 +152,7 @@ static const struct bad bad_files[] = {
 	 "\"quokka\" is not supported, expected one of: llama"},
 	{{EDIT_TEXT_KEY, .name = "general.type", .text = "adapter"}, HTH_ERR_UNAVAILABLE, "LoRA adapter"},
 	{{EDIT_INT_KEY, .name = "split.count", .value = 3}, HTH_ERR_NOTFOUND, "split.no"},
-	{{EDIT_INT_KEY, .name = "llama.expert_count", .value = 8}, HTH_ERR_UNAVAILABLE, "mixture of 8 experts"},
+	{{EDIT_INT_KEY, .name = "llama.expert_count", .value = 8}, HTH_ERR_NOTFOUND, "llama.expert_used_count"},
 	{{EDIT_DROP_KEY, .name = "general.architecture"}, HTH_ERR_FORMAT, "general.architecture"},
 	{{EDIT_DROP_KEY, .name = "llama.block_count"}, HTH_ERR_NOTFOUND, "llama.block_count"},
 	{{EDIT_INT_KEY, .name = "llama.block_count", .value = 0}, HTH_ERR_FORMAT, "llama.block_count"},

@@ -1,0 +1,48 @@
+/* gpt-oss: experts with biases and a clamped unit, attention with sinks and biases, a window in every other layer, YaRN
+ * without rounding of its ramp. Its folders have mxfp4 blocks (experts_hf.c).
+ * Mind: llama.cpp rounds the ramp's ends, so that its frequencies differ a little between them.
+ * Sources: transformers modeling_gpt_oss.py, configuration_gpt_oss.py; llama.cpp src/models/openai-moe.cpp. */
+#include "models/config.h"
+
+/* The unit's numbers are in the op. */
+static enum hth_status check_unit(const struct hth_keys *k, struct hth_err *err)
+{
+	double alpha, limit;
+	enum hth_status st;
+
+	if ((st = hth_keys_real(k, (struct hth_real_key){NULL, "swiglu_alpha", 0, 1e6, 1.702}, &alpha, err)) != HTH_OK ||
+	    (st = hth_keys_real(k, (struct hth_real_key){NULL, "swiglu_limit", 0, 1e6, 7}, &limit, err)) != HTH_OK)
+		return st;
+	if ((float)alpha == HTH_SWIGLU_ALPHA && (float)limit == HTH_SWIGLU_LIMIT)
+		return HTH_OK;
+	return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: a unit of alpha %g and limit %g, expected 1.702 and 7", k->where,
+			alpha, limit);
+}
+
+static enum hth_status config(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
+{
+	enum hth_status st;
+
+	c->norm_eps = 1e-5f;
+	c->head = 64;
+	c->window = 128;
+	c->rope_theta = 150000;
+	c->rope_ramp_exact = k->gguf != NULL;
+	c->sinks = true;
+	c->ffn_norm_post = true;
+	if ((st = hth_config_read(k, c, err)) != HTH_OK || (st = hth_config_window(k, 2, c, err)) != HTH_OK ||
+	    (st = check_unit(k, err)) != HTH_OK)
+		return st;
+	c->act = HTH_ACT_SWIGLU_CLAMPED;
+	return HTH_OK;
+}
+
+const struct hth_family hth_family_gpt_oss = {
+	.name = "gpt-oss",
+	.gguf_arch = "gpt-oss",
+	.hf_types = "gpt_oss ",
+	.config = config,
+	.qkv_bias = true,
+	.experts = true,
+	.interleaved = true,
+};

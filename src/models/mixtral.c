@@ -1,0 +1,23 @@
+/* Mixtral: Mistral with experts, two of eight a token, their weights made to sum to 1. In GGUF it is architecture "llama"
+ * with an expert count: llama.c reads those.
+ * Sources: transformers modeling_mixtral.py; llama.cpp convert_hf_to_gguf.py (LlamaModel). */
+#include "models/config.h"
+
+static enum hth_status config(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
+{
+	c->norm_eps = 1e-5f;
+	c->rope_theta = 1e6;
+	enum hth_status st = hth_config_read(k, c, err);
+
+	return st == HTH_OK ? hth_config_window(k, 0, c, err) : st;
+}
+
+const struct hth_family hth_family_mixtral = {
+	.name = "mixtral",
+	.gguf_arch = "llama",
+	.hf_types = "mixtral ",
+	.config = config,
+	.gguf_permuted = true,
+	.experts = true,
+	.w123 = true,
+};
