@@ -41,7 +41,8 @@ HTH_MUST enum hth_status hth_writer_open(struct hth_writer *w, const char *path,
 HTH_MUST enum hth_status hth_writer_write(struct hth_writer *w, const void *data, size_t bytes, struct hth_err *err);
 /* Zero bytes up to the next multiple of align (a power of two) of w->bytes. */
 HTH_MUST enum hth_status hth_writer_pad(struct hth_writer *w, size_t align, struct hth_err *err);
-/* Flush, fsync, close, rename, fsync of the folder. On failure the temporary file is removed. */
+/* Flush, fsync, close, rename, fsync of the folder. On failure the temporary file is removed; once the rename is done
+ * only HTH_ERR_IO can come, of that last fsync. */
 HTH_MUST enum hth_status hth_writer_commit(struct hth_writer *w, struct hth_err *err);
 void hth_writer_abort(struct hth_writer *w); /* removes the temporary file; safe after commit and on zeroed */
 

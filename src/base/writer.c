@@ -149,28 +149,26 @@ enum hth_status hth_fsync_dir(const char *path, struct hth_err *err)
 	return status;
 }
 
-/* The folder that holds path, "." where it names none. */
-static enum hth_status sync_parent(const char *path, struct hth_err *err)
+/* The folder that holds path, "." where it names none; caller frees. Made before a rename, so that nothing but the disk
+ * can fail after it. */
+static enum hth_status parent_of(const char *path, char **out, struct hth_err *err)
 {
 	size_t bytes = (size_t)(hth_path_base(path) - path);
 
-	if (bytes == 0)
-		return hth_fsync_dir(".", err);
-	char *dir = hth_strndup(path, bytes);
-	if (dir == NULL)
-		return hth_fail_memory(err, "a folder's name", bytes + 1);
-	enum hth_status status = hth_fsync_dir(dir, err);
-	hth_free(dir);
-	return status;
+	*out = bytes > 0 ? hth_strndup(path, bytes) : hth_strdup(".");
+	return *out != NULL ? HTH_OK : hth_fail_memory(err, "a folder's name", bytes + 1);
 }
 
 enum hth_status hth_writer_commit(struct hth_writer *w, struct hth_err *err)
 {
-	enum hth_status status = HTH_OK;
+	char *dir = NULL;
+	enum hth_status status = parent_of(w->path, &dir, err);
 	bool failed_before = ferror(w->out) != 0;
 
 	errno = 0;
-	if (fflush(w->out) != 0)
+	if (status != HTH_OK)
+		; /* closed and removed below */
+	else if (fflush(w->out) != 0)
 		status = hth_fail_errno(err, HTH_ERR_IO, "%s: write failed", w->path);
 	else if (failed_before)
 		status = hth_fail(err, HTH_ERR_IO, "%s: an earlier write failed; is the disk full?", w->path);
@@ -185,8 +183,9 @@ enum hth_status hth_writer_commit(struct hth_writer *w, struct hth_err *err)
 	if (status == HTH_OK) {
 		hth_free(w->temp_path);
 		w->temp_path = NULL;
-		status = sync_parent(w->path, err);
+		status = hth_fsync_dir(dir, err);
 	}
+	hth_free(dir);
 	hth_writer_abort(w);
 	return status;
 }
@@ -219,12 +218,17 @@ enum hth_status hth_file_write(const char *path, const void *data, size_t bytes,
 
 enum hth_status hth_rename_dir(const char *from, const char *to, struct hth_err *err)
 {
-	if (rename(from, to) != 0) {
-		if (errno == ENOENT)
-			return hth_fail_errno(err, HTH_ERR_NOTFOUND, "%s: cannot rename to %s", from, to);
-		if (errno == EEXIST || errno == ENOTEMPTY)
-			return hth_fail_errno(err, HTH_ERR_EXISTS, "%s: cannot rename to %s", from, to);
-		return hth_fail_errno(err, HTH_ERR_IO, "%s: cannot rename to %s", from, to);
-	}
-	return sync_parent(to, err);
+	char *dir = NULL;
+	enum hth_status status = parent_of(to, &dir, err);
+
+	if (status == HTH_OK && rename(from, to) != 0)
+		status = hth_fail_errno(err,
+					errno == ENOENT                         ? HTH_ERR_NOTFOUND
+					: errno == EEXIST || errno == ENOTEMPTY ? HTH_ERR_EXISTS
+										: HTH_ERR_IO,
+					"%s: cannot rename to %s", from, to);
+	if (status == HTH_OK)
+		status = hth_fsync_dir(dir, err);
+	hth_free(dir);
+	return status;
 }

@@ -49,6 +49,10 @@ static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
 		s = hth_adapter_read(from, m != NULL ? &names : NULL, &a, err);
 	if (s == HTH_OK && m != NULL)
 		a.n_layers = (int)m->config.n_layers;
+	const char *lacks = s == HTH_OK && opt->to == TO_BOTH ? hth_adapter_mlx_lacks(&a) : NULL;
+	if (lacks != NULL)
+		s = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: mlx-lm's adapters have no %s; --to peft keeps all", from,
+			     lacks);
 	if (s == HTH_OK && opt->to == TO_GGUF)
 		s = hth_adapter_write_gguf(opt->output, &a, &names, err);
 	else if (s == HTH_OK)

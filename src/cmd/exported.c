@@ -152,7 +152,7 @@ static enum hth_status get_importance(struct job *job, struct hth_err *err)
 	return HTH_OK;
 }
 
-/* The name that the file is written under. */
+/* The name that the file is written under. What a run that was ended midway left under it is never the result. */
 static enum hth_status name_output(struct job *job, struct hth_err *err)
 {
 	size_t n = strlen(job->opt->output) + sizeof ".unchecked";
@@ -160,7 +160,14 @@ static enum hth_status name_output(struct job *job, struct hth_err *err)
 	job->written = hth_alloc(n);
 	if (job->written == NULL)
 		return hth_fail_memory(err, "a path", n);
-	snprintf(job->written, n, "%s%s", job->opt->output, job->eval.n > 0 ? ".unchecked" : "");
+	snprintf(job->written, n, "%s.unchecked", job->opt->output);
+	if (hth_path_kind(job->written) == HTH_PATH_FILE) {
+		hth_info("%s: left by a run that ended before its check; removed", job->written);
+		if (remove(job->written) != 0)
+			return hth_fail_errno(err, HTH_ERR_IO, "%s: cannot be removed", job->written);
+	}
+	if (job->eval.n == 0)
+		snprintf(job->written, n, "%s", job->opt->output);
 	return HTH_OK;
 }
 

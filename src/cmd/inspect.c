@@ -190,6 +190,12 @@ static void print_adapter_json(const char *path, const struct hth_adapter *a, ui
 		printf("\"rank\":%d,\"scale\":%g,\"out\":%lld,\"in\":%lld}", a->modules[i].rank,
 		       (double)a->modules[i].scale, (long long)a->modules[i].out, (long long)a->modules[i].in);
 	}
+	printf("],\"dora\":%s,\"whole\":[", a->modules[0].mag != NULL ? "true" : "false");
+	for (size_t i = 0; i < a->n_saved; i++) {
+		printf("%s{", i > 0 ? "," : "");
+		hth_json_out_text("name", a->saved[i].name);
+		printf("\"rows\":%lld,\"columns\":%lld}", (long long)a->saved[i].rows, (long long)a->saved[i].cols);
+	}
 	printf("]}\n");
 }
 
@@ -201,20 +207,28 @@ static enum hth_status inspect_adapter(const char *path, const struct inspect_op
 		return s;
 	uint64_t params = 0;
 	for (size_t i = 0; i < a.n_modules; i++)
-		params += (uint64_t)a.modules[i].rank * (uint64_t)(a.modules[i].in + a.modules[i].out);
+		params += (uint64_t)a.modules[i].rank * (uint64_t)(a.modules[i].in + a.modules[i].out) +
+			  (a.modules[i].mag != NULL ? (uint64_t)a.modules[i].out : 0);
+	for (size_t i = 0; i < a.n_saved; i++)
+		params += (uint64_t)a.saved[i].rows * (uint64_t)a.saved[i].cols;
 	if (opt->json) {
 		print_adapter_json(path, &a, params);
 		hth_adapter_clear(&a);
 		return HTH_OK;
 	}
 	char count[32];
-	printf("%s: LoRA adapter, rank %d, alpha %g%s, dropout %g, %zu modules, %s parameters\n", path, a.rank, a.alpha,
-	       a.rslora ? " (rsLoRA)" : "", a.dropout, a.n_modules, hth_format_count(count, params));
+	bool dora = a.modules[0].mag != NULL;
+	printf("%s: %s adapter, rank %d, alpha %g%s, dropout %g, %zu modules, %s parameters\n", path,
+	       dora ? "DoRA" : "LoRA", a.rank, a.alpha, a.rslora ? " (rsLoRA)" : "", a.dropout, a.n_modules,
+	       hth_format_count(count, params));
 	if (a.base_model != NULL && a.base_model[0] != '\0')
 		printf("  base model  %s\n", a.base_model);
 	for (size_t i = 0; i < a.n_modules; i++)
 		printf("  %-44s rank %d, scale %g, (%lld,%lld)\n", a.modules[i].name, a.modules[i].rank,
 		       (double)a.modules[i].scale, (long long)a.modules[i].out, (long long)a.modules[i].in);
+	for (size_t i = 0; i < a.n_saved; i++)
+		printf("  %-44s trained whole, (%lld,%lld)\n", a.saved[i].name, (long long)a.saved[i].rows,
+		       (long long)a.saved[i].cols);
 	hth_adapter_clear(&a);
 	return HTH_OK;
 }

@@ -2,6 +2,7 @@
 #include "cmd/lines.h"
 
 #include "base/file.h"
+#include "text/jinja.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -39,10 +40,17 @@ static bool blank(const struct hth_buf *line)
 	return strspn(s, " \t\r") == line->bytes;
 }
 
-enum hth_status hth_each_json_line(FILE *in, const char *name,
-				   enum hth_status (*fn)(void *ctx, const json_t *row, const char *where,
-							 struct hth_err *err),
-				   void *ctx, struct hth_err *err)
+/* How a line becomes a row. */
+typedef enum hth_status parse_fn(const char *text, size_t bytes, const char *where, json_t **out, struct hth_err *err);
+
+static enum hth_status parse_strict(const char *text, size_t bytes, const char *where, json_t **out,
+				    struct hth_err *err)
+{
+	return hth_json_parse(text, bytes, HTH_JSON_STRICT, where, out, err);
+}
+
+static enum hth_status each_line(FILE *in, const char *name, parse_fn *parse, hth_line_fn *fn, void *ctx,
+				 struct hth_err *err)
 {
 	struct hth_buf line;
 	hth_buf_init(&line, HTH_LINE_MAX_BYTES);
@@ -54,7 +62,7 @@ enum hth_status hth_each_json_line(FILE *in, const char *name,
 		if (s != HTH_OK || blank(&line))
 			continue;
 		json_t *row = NULL;
-		s = hth_json_parse(hth_buf_str(&line), line.bytes, HTH_JSON_STRICT, where, &row, err);
+		s = parse(hth_buf_str(&line), line.bytes, where, &row, err);
 		if (s == HTH_OK)
 			s = fn(ctx, row, where, err);
 		json_decref(row);
@@ -63,4 +71,14 @@ enum hth_status hth_each_json_line(FILE *in, const char *name,
 		s = hth_fail_errno(err, HTH_ERR_IO, "%s: could not be read", name);
 	hth_buf_clear(&line);
 	return s;
+}
+
+enum hth_status hth_each_json_line(FILE *in, const char *name, hth_line_fn *fn, void *ctx, struct hth_err *err)
+{
+	return each_line(in, name, parse_strict, fn, ctx, err);
+}
+
+enum hth_status hth_each_context_line(FILE *in, const char *name, hth_line_fn *fn, void *ctx, struct hth_err *err)
+{
+	return each_line(in, name, hth_template_context_parse, fn, ctx, err);
 }

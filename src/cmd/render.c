@@ -157,7 +157,7 @@ static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
 	if (s == HTH_OK) {
 		job.tmpl = t.model != NULL ? t.model->tmpl : t.tmpl;
 		job.tok = t.model != NULL ? t.model->tokenizer : t.tok;
-		s = hth_each_json_line(stdin, "stdin", render_row, &job, err);
+		s = hth_each_context_line(stdin, "stdin", render_row, &job, err);
 	}
 	close_source(&t);
 	hth_buf_clear(&job.out);

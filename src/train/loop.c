@@ -258,9 +258,7 @@ static void tell(struct hth_run *r, const struct hth_step_args *args, const stru
 
 static bool save_due(const struct hth_run *r)
 {
-	int64_t every = r->cfg->save_every > 0 ? r->cfg->save_every : r->steps_per_epoch;
-
-	return r->at.step % every == 0 || is_over(r);
+	return hth_train_save_due(r->cfg, r->at.step, r->steps_per_epoch) || is_over(r);
 }
 
 /* One step and all that follows it. */

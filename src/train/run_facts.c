@@ -92,6 +92,7 @@ static void add_settings(struct hth_facts *f, const struct hth_run *r)
 	hth_facts_int(f, false, "prefix sharing", c->share_prefix);
 	hth_facts_int(f, false, "token budget", r->fit.token_budget);
 	hth_facts_int(f, false, "validation every", c->eval_every);
+	hth_facts_int(f, false, "validations an epoch", c->evals_per_epoch);
 	hth_facts_int(f, false, "patience", c->patience);
 }
 

@@ -23,11 +23,26 @@ int64_t hth_train_steps(const struct hth_train_config *cfg, size_t n_examples, i
 	return steps < 1 ? 1 : steps > 1e15 ? (int64_t)1e15 : (int64_t)steps;
 }
 
+/* How often something has been due after `done` steps: every N steps, or evenly `per_epoch` times an epoch, its end
+ * among them. */
+static int64_t times_due(int64_t every, int64_t per_epoch, int64_t done, int64_t steps_per_epoch)
+{
+	if (every > 0)
+		return done / every;
+	int64_t n = per_epoch < 1 ? 1 : per_epoch < steps_per_epoch ? per_epoch : steps_per_epoch;
+	return done / steps_per_epoch * n + done % steps_per_epoch * n / steps_per_epoch;
+}
+
 bool hth_train_eval_due(const struct hth_train_config *cfg, int64_t done, int64_t total, int64_t steps_per_epoch)
 {
-	int64_t every = cfg->eval_every > 0 ? cfg->eval_every : steps_per_epoch;
+	return done == total || times_due(cfg->eval_every, cfg->evals_per_epoch, done, steps_per_epoch) >
+					times_due(cfg->eval_every, cfg->evals_per_epoch, done - 1, steps_per_epoch);
+}
 
-	return done == total || done % every == 0;
+bool hth_train_save_due(const struct hth_train_config *cfg, int64_t done, int64_t steps_per_epoch)
+{
+	return times_due(cfg->save_every, cfg->saves_per_epoch, done, steps_per_epoch) >
+	       times_due(cfg->save_every, cfg->saves_per_epoch, done - 1, steps_per_epoch);
 }
 
 int64_t hth_train_eval_items(const struct hth_train_config *cfg, const struct hth_dataset *valid)
@@ -46,9 +61,10 @@ int64_t hth_train_eval_items(const struct hth_train_config *cfg, const struct ht
 
 static int64_t count_evals(const struct hth_train_config *cfg, const struct hth_walk *w)
 {
-	int64_t every = cfg->eval_every > 0 ? cfg->eval_every : w->steps_per_epoch;
+	int64_t n = times_due(cfg->eval_every, cfg->evals_per_epoch, w->steps, w->steps_per_epoch);
+	bool at_end = n > times_due(cfg->eval_every, cfg->evals_per_epoch, w->steps - 1, w->steps_per_epoch);
 
-	return 1 + w->steps / every + (w->steps % every != 0); /* one before the first step */
+	return 1 + n + !at_end; /* one before the first step */
 }
 
 static void take_peaks(struct hth_walk *out, const struct hth_stepper *s)

@@ -33,6 +33,8 @@ int64_t hth_train_steps(const struct hth_train_config *cfg, size_t n_examples, i
 int64_t hth_train_per_step(const struct hth_train_config *cfg);
 /* True when a validation is due after `done` steps of `total`. */
 bool hth_train_eval_due(const struct hth_train_config *cfg, int64_t done, int64_t total, int64_t steps_per_epoch);
+/* The same for a checkpoint; the run's end is not looked at. */
+bool hth_train_save_due(const struct hth_train_config *cfg, int64_t done, int64_t steps_per_epoch);
 /* Validation examples used: whole rows, at most cfg->eval_rows of them. */
 int64_t hth_train_eval_items(const struct hth_train_config *cfg, const struct hth_dataset *valid);
 

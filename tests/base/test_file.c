@@ -95,6 +95,20 @@ static void the_target_is_untouched_until_commit(void **state)
 	hth_writer_abort(&w);
 }
 
+static void memory_that_runs_out_in_commit_leaves_the_old_file(void **state)
+{
+	struct hth_writer w;
+	(void)state;
+	assert_ok(hth_file_write(temp("a"), "old", 3, &err));
+	assert_ok(hth_writer_open(&w, temp("a"), &err));
+	assert_ok(hth_writer_write(&w, "new", 3, &err));
+	hth_mem_fail_at(1, false);
+	assert_fails(hth_writer_commit(&w, &err), HTH_ERR_MEMORY, "folder");
+	hth_mem_fail_at(0, false);
+	assert_content(temp("a"), "old");
+	assert_int_equal(temp_count(), 1);
+}
+
 static void abort_leaves_the_old_file_and_nothing_else(void **state)
 {
 	struct hth_writer w;
@@ -264,6 +278,7 @@ int main(void)
 		temp_test(a_file_that_claims_size_zero_is_read_to_its_end),
 #endif
 		temp_test(the_target_is_untouched_until_commit),
+		temp_test(memory_that_runs_out_in_commit_leaves_the_old_file),
 		temp_test(abort_leaves_the_old_file_and_nothing_else),
 		temp_test(padding_fills_with_zeros_to_the_multiple),
 		temp_test(the_mode_follows_the_umask),

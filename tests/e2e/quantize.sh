@@ -28,6 +28,9 @@ claim "other files are no importance matrix" '[ $rc = 1 ]' 'err_has "importance 
 run "$HEARTH" fuse "$model" --adapter "$adapter" --output "$tmp/f.gguf" --eval "$tmp/rows.jsonl"
 claim "a fused file is checked and survives" '[ $rc = 0 ]' 'out_has "base + adapter" "KL divergence" "survived:"' \
 	'[ ! -e "$tmp/f.gguf.unchecked" ]' '[ -s "$tmp/f.gguf" ]'
+echo half > "$tmp/f.gguf.unchecked"
+run "$HEARTH" fuse "$model" --adapter "$adapter" --output "$tmp/f.gguf" --no-check --overwrite
+claim "what a killed run left unchecked is named and removed" '[ $rc = 0 ]' 'err_has "f.gguf.unchecked: left by a run"' '[ ! -e "$tmp/f.gguf.unchecked" ]'
 run "$HEARTH" quantize "$tmp/f.gguf" --base "$model" --type q8_0 --output "$tmp/g.gguf" --eval "$tmp/rows.jsonl" --json
 claim "a tuned file is checked against its base" '[ $rc = 0 ]' 'out_lines 1' 'out_has "\"verdict\":\"survived\"" "\"base\":{\"loss\":"'
 run "$HEARTH" quantize "$model" --output "$tmp/h.gguf" --eval "$tmp/none.jsonl"

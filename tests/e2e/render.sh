@@ -14,6 +14,9 @@ claim "a template file renders at a given time" '[ $rc = 0 ]' 'out_is "{\"text\"
 feed '{"messages":[{"role":"user","content":" x "}]}\n' "$HEARTH" render "$tmp/t.jinja" --origins
 claim "--origins says which bytes came from which message" '[ $rc = 0 ]' \
 	'out_has "{\"start\":6,\"end\":7,\"message\":0,\"field\":\"content\"}"'
+printf '{{ messages[0].n }}' > "$tmp/n.jinja"
+feed '{"messages":[{"role":"user","content":"","n":123456789012345678901234567890}]}\n' "$HEARTH" render "$tmp/n.jinja"
+claim "integers have any size" '[ $rc = 0 ]' 'out_is "{\"text\":\"123456789012345678901234567890\"}\n"'
 printf '{%% if messages[0].role != "user" %%}{{ raise_exception("user first") }}{%% endif %%}ok' > "$tmp/r.jinja"
 feed '{"messages":[{"role":"system","content":""}]}\n{"messages":[{"role":"user","content":""}]}\n' "$HEARTH" render "$tmp/r.jinja"
 claim "a row that the template refuses is an error row, the next goes on" '[ $rc = 0 ]' \

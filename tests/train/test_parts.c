@@ -5,6 +5,7 @@
 #include "train/order.h"
 #include "train/report.h"
 #include "train/rig.h"
+#include "train/walk.h"
 
 #include <math.h>
 
@@ -49,6 +50,32 @@ static void schedules_have_these_values(void **state)
 	assert_close(hth_schedule_lr(&c, 2, 50), 1e-3);
 	c = schedule_config(HTH_SCHEDULE_COSINE, 100); /* longer than the run */
 	assert_close(hth_schedule_lr(&c, 9, 10), 1e-4);
+}
+
+static void validations_and_checkpoints_are_spread_evenly_over_an_epoch(void **state)
+{
+	/* An epoch of 10 steps, 25 in all. */
+	static const struct {
+		int64_t every, per_epoch;
+		const char *due; /* steps 1..25 */
+	} cases[] = {
+		{0, 0, "0000000001000000000100000"}, {0, 1, "0000000001000000000100000"},
+		{0, 2, "0000100001000010000100001"}, {0, 3, "0001001001000100100100010"},
+		{0, 99, "1111111111111111111111111"}, {4, 3, "0001000100010001000100010"},
+	};
+	struct hth_train_config c;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		hth_train_config_init(&c);
+		c.eval_every = c.save_every = cases[i].every;
+		c.evals_per_epoch = c.saves_per_epoch = cases[i].per_epoch;
+		for (int64_t s = 1; s <= 25; s++) {
+			bool due = cases[i].due[s - 1] == '1';
+			assert_int_equal(hth_train_save_due(&c, s, 10), due);
+			assert_int_equal(hth_train_eval_due(&c, s, 25, 10), due || s == 25);
+		}
+	}
 }
 
 static void every_epoch_is_another_permutation_and_steps_cover_it(void **state)
@@ -321,6 +348,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(schedules_have_these_values),
+		cmocka_unit_test(validations_and_checkpoints_are_spread_evenly_over_an_epoch),
 		cmocka_unit_test(every_epoch_is_another_permutation_and_steps_cover_it),
 		cmocka_unit_test(a_new_adapter_is_uniform_a_and_zero_b_keyed_by_seed_and_place),
 		cmocka_unit_test(targets_and_last_layers_choose_what_is_trained),
