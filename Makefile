@@ -43,9 +43,14 @@ ifeq ($(UNAME_M),x86_64)
 ISA_avx2   := -mavx2 -mfma -mf16c -ffp-contract=fast
 ISA_v3     := -mavx2 -mf16c
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -ffp-contract=fast
+ISA_avx512vnni := $(ISA_avx512) -mavx512vnni
 ISA_vnni   := $(ISA_avx512) -mavx512vnni -mavx512bf16
 ISA_bf16   := $(ISA_avx512) -mavx512bf16
 ISA_amx    := $(ISA_avx512) -mamx-tile -mamx-bf16 -mamx-int8 -mavx512bf16
+endif
+# A Mac's compiler has them by default.
+ifeq ($(UNAME_M),aarch64)
+ISA_dotprod := -march=armv8.2-a+dotprod
 endif
 
 SRCS     := $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c) $(wildcard src/$(l)/*/*.c))

@@ -5,6 +5,11 @@
  * registers at a task switch. Both are needed. Source: Intel SDM volume 1, chapters 14 and 15. */
 #include "kernels/detect.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <stdint.h>
@@ -39,9 +44,11 @@ bool hth_has_avx512(void)
 	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & need) == need;
 }
 
-bool hth_has_avx512vl(void)
+bool hth_has_avx512vnni(void)
 {
-	return hth_has_avx512();
+	uint32_t a, b, c, d;
+
+	return hth_has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & bit_AVX512VNNI);
 }
 
 bool hth_has_avx512bf16(void)
@@ -76,5 +83,16 @@ bool hth_has_ref(void)
 bool hth_has_neon(void)
 {
 	return true;
+}
+
+bool hth_has_dotprod(void)
+{
+#if defined(__APPLE__)
+	return true; /* M1 and later */
+#elif defined(__linux__)
+	return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#else
+	return false;
+#endif
 }
 #endif

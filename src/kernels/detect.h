@@ -8,11 +8,12 @@ bool hth_has_ref(void);
 #if defined(__x86_64__)
 bool hth_has_avx2(void);
 bool hth_has_avx512(void);
-bool hth_has_avx512vl(void);
+bool hth_has_avx512vnni(void);
 bool hth_has_avx512bf16(void);
 #endif
 #if defined(__aarch64__)
 bool hth_has_neon(void);
+bool hth_has_dotprod(void);
 #endif
 /* Are this processor's bf16 product instructions, where it has any, faster than its f32 ones? */
 bool hth_bf16_pays(void);

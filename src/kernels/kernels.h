@@ -55,11 +55,12 @@ struct hth_matvec_in {
 	const float *x, *prepared; /* row r at x + r * ldx, prepared + r * prepared_ld */
 	int64_t ldx, prepared_ld;
 };
-/* out (hth_prepared_elems(k)): x in the set's own order and sums of its parts. One row, once for all rows of w. */
+/* out (hth_prepared_elems(k)): x in the set's own order and number format, and sums of its parts. One row, once for all
+ * rows of w. */
 typedef void hth_prepare_x_fn(const float *x, int64_t k, float *out);
 static inline int64_t hth_prepared_elems(int64_t k)
 {
-	return (k + k / 16 + k / 32 + 15) / 16 * 16;
+	return (k + 127) / 128 * 160;
 }
 /* y[r * ldy + j] = dot of stored row j of w (rows of row_bytes, k elements each) and x's row r. One row's result does not
  * depend on m. */

@@ -4,6 +4,7 @@
 HTH_KERNELS(ref, any, 4, 8, 1, 4, 8, 1)
 HTH_KERNELS(avx2, x86, 6, 16, 1, 0, 0, 0)
 HTH_KERNELS(avx512, x86, 14, 32, 1, 0, 0, 0)
-HTH_KERNELS(avx512vl, x86, 0, 0, 0, 0, 0, 0)
+HTH_KERNELS(avx512vnni, x86, 0, 0, 0, 0, 0, 0)
 HTH_KERNELS(avx512bf16, x86, 0, 0, 0, 14, 32, 1)
 HTH_KERNELS(neon, arm, 12, 8, 1, 0, 0, 0)
+HTH_KERNELS(dotprod, arm, 0, 0, 0, 0, 0, 0)

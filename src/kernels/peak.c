@@ -285,7 +285,7 @@ const struct hth_peak *hth_peaks_find(const struct hth_peaks *p, const char *nam
 	return NULL;
 }
 
-/* The set in force may be a finer one than those measured here ("avx512vl" of "f32 avx512"), or stand above them
+/* The set in force may be a finer one than those measured here ("avx512vnni" of "f32 avx512"), or stand above them
  * with no f32 of its own. */
 const struct hth_peak *hth_peaks_f32(const struct hth_peaks *p)
 {

@@ -1,47 +1,119 @@
-/* Rows of blocks times vectors over vector primitives: decoding's inner loops.
+/* Rows of blocks times vectors over vector primitives: decoding's inner loops, in integers.
  *
- * The bound is reading the blocks; what stands in the way is turning small integers into floats. So:
- * - 16 bytes are broadcast to all 128-bit lanes; 32-bit lane l then shifts its byte 8 * (l / 4) into place. Lanes stand
- *   for elements in the order 0 4 8 12, 1 5 9 13, ...: the caller's x is permuted alike, once (prepare_x).
- * - v_field makes of n bits the float FIELD_ONE + q * 2^-(n * FIELD_ONE), without a conversion where FIELD_ONE is 1.
- * - Scales multiply sums of a sub-block, not weights; what is constant in a sub-block (minimum, offset, FIELD_ONE)
- *   multiplies the sums of x, 16 or 32 elements each, which prepare_x also makes.
- * One row at a time, since memory is read fastest as one stream; two running sums hide the latency of
- * multiply-adds. Layouts are drawn in src/quant/<format>.c. */
+ * The bound is reading the blocks. Turning small integers into floats stood in the way; here they stay integers:
+ * - prepare_x makes of each 32 elements of x fixed-point numbers of 16 bits, |q| <= 32639, and a scale; a number is
+ *   256 * hi + lo with hi and lo signed bytes, which processors multiply with unsigned bytes of w at once. Rounding costs
+ *   at most 2^-15.99 of the block's largest |x| an element: some 250 times less than 8-bit activations.
+ * - Integer sums are exact; one conversion and one multiply-add serve 16 or 32 elements and their scale.
+ * - What is constant in a block of w (minimum, offset) multiplies the sum of the block's numbers, exact too.
+ * - 128 elements stand in the order of nibbles: the first 16 of four blocks of 32, then the last 16 of them, so that a
+ *   block fills one 128-bit lane of a vector of any width.
+ * NaN and infinity in x make the scale of their block NaN, and with it every result.
+ * One row at a time, since memory is read fastest as one stream. Layouts are drawn in src/quant/<format>.c.
+ *
+ * Primitives (beside those of simd_part.h): LANES 128-bit lanes; vb, bytes; pieces of 16 bytes into lanes; dots. Where a
+ * lane's place among the four of 128 elements matters, v says which vector of them it is. */
 
-/* One prepared row: (k) permuted x, (k/16) sums, (k/32) sums, as hth_prepared_elems. */
-static void prepare_x(const float *x, int64_t k, float *out)
+/* One prepared row of k elements, padded with zeros to whole groups of 128. Counts are in floats from the start. */
+enum {
+	GROUP = 128,
+	TINY_EXP = -100, /* blocks of x whose largest is below 2^-100 count as zero: their scale would lose bits */
+};
+static const float limit_q = 127 * 256 + 127;
+
+struct at_x {
+	const uint8_t *bytes; /* a group: 64 hi of first halves, 64 hi of last halves, 64 lo, 64 lo */
+	const int16_t *words; /* hi and lo together, in order */
+	const float *scale32, *sum32, *scale16, *sum16; /* of 32 or 16 elements: scale, sum of the numbers */
+	int64_t ld; /* floats between rows */
+};
+
+INLINE struct at_x x_layout(const float *p, int64_t k, int64_t ld)
 {
-	float *s16 = out + k, *s32 = s16 + k / 16;
-
-	for (int64_t b = 0; b + 16 <= k; b += 16) {
-		float s = 0;
-		for (int64_t i = 0; i < 16; i++) {
-			out[b + i % 4 * 4 + i / 4] = x[b + i];
-			s += x[b + i];
-		}
-		s16[b / 16] = s;
-	}
-	for (int64_t b = 0; b + 32 <= k; b += 32)
-		s32[b / 32] = s16[b / 16] + s16[b / 16 + 1];
+	int64_t g = (k + GROUP - 1) / GROUP;
+	const float *s = p + 128 * g;
+	return (struct at_x){(const uint8_t *)p, (const int16_t *)(const void *)(p + 64 * g), s, s + 4 * g, s + 8 * g,
+	                     s + 16 * g, ld};
+}
+/* Moved on by n elements, a multiple of GROUP. */
+INLINE void x_skip(struct at_x *x, int64_t n)
+{
+	x->bytes += 2 * n;
+	x->words += n;
+	x->scale32 += n / 32;
+	x->sum32 += n / 32;
+	x->scale16 += n / 16;
+	x->sum16 += n / 16;
+}
+/* Row r's place of something in a row. */
+#define ROW(p, r) ((p) + (r) * x->ld * (int64_t)(sizeof(float) / sizeof *(p)))
+/* Row r's scales and sums of blocks i .. i+VL-1; from block n on zero. */
+INLINE vf x_scales(const struct at_x *x, int r, int64_t i, int64_t n)
+{
+	return i + VL <= n ? v_load(ROW(x->scale32, r) + i) : v_load_n(ROW(x->scale32, r) + i, i < n ? n - i : 0);
+}
+INLINE vf x_sums(const struct at_x *x, int r, int64_t i, int64_t n)
+{
+	return i + VL <= n ? v_load(ROW(x->sum32, r) + i) : v_load_n(ROW(x->sum32, r) + i, i < n ? n - i : 0);
 }
 
-/* m prepared rows of x at one place of k. */
-struct at_x {
-	const float *x, *s16, *s32;
-	int64_t ld;
-	int m;
-};
-INLINE struct at_x x_at(const struct hth_matvec_in *in, int m, int64_t k, int64_t at)
+typedef int16_t words16 __attribute__((vector_size(32)));
+typedef int8_t bytes16 __attribute__((vector_size(16)));
+typedef int16_t words_vl __attribute__((vector_size(2 * VL)));
+
+/* 32 numbers of x at block b (of the row) and what belongs to them. */
+static void prepare_block(const float x[32], int64_t b, const struct at_x *to)
 {
-	return (struct at_x){in->prepared + at, in->prepared + k + at / 16, in->prepared + k + k / 16 + at / 32,
-	                     in->prepared_ld, m};
+	vf largest = v_set1(0), odd = v_set1(0); /* odd: NaN where x has NaN or infinity */
+	words16 q[2];
+	float sum[2];
+
+#pragma GCC unroll 8
+	for (int i = 0; i < 32; i += VL) {
+		vf v = v_load(x + i);
+		largest = v_max(v_max(v, v_set1(0) - v), largest);
+		odd = v_fma(v, v_set1(0), odd);
+	}
+	float top = v_max_all(largest), scale = top >= ldexpf(1, TINY_EXP) ? top / limit_q : 0;
+	float inverse = scale > 0 ? limit_q / top : 0;
+#pragma GCC unroll 2
+	for (int h = 0; h < 2; h++) {
+		vf s = v_set1(0);
+#pragma GCC unroll 4
+		for (int i = 0; i < 16; i += VL) {
+			vi n = v_to_i32(v_load(x + 16 * h + i) * v_set1(inverse));
+			words_vl narrow = __builtin_convertvector(n, words_vl);
+			memcpy((char *)&q[h] + 2 * i, &narrow, sizeof narrow);
+			s += v_from_i32(n);
+		}
+		sum[h] = v_sum(s);
+		bytes16 hi = __builtin_convertvector((q[h] + 128) >> 8, bytes16), lo = __builtin_convertvector(q[h], bytes16);
+		uint8_t *bytes = (uint8_t *)to->bytes + b / 4 * 2 * GROUP + 16 * (b % 4) + 64 * h;
+		memcpy(bytes, &hi, sizeof hi);
+		memcpy(bytes + 128, &lo, sizeof lo);
+	}
+	scale += v_sum(odd);
+	memcpy((int16_t *)to->words + 32 * b, q, sizeof q);
+	((float *)to->scale32)[b] = ((float *)to->scale16)[2 * b] = ((float *)to->scale16)[2 * b + 1] = scale;
+	((float *)to->sum16)[2 * b] = sum[0];
+	((float *)to->sum16)[2 * b + 1] = sum[1];
+	((float *)to->sum32)[b] = sum[0] + sum[1];
+}
+
+static void prepare_x(const float *x, int64_t k, float *out)
+{
+	struct at_x to = x_layout(out, k, 0);
+	int64_t blocks = k / 32, all = (k + GROUP - 1) / GROUP * (GROUP / 32);
+	static const float zero[32];
+
+	for (int64_t b = 0; b < all; b++)
+		prepare_block(b < blocks ? x + 32 * b : zero, b, &to);
 }
 
 /* Running sums of one row of w against each row of x. */
 struct sums {
 	vf acc[2][HTH_MATVEC_MAX_ROWS];  /* scaled products, in two chains */
-	vf fixed[HTH_MATVEC_MAX_ROWS];   /* what is constant in sub-blocks */
+	vf fixed[HTH_MATVEC_MAX_ROWS];   /* what is constant in blocks */
 };
 
 #define EACH_X _Pragma("GCC unroll 4") for (int r = 0; r < m; r++)
@@ -50,295 +122,262 @@ INLINE void begin(struct sums *t, int m)
 {
 	EACH_X t->acc[0][r] = t->acc[1][r] = t->fixed[r] = v_set1(0);
 }
-
-/* 8 G for each lane: G the byte of its dword that lane l of vector v stands for. */
-INLINE vu byte_shift(int v)
+INLINE void finish(const struct sums *t, float fixed, int m, float *y, int64_t ldy)
 {
-	return (vu)((vi_iota() + v * VL) >> 2 << 3);
-}
-/* The element of 16 that a lane stands for. */
-INLINE vu element(int v)
-{
-	vi lane = vi_iota() + v * VL;
-	return (vu)((lane & 3) * 4 + (lane >> 2));
-}
-
-/* s (m) = or += w times the vectors of x at `at`. */
-INLINE void product(vf *s, bool first, vf w, const struct at_x *x, int at)
-{
-#pragma GCC unroll 4
-	for (int r = 0; r < x->m; r++) {
-		vf xv = v_load(x->x + r * x->ld + at);
-		s[r] = first ? v_mul(w, xv) : v_fma(w, xv, s[r]);
-	}
-}
-INLINE void add_scaled(vf *acc, const vf *s, float scale, int m)
-{
-#pragma GCC unroll 4
-	for (int r = 0; r < m; r++)
-		acc[r] = v_fma(s[r], v_set1(scale), acc[r]);
-}
-/* fixed += c (n) * sums of x (n) */
-INLINE void add_fixed(vf *fixed, const float *c, const float *sums, int64_t ld, int64_t n, int m)
-{
-#pragma GCC unroll 4
-	for (int64_t i = 0; i < n; i += VL)
-#pragma GCC unroll 4
-		for (int r = 0; r < m; r++)
-			fixed[r] = v_fma(part_load(c + i, n - i), part_load(sums + r * ld + i, n - i), fixed[r]);
-}
-
-INLINE void finish(const struct sums *t, float scale, float fixed, int m, float *y, int64_t ldy)
-{
-	EACH_X y[r * ldy] = v_sum(v_fma(v_set1(scale), t->acc[0][r] + t->acc[1][r], v_set1(fixed) * t->fixed[r]));
+	EACH_X y[r * ldy] = v_sum(v_fma(v_set1(fixed), t->fixed[r], t->acc[0][r] + t->acc[1][r]));
 }
 
 /* --- blocks of 32 ------------------------------------------------------------------------------------------------- */
 
-enum { CHUNK = 16 }; /* blocks whose scales are converted together */
+enum { CHUNK = 16, PARTS = CHUNK / VL }; /* blocks whose scales are converted together; vectors of their scales */
 
-/* d (CHUNK) half floats `bytes` apart; beyond n zero. */
-INLINE void load_halves(const uint8_t *p, int bytes, int64_t n, float d[CHUNK])
+/* d (CHUNK) half floats `bytes` apart; those beyond n are zero. */
+INLINE void load_halves(const uint8_t *p, int bytes, int64_t n, vf d[PARTS])
 {
+	float one[CHUNK] = {0};
+
 	if (n >= CHUNK) {
 		v_gather_halves(p, bytes, d);
 		return;
 	}
-	for (int64_t i = 0; i < CHUNK; i++)
-		d[i] = i < n ? f16_to_f32(p + i * bytes) : 0;
-}
-
-/* One block: nibbles at qs and, with five, fifth bits in the four bytes before. */
-INLINE void block32(const uint8_t *qs, bool five, float scale, vf *acc, const struct at_x *x, int at)
-{
-	vu b = v_bytes16(qs), h = (vu){0} + (five ? load_u32(qs - 4) : 0);
-	vf s[HTH_MATVEC_MAX_ROWS];
-
+	for (int64_t i = 0; i < n; i++)
+		one[i] = f16_to_f32(p + i * bytes);
 #pragma GCC unroll 4
-	for (int v = 0; v < 16 / VL; v++) {
-		vu low = byte_shift(v), high = low + 4, e = element(v);
-		product(s, v == 0, five ? v_field2(b, low, 4, h, e, 1) : v_field(b, low, 4), x, at + v * VL);
-		product(s, false, five ? v_field2(b, high, 4, h, e + 16, 1) : v_field(b, high, 4), x,
-		        at + 16 + v * VL);
-	}
-	add_scaled(acc, s, scale, x->m);
+	for (int i = 0; i < PARTS; i++)
+		d[i] = v_load(one + i * VL);
 }
 
-/* A row of q4_0, q4_1, q5_0 or q5_1: bytes a block, minimum after the scale or not, fifth bits or not. */
-INLINE void row32(int bytes, bool minimum, bool five, const uint8_t *w, int64_t k, int m,
-                   const struct hth_matvec_in *in, float *y, int64_t ldy)
+/* LANES blocks, from block i of the chunk: nibbles at qs, n of them there, and with five fifth bits in the four bytes before. */
+INLINE void blocks32(const uint8_t *qs, int bytes, bool five, int64_t n, int i, vf scale[][PARTS], int m,
+                     const struct at_x *x, vf *acc)
 {
+	vb b = v_strided(qs, bytes, n), low = b & 15, high = b >> 4;
+
+	if (five) {
+		low = v_or_bits(low, qs - 4, bytes, n);
+		high = v_or_bits(high, qs - 2, bytes, n);
+	}
+	EACH_X acc[r] = v_fma(v_from_i32(v_dots(low, high, ROW(x->bytes, r) + i / 4 * 256 + i % 4 * 16)),
+	                      v_spread(scale[r], i), acc[r]);
+}
+
+/* A chunk of n blocks of q4_0, q4_1, q5_0 or q5_1. */
+INLINE void chunk32(int bytes, bool minimum, bool five, const uint8_t *w, int64_t n, const struct at_x *x, int m,
+                    struct sums *t)
+{
+	vf d[PARTS], c[PARTS], scale[HTH_MATVEC_MAX_ROWS][PARTS];
+	const uint8_t *qs = w + (minimum ? 4 : 2) + (five ? 4 : 0);
+
+	load_halves(w, bytes, n, d);
+	if (minimum)
+		load_halves(w + 2, bytes, n, c);
+#pragma GCC unroll 4
+	for (int i = 0; i < PARTS; i++)
+		EACH_X {
+			vf xs = x_scales(x, r, i * VL, n);
+			scale[r][i] = d[i] * xs;
+			vf s = scale[r][i];
+			if (minimum)
+				s = c[i] * xs;
+			t->fixed[r] = v_fma(s, x_sums(x, r, i * VL, n), t->fixed[r]);
+		}
+#pragma GCC unroll 16
+	for (int i = 0; i < CHUNK; i += LANES, qs += LANES * bytes)
+		if (i < n)
+			blocks32(qs, bytes, five, n - i, i, scale, m, x, t->acc[i / LANES % 2]);
+}
+
+/* A row: bytes a block, minimum after the scale or not, fifth bits or not. */
+INLINE void row32(int bytes, bool minimum, bool five, const uint8_t *w, int64_t k, int m,
+                  const struct hth_matvec_in *in, float *y, int64_t ldy)
+{
+	struct at_x x = x_layout(in->prepared, k, in->prepared_ld);
 	struct sums t;
-	float d[CHUNK], c[CHUNK];
-	int skip = (minimum ? 4 : 2) + (five ? 4 : 0);
-	float unit = field_unit(five ? 5 : 4), shift = (float)FIELD_ONE * unit;
 
 	begin(&t, m);
-	for (int64_t at = 0; at < k; at += 32 * CHUNK, w += CHUNK * bytes) {
-		int64_t n = (k - at) / 32 < CHUNK ? (k - at) / 32 : CHUNK;
-		struct at_x x = x_at(in, m, k, at);
-		load_halves(w, bytes, n, d);
-		if (minimum)
-			load_halves(w + 2, bytes, n, c);
-		/* What multiplies the sums of x: minimum - shift * d, or -(shift + offset) * d. */
-#pragma GCC unroll 4
-		for (int i = 0; i < CHUNK; i += VL)
-			v_store(c + i, v_fma(v_set1(minimum ? -shift : -(shift + (five ? 16 : 8))), v_load(d + i),
-			                     minimum ? v_load(c + i) : v_set1(0)));
-		add_fixed(t.fixed, c, x.s32, x.ld, n, m);
-		const uint8_t *block = w + skip;
-		int64_t i = 0;
-		for (; i + 2 <= n; i += 2, block += 2 * bytes, x.x += 64) {
-			block32(block, five, d[i], t.acc[0], &x, 0);
-			block32(block + bytes, five, d[i + 1], t.acc[1], &x, 32);
-		}
-		if (i < n)
-			block32(block, five, d[i], t.acc[0], &x, 0);
-	}
-	finish(&t, unit, 1, m, y, ldy);
+	for (; k >= 32 * CHUNK; k -= 32 * CHUNK, w += CHUNK * bytes, x_skip(&x, 32 * CHUNK))
+		chunk32(bytes, minimum, five, w, CHUNK, &x, m, &t);
+	if (k >= 32)
+		chunk32(bytes, minimum, five, w, k / 32, &x, m, &t);
+	finish(&t, minimum ? 1 : five ? -16 : -8, m, y, ldy);
 }
 
-INLINE void block_q8_0(const uint8_t *qs, float scale, vf *acc, const struct at_x *x, int at)
+INLINE void chunk_q8_0(const uint8_t *w, int64_t n, const struct at_x *x, int m, struct sums *t)
 {
-	vf s[HTH_MATVEC_MAX_ROWS];
+	vf d[PARTS];
+	float scale[HTH_MATVEC_MAX_ROWS][CHUNK];
 
-#pragma GCC unroll 8
-	for (int v = 0; v < 32; v += VL)
-		product(s, v == 0, v_from_i32(vi_from_i8(qs + v)), x, at + v);
-	add_scaled(acc, s, scale, x->m);
+	load_halves(w, 34, n, d);
+#pragma GCC unroll 4
+	for (int i = 0; i < PARTS; i++)
+		EACH_X v_store(scale[r] + i * VL, d[i] * x_scales(x, r, i * VL, n));
+#pragma GCC unroll 16
+	for (int i = 0; i < CHUNK; i++)
+		if (i < n)
+			EACH_X {
+				vi dot = v_dot_i8(w + 34 * i + 2, ROW(x->bytes, r) + i / 4 * 256 + i % 4 * 16,
+				                  ROW(x->words, r) + 32 * i);
+				t->acc[i % 2][r] = v_fma(v_from_i32(dot), v_set1(scale[r][i]), t->acc[i % 2][r]);
+			}
 }
 
 INLINE void row_q8_0(const uint8_t *w, int64_t k, int m, const struct hth_matvec_in *in, float *y, int64_t ldy)
 {
+	struct at_x x = x_layout(in->prepared, k, in->prepared_ld);
 	struct sums t;
-	float d[CHUNK];
 
 	begin(&t, m);
-	for (int64_t at = 0; at < k; at += 32 * CHUNK, w += CHUNK * 34) {
-		int64_t n = (k - at) / 32 < CHUNK ? (k - at) / 32 : CHUNK;
-		struct at_x x = {.x = in->x + at, .ld = in->ldx, .m = m};
-		load_halves(w, 34, n, d);
-		const uint8_t *block = w + 2;
-		int64_t i = 0;
-		for (; i + 2 <= n; i += 2, block += 68, x.x += 64) {
-			block_q8_0(block, d[i], t.acc[0], &x, 0);
-			block_q8_0(block + 34, d[i + 1], t.acc[1], &x, 32);
-		}
-		if (i < n)
-			block_q8_0(block, d[i], t.acc[0], &x, 0);
-	}
-	finish(&t, 1, 0, m, y, ldy);
+	for (; k >= 32 * CHUNK; k -= 32 * CHUNK, w += CHUNK * 34, x_skip(&x, 32 * CHUNK))
+		chunk_q8_0(w, CHUNK, &x, m, &t);
+	if (k >= 32)
+		chunk_q8_0(w, k / 32, &x, m, &t);
+	finish(&t, 0, m, y, ldy);
 }
 
 /* --- blocks of 256 ------------------------------------------------------------------------------------------------ */
 
-/* The 16 scales of q2_k times d, and what multiplies the sums of x. */
-INLINE void q2_k_scales(const uint8_t *w, float scale[16], float c[16])
+/* Two groups of four blocks of 32: lane i of group h stands for elements 128 h + 32 i + 16 half and the 15 after. */
+
+INLINE vb q2_k_piece(const uint8_t *w, int h, int v, int half)
 {
-	vf d = v_set1(f16_to_f32(w + 80)), dmin = v_set1(f16_to_f32(w + 82)), one = v_set1((float)FIELD_ONE * field_unit(2));
+	return v_shift(v_repeat(w + 16 + 32 * h + 16 * half), 0, 2, 4, 6, v) & 3;
+}
+INLINE vb q3_k_piece(const uint8_t *w, int h, int v, int half)
+{
+	vb low = v_shift(v_repeat(w + 32 + 32 * h + 16 * half), 0, 2, 4, 6, v) & 3;
+	return v_or_if(low, v_repeat(w + 16 * half), 1 << 4 * h, 2 << 4 * h, 4 << 4 * h, 8 << 4 * h, v, 4);
+}
+INLINE vb q4_k_piece(const uint8_t *w, int h, int v, int half)
+{
+	const uint8_t *qs = w + 16 + 64 * h + 16 * half;
+	return v_shift(v_two(qs, qs + 32, 0xC, v), 0, 4, 0, 4, v) & 15;
+}
+INLINE vb q5_k_piece(const uint8_t *w, int h, int v, int half)
+{
+	return v_or_if(q4_k_piece(w + 32, h, v, half), v_repeat(w + 16 + 16 * half), 1 << 4 * h, 2 << 4 * h, 4 << 4 * h,
+	               8 << 4 * h, v, 16);
+}
+INLINE vb q6_k_piece(const uint8_t *w, int h, int v, int half)
+{
+	const uint8_t *ql = w + 64 * h + 16 * half;
+	vb low = v_shift(v_two(ql, ql + 32, 0xA, v), 0, 0, 4, 4, v) & 15;
+	vb high = v_shift(v_repeat(w + 128 + 32 * h + 16 * half), 0, 2, 4, 6, v) & 3;
+	return low | high << 4;
+}
+typedef vb piece_fn(const uint8_t *w, int h, int v, int half);
+
+/* The 16 scales of q2_k and its 16 minimums. */
+INLINE void q2_k_scales(const uint8_t *w, float scale[16], float min[16])
+{
+	vf d = v_set1(f16_to_f32(w + 80)), dmin = v_set1(-f16_to_f32(w + 82));
 #pragma GCC unroll 4
 	for (int i = 0; i < 16; i += VL) {
 		vi both = vi_from_u8(w + i);
-		vf sc = v_from_i32(both & 15) * d;
-		v_store(scale + i, sc);
-		v_store(c + i, v_set1(0) - v_from_i32(both >> 4) * dmin - sc * one);
+		v_store(scale + i, v_from_i32(both & 15) * d);
+		v_store(min + i, v_from_i32(both >> 4) * dmin);
 	}
+}
+
+/* Scales of 16 elements each, of w times those of x, in order; fixed += (c or the scales) * sums of x. */
+INLINE void scales16(const float *d, const float *c, const struct at_x *x, int m, vf scale[][PARTS], vf *fixed)
+{
+#pragma GCC unroll 4
+	for (int i = 0; i < PARTS; i++)
+		EACH_X {
+			vf xs = v_load(ROW(x->scale16, r) + i * VL), s = v_load(d + i * VL) * xs;
+			scale[r][i] = s;
+			if (c != NULL)
+				s = v_load(c + i * VL) * xs;
+			fixed[r] = v_fma(s, v_load(ROW(x->sum16, r) + i * VL), fixed[r]);
+		}
+}
+
+/* A block of q2_k, q3_k or q6_k: sub-blocks of 16. */
+INLINE void block_k16(piece_fn *piece, const uint8_t *w, vf scale[][PARTS], int m, const struct at_x *x,
+                      struct sums *t)
+{
+#pragma GCC unroll 2
+	for (int h = 0; h < 2; h++)
+#pragma GCC unroll 4
+		for (int v = 0; v < 4 / LANES; v++)
+#pragma GCC unroll 2
+			for (int half = 0; half < 2; half++) {
+				vb q = piece(w, h, v, half);
+				EACH_X {
+					vi dot = v_dot(q, ROW(x->bytes, r) + 256 * h + 16 * LANES * v + 64 * half);
+					t->acc[half][r] = v_fma(v_from_i32(dot), v_spread2(scale[r], 8 * h + 2 * LANES * v + half),
+					                        t->acc[half][r]);
+				}
+			}
 }
 
 INLINE void row_q2_k(const uint8_t *w, int64_t k, int m, const struct hth_matvec_in *in, float *y, int64_t ldy)
 {
+	struct at_x x = x_layout(in->prepared, k, in->prepared_ld);
+	float d[16], c[16];
+	vf scale[HTH_MATVEC_MAX_ROWS][PARTS];
 	struct sums t;
-	float scale[16], c[16];
 
 	begin(&t, m);
-	for (int64_t at = 0; at < k; at += 256, w += 84) {
-		struct at_x x = x_at(in, m, k, at);
-		q2_k_scales(w, scale, c);
-		add_fixed(t.fixed, c, x.s16, x.ld, 16, m);
-#pragma GCC unroll 4
-		for (int g = 0; g < 4; g++) {
-			vu b = v_bytes16(w + 16 + 16 * g);
-#pragma GCC unroll 4
-			for (int i = 0; i < 4; i++) {
-				vf s[HTH_MATVEC_MAX_ROWS];
-#pragma GCC unroll 4
-				for (int v = 0; v < 16 / VL; v++)
-					product(s, v == 0, v_field(b, byte_shift(v) + 2 * (uint32_t)i, 2), &x,
-					        128 * (g / 2) + 32 * i + 16 * (g % 2) + v * VL);
-				add_scaled(t.acc[i % 2], s, scale[8 * (g / 2) + 2 * i + g % 2], m);
-			}
-		}
+	for (; k >= 256; k -= 256, w += 84, x_skip(&x, 256)) {
+		q2_k_scales(w, d, c);
+		scales16(d, c, &x, m, scale, t.fixed);
+		block_k16(q2_k_piece, w, scale, m, &x, &t);
 	}
-	finish(&t, field_unit(2), 1, m, y, ldy);
+	finish(&t, 1, m, y, ldy);
 }
 
-INLINE void row_q3_k(const uint8_t *w, int64_t k, int m, const struct hth_matvec_in *in, float *y, int64_t ldy)
+typedef void scales_fn(const uint8_t *b, float out[16]);
+
+/* q3_k and q6_k: weights less `offset`. */
+INLINE void row_k16(piece_fn *piece, scales_fn *scales, int bytes, float offset, const uint8_t *w, int64_t k, int m,
+                    const struct hth_matvec_in *in, float *y, int64_t ldy)
 {
+	struct at_x x = x_layout(in->prepared, k, in->prepared_ld);
+	float d[16];
+	vf scale[HTH_MATVEC_MAX_ROWS][PARTS];
 	struct sums t;
-	float scale[16];
 
 	begin(&t, m);
-	for (int64_t at = 0; at < k; at += 256, w += 110) {
-		struct at_x x = x_at(in, m, k, at);
-		q3_k_scales(w, scale);
-		add_fixed(t.fixed, scale, x.s16, x.ld, 16, m);
+	for (; k >= 256; k -= 256, w += bytes, x_skip(&x, 256)) {
+		scales(w, d);
+		scales16(d, NULL, &x, m, scale, t.fixed);
+		block_k16(piece, w, scale, m, &x, &t);
+	}
+	finish(&t, -offset, m, y, ldy);
+}
+
+/* q4_k and q5_k: sub-blocks of 32. */
+INLINE void row_k45(piece_fn *piece, int bytes, const uint8_t *w, int64_t k, int m, const struct hth_matvec_in *in,
+                    float *y, int64_t ldy)
+{
+	struct at_x at = x_layout(in->prepared, k, in->prepared_ld), *x = &at;
+	float d[16]; /* 8 scales, 8 minimums */
+	vf scale[HTH_MATVEC_MAX_ROWS][PARTS];
+	struct sums t;
+
+	begin(&t, m);
+	for (; k >= 256; k -= 256, w += bytes, x_skip(x, 256)) {
+		k4_scales(w, d);
 #pragma GCC unroll 4
-		for (int g = 0; g < 4; g++) {
-			vu b = v_bytes16(w + 32 + 16 * g), top = v_bytes16(w + 16 * (g % 2));
+		for (int i = 0; i < PARTS; i++)
+			EACH_X {
+				scale[r][i] = v_load(d + i * VL) * v_twice(ROW(x->scale32, r), i * VL);
+				t.fixed[r] = v_fma(scale[r][i], v_after8(ROW(x->sum32, r), i * VL), t.fixed[r]);
+			}
+#pragma GCC unroll 2
+		for (int h = 0; h < 2; h++)
 #pragma GCC unroll 4
-			for (int i = 0; i < 4; i++) {
-				vf s[HTH_MATVEC_MAX_ROWS];
-#pragma GCC unroll 4
-				for (int v = 0; v < 16 / VL; v++) {
-					vu low = byte_shift(v) + 2 * (uint32_t)i;
-					vu high = byte_shift(v) + 4 * (uint32_t)(g / 2) + (uint32_t)i;
-					product(s, v == 0, v_field2(b, low, 2, top, high, 1), &x,
-					        128 * (g / 2) + 32 * i + 16 * (g % 2) + v * VL);
+			for (int v = 0; v < 4 / LANES; v++) {
+				vb low = piece(w, h, v, 0), high = piece(w, h, v, 1);
+				EACH_X {
+					vi dots = v_dots(low, high, ROW(x->bytes, r) + 256 * h + 16 * LANES * v);
+					vf *acc = &t.acc[(h * 4 / LANES + v) % 2][r];
+					*acc = v_fma(v_from_i32(dots), v_spread(scale[r], 4 * h + LANES * v), *acc);
 				}
-				add_scaled(t.acc[i % 2], s, scale[8 * (g / 2) + 2 * i + g % 2], m);
 			}
-		}
 	}
-	finish(&t, field_unit(3), -(4 + (float)FIELD_ONE * field_unit(3)), m, y, ldy);
-}
-
-/* 16 bytes of q4_k or q5_k: s[0] += low nibbles, s[1] += high ones, which stand 32 elements further; with five, bits
- * `bit` and bit + 1 of the bytes at fifth. */
-INLINE void k45_bytes(const uint8_t *qs, bool five, const uint8_t *fifth, uint32_t bit, bool first,
-                      vf s[2][HTH_MATVEC_MAX_ROWS], const struct at_x *x, int at)
-{
-	vu b = v_bytes16(qs), h = five ? v_bytes16(fifth) : b;
-
-#pragma GCC unroll 4
-	for (int v = 0; v < 16 / VL; v++) {
-		vu low = byte_shift(v), high = low + 4;
-		product(s[0], first && v == 0, five ? v_field2(b, low, 4, h, low + bit, 1) : v_field(b, low, 4), x,
-		        at + v * VL);
-		product(s[1], first && v == 0, five ? v_field2(b, high, 4, h, low + bit + 1, 1) : v_field(b, high, 4), x,
-		        at + 32 + v * VL);
-	}
-}
-
-INLINE void row_k45(bool five, const uint8_t *w, int64_t k, int m, const struct hth_matvec_in *in,
-                     float *y, int64_t ldy)
-{
-	struct sums t;
-	float s8[16], c[8], one = (float)FIELD_ONE * field_unit(five ? 5 : 4); /* 8 scales, 8 minimums */
-
-	begin(&t, m);
-	for (int64_t at = 0; at < k; at += 256, w += five ? 176 : 144) {
-		struct at_x x = x_at(in, m, k, at);
-		k4_scales(w, s8);
-#pragma GCC unroll 4
-		for (int i = 0; i < 8; i += VL)
-			part_store(c + i, v_fma(v_set1(-one), part_load(s8 + i, 8 - i), part_load(s8 + 8 + i, 8 - i)),
-			           8 - i);
-		add_fixed(t.fixed, c, x.s32, x.ld, 8, m);
-#pragma GCC unroll 4
-		for (int p = 0; p < 4; p++) {
-			const uint8_t *qs = w + (five ? 48 : 16) + 32 * p;
-			vf s[2][HTH_MATVEC_MAX_ROWS];
-			k45_bytes(qs, five, w + 16, 2 * (uint32_t)p, true, s, &x, 64 * p);
-			k45_bytes(qs + 16, five, w + 32, 2 * (uint32_t)p, false, s, &x, 64 * p + 16);
-			add_scaled(t.acc[0], s[0], s8[2 * p], m);
-			add_scaled(t.acc[1], s[1], s8[2 * p + 1], m);
-		}
-	}
-	finish(&t, field_unit(five ? 5 : 4), 1, m, y, ldy);
-}
-
-/* 16 bytes of ql (group g of 8) with their upper bits. */
-INLINE void q6_k_bytes(const uint8_t *block, int g, const float *scale, struct sums *t, const struct at_x *x)
-{
-	int h = g / 4, i = g / 2 % 2, half = g % 2, at = 128 * h + 32 * i + 16 * half;
-	vu b = v_bytes16(block + 16 * g), top = v_bytes16(block + 128 + 32 * h + 16 * half);
-	vf s[2][HTH_MATVEC_MAX_ROWS];
-
-#pragma GCC unroll 4
-	for (int v = 0; v < 16 / VL; v++) {
-		vu byte = byte_shift(v), up = byte + 2 * (uint32_t)i;
-		product(s[0], v == 0, v_field2(b, byte, 4, top, up, 2), x, at + v * VL);
-		product(s[1], v == 0, v_field2(b, byte + 4, 4, top, up + 4, 2), x, at + 64 + v * VL);
-	}
-	add_scaled(t->acc[0], s[0], scale[8 * h + 2 * i + half], x->m);
-	add_scaled(t->acc[1], s[1], scale[8 * h + 2 * i + half + 4], x->m);
-}
-
-INLINE void row_q6_k(const uint8_t *w, int64_t k, int m, const struct hth_matvec_in *in, float *y, int64_t ldy)
-{
-	struct sums t;
-	float scale[16];
-
-	begin(&t, m);
-	for (int64_t at = 0; at < k; at += 256, w += 210) {
-		struct at_x x = x_at(in, m, k, at);
-		q6_k_scales(w, scale);
-		add_fixed(t.fixed, scale, x.s16, x.ld, 16, m);
-#pragma GCC unroll 8
-		for (int g = 0; g < 8; g++)
-			q6_k_bytes(w, g, scale, &t, &x);
-	}
-	finish(&t, field_unit(6), -(32 + (float)FIELD_ONE * field_unit(6)), m, y, ldy);
+	finish(&t, 1, m, y, ldy);
 }
 
 /* --- formats of single elements ----------------------------------------------------------------------------------- */
@@ -352,8 +391,7 @@ INLINE void row_plain(load_fn *load, one_fn *one, int bytes, const uint8_t *w, i
 	begin(&t, m);
 	for (; at + 2 * VL <= k; at += 2 * VL) {
 		vf u = load(w + at * bytes), v = load(w + (at + VL) * bytes);
-#pragma GCC unroll 4
-		for (int r = 0; r < m; r++) {
+		EACH_X {
 			const float *x = in->x + r * in->ldx + at;
 			t.acc[0][r] = v_fma(u, v_load(x), t.acc[0][r]);
 			t.acc[1][r] = v_fma(v, v_load(x + VL), t.acc[1][r]);
@@ -368,10 +406,10 @@ INLINE void row_plain(load_fn *load, one_fn *one, int bytes, const uint8_t *w, i
 }
 
 /* ROW(...) is a call of a row function up to w. */
-#define MATVEC_CASE(n_x, ROW, ...)                                                                                     \
+#define MATVEC_CASE(n_x, ROW_FN, ...)                                                                                  \
 	case n_x:                                                                                                      \
 		for (; n_rows > 0; n_rows--, w += row_bytes, y++)                                                      \
-			ROW(__VA_ARGS__ w, k, n_x, in, y, ldy);                                                        \
+			ROW_FN(__VA_ARGS__ w, k, n_x, in, y, ldy);                                                     \
 		break;
 #define MATVEC(name, ...)                                                                                              \
 	static void matvec_##name(const uint8_t *w, uint64_t row_bytes, int64_t n_rows, int64_t k,                     \
@@ -397,10 +435,10 @@ MATVEC(q5_0, row32, 22, false, true, )
 MATVEC(q5_1, row32, 24, true, true, )
 MATVEC(q8_0, row_q8_0, )
 MATVEC(q2_k, row_q2_k, )
-MATVEC(q3_k, row_q3_k, )
-MATVEC(q4_k, row_k45, false, )
-MATVEC(q5_k, row_k45, true, )
-MATVEC(q6_k, row_q6_k, )
+MATVEC(q3_k, row_k16, q3_k_piece, q3_k_scales, 110, 4, )
+MATVEC(q4_k, row_k45, q4_k_piece, 144, )
+MATVEC(q5_k, row_k45, q5_k_piece, 176, )
+MATVEC(q6_k, row_k16, q6_k_piece, q6_k_scales, 210, 32, )
 
 #define MATVEC_SLOT(ID, name) .matvec[HTH_QUANT_##ID] = matvec_##name
 #define SIMD_MATVEC_SLOTS                                                                                              \

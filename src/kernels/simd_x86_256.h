@@ -125,11 +125,6 @@ static inline vi vi_from_words(uint32_t __attribute__((vector_size(16))) w, int 
 {
 	return (vi)_mm256_cvtepu8_epi32(i == 0 ? (__m128i)w : _mm_srli_si128((__m128i)w, 8));
 }
-/* 16 bytes in each 128-bit lane. */
-static inline vu v_bytes16(const uint8_t *p)
-{
-	return (vu)_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
-}
 /* Four half floats, `bytes` apart, through integer registers: the vector units have enough to do. */
 static inline long long four_halves(const uint8_t *p, int bytes)
 {
@@ -143,12 +138,13 @@ static inline long long four_halves(const uint8_t *p, int bytes)
 	return (long long)all;
 }
 /* 16 half floats, `bytes` apart. */
-static inline void v_gather_halves(const uint8_t *p, int bytes, float out[16])
+static inline void v_gather_halves(const uint8_t *p, int bytes, vf out[2])
 {
 #pragma GCC unroll 2
-	for (int i = 0; i < 16; i += 8, p += 8 * bytes)
-		_mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_set_epi64x(four_halves(p + 4 * bytes, bytes),
-		                                                         four_halves(p, bytes))));
+	for (int i = 0; i < 2; i++, p += 8 * bytes) {
+		__m128i low = _mm_cvtsi64_si128(four_halves(p, bytes));
+		out[i] = _mm256_cvtph_ps(_mm_insert_epi64(low, four_halves(p + 4 * bytes, bytes), 1));
+	}
 }
 /* a >= b ? x : 0 */
 static inline vf v_keep_ge(vf a, vf b, vf x)

@@ -1,6 +1,6 @@
 /* AVX-512 (F, BW, VL, DQ): Intel Skylake-X and later servers, AMD Zen 4 and later. Primitives in simd_x86_512.h, kernels
- * in the other simd_ headers; decoding's are in x86_vl_avx512.c. Tile 14 x 32: 28 accumulators, 2 vectors of b, 1
- * broadcast of 32 registers. */
+ * in the other simd_ headers; decoding's are those of AVX2 or of x86_dots_avx512vnni.c. Tile 14 x 32: 28 accumulators,
+ * 2 vectors of b, 1 broadcast of 32 registers. */
 #include "kernels/kernels.h"
 
 #if defined(__AVX512F__)

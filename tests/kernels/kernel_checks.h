@@ -160,52 +160,164 @@ static void random_blocks(enum hth_quant q, uint8_t *out, int64_t blocks, uint32
 	}
 }
 
-static int check_format(const char *set, const struct hth_kernels *k, enum hth_quant q)
+static int check_unpack(const char *set, const struct hth_kernels *k, enum hth_quant q)
 {
-	static uint8_t w[5 * 4 * MAX_N + 1];
-	static float x[4 * MAX_N], got[MAX_N + 1], want[MAX_N + 1], prepared[4 * (MAX_N + MAX_N / 8)];
+	static uint8_t w[4 * MAX_N + 1];
+	static float got[MAX_N + 1], want[MAX_N + 1];
 	const struct hth_quant_format *f = hth_quant_format(q);
 	int bad = 0;
 
-	fill(x, 4 * MAX_N, 5);
 	for (int i = 0; i < N_LENGTHS; i++) {
-		int64_t n = f->block_elems == 1 ? lengths[i] : lengths[i] / 8 * f->block_elems, rows = 3;
+		int64_t n = f->block_elems == 1 ? lengths[i] : lengths[i] / 8 * f->block_elems;
 		if (n > MAX_N - 8)
 			break;
-		uint64_t row_bytes = (uint64_t)n / f->block_elems * f->block_bytes;
-		random_blocks(q, w + 1, rows * n / f->block_elems, 6 + (uint32_t)i);
+		random_blocks(q, w + 1, n / f->block_elems, 6 + (uint32_t)i);
 		got[n] = GUARD;
 		k->unpack[q](w + 1, got, n);
 		f->unpack(w + 1, want, n);
 		bad += differ(set, f->name, got, want, n, 0.5) + (got[n] != GUARD);
-		for (int m = 1; m <= HTH_MATVEC_MAX_ROWS; m++) {
-			float y[4 * 4] = {0}, ref[4 * 4] = {0}, single[4];
-			double terms = 0; /* least sum of absolute terms of a row */
-			struct hth_matvec_in in = {m, x + 1, prepared, n + 3, hth_prepared_elems(n)};
-			for (int r = 0; r < m; r++)
-				k->prepare_x(x + 1 + r * (n + 3), n, prepared + r * in.prepared_ld);
-			k->matvec[q](w + 1, row_bytes, rows, n, &in, y, 4);
-			for (int64_t j = 0; j < rows; j++) {
-				f->unpack(w + 1 + (uint64_t)j * row_bytes, want, n);
-				for (int r = 0; r < m; r++) {
-					double s = 0, size = 0;
-					for (int64_t c = 0; c < n; c++) {
-						double term = (double)want[c] * x[1 + r * (n + 3) + c];
-						s += term;
-						size += fabs(term);
-					}
-					ref[r * 4 + j] = (float)s;
-					terms = terms == 0 ? size : fmin(terms, size);
+	}
+	return bad;
+}
+
+/* What matvec may err by where w is in blocks: x becomes numbers of 16 bits, which costs at most 2^-16 (1 + 2^-7) of the
+ * largest |x| of 32 an element; blocks of x below 2^-100 count as zero. f32 sums come on top, as everywhere. */
+#define X_ROUNDING 1.54e-5
+#define X_TINY 7.9e-31 /* 2^-100 */
+
+struct matvec_case {
+	int64_t n; /* elements a row */
+	int m;
+	uint8_t *w;
+	uint64_t row_bytes;
+	float *x; /* (m,n + 3) */
+};
+enum { ROWS = 3, X_MOST = 4 * (MAX_N + 3) + 1 };
+
+static void run_matvec(const struct hth_kernels *k, enum hth_quant q, const struct matvec_case *c, float *y)
+{
+	static float prepared[HTH_MATVEC_MAX_ROWS * 2 * MAX_N];
+	struct hth_matvec_in in = {c->m, c->x, prepared, c->n + 3, hth_prepared_elems(c->n)};
+
+	for (int r = 0; r < c->m; r++)
+		k->prepare_x(c->x + r * in.ldx, c->n, prepared + r * in.prepared_ld);
+	k->matvec[q](c->w, c->row_bytes, ROWS, c->n, &in, y, 4);
+}
+
+/* Row j of w times row r of x in double, and the bound of the error. */
+static double exact_product(enum hth_quant q, const struct matvec_case *c, int64_t j, int r, double *bound)
+{
+	static float w[MAX_N];
+	const struct hth_quant_format *f = hth_quant_format(q);
+	const float *x = c->x + r * (c->n + 3);
+	double s = 0;
+
+	f->unpack(c->w + (uint64_t)j * c->row_bytes, w, c->n);
+	*bound = 0;
+	for (int64_t b = 0; b < c->n; b += 32) {
+		double top = 0, size = 0;
+		for (int64_t i = b; i < b + 32 && i < c->n; i++) {
+			s += (double)w[i] * (double)x[i];
+			size += fabs((double)w[i]);
+			top = fmax(top, fabs((double)x[i]));
+			*bound += TOLERANCE * 0.3 * fabs((double)w[i] * (double)x[i]);
+		}
+		if (f->block_elems > 1)
+			*bound += size * (top < X_TINY ? top : X_ROUNDING * top) + 1e-37;
+	}
+	return s;
+}
+
+/* All m against exact products; one row's result must not depend on m. */
+static int compare_matvec(const char *set, const struct hth_kernels *k, enum hth_quant q, struct matvec_case *c)
+{
+	float y[4 * 4], single[4];
+	double bound;
+
+	for (c->m = HTH_MATVEC_MAX_ROWS; c->m >= 1; c->m--) {
+		run_matvec(k, q, c, y);
+		for (int r = 0; r < c->m; r++)
+			for (int64_t j = 0; j < ROWS; j++) {
+				double want = exact_product(q, c, j, r, &bound), off = fabs((double)y[r * 4 + j] - want);
+				if (!(off <= bound)) {
+					printf("# %s matvec %s n=%lld m=%d: (%d,%d) is %.9g, expected %.9g +- %.3g\n", set,
+					       hth_quant_format(q)->name, (long long)c->n, c->m, r, (int)j,
+					       (double)y[r * 4 + j], want, bound);
+					return 1;
 				}
 			}
-			bad += differ(set, f->name, y, ref, 16, 0.15 * terms);
-			in.m = 1;
-			k->matvec[q](w + 1, row_bytes, rows, n, &in, single, 4);
-			if (memcmp(single, y, 3 * sizeof single[0]) != 0) {
-				printf("# %s %s: a row's matvec depends on m\n", set, f->name);
-				bad++;
-			}
+		if (c->m == HTH_MATVEC_MAX_ROWS)
+			memcpy(single, y, sizeof single);
+		else if (memcmp(single, y, ROWS * sizeof single[0]) != 0) {
+			printf("# %s matvec %s n=%lld: a row's result depends on m\n", set, hth_quant_format(q)->name,
+			       (long long)c->n);
+			return 1;
 		}
+	}
+	return 0;
+}
+
+/* Ordinary numbers; then blocks of zeros, of the largest and smallest magnitudes, and single large elements. */
+static int check_matvec_width(const char *set, const struct hth_kernels *k, enum hth_quant q, int64_t n)
+{
+	static uint8_t w[ROWS * 4 * MAX_N + 1];
+	static float x[X_MOST];
+	const struct hth_quant_format *f = hth_quant_format(q);
+	struct matvec_case c = {n, 1, w + 1, (uint64_t)n / f->block_elems * f->block_bytes, x + 1};
+	int bad = 0;
+
+	random_blocks(q, w + 1, ROWS * n / f->block_elems, (uint32_t)n);
+	fill(x, X_MOST, (uint32_t)n + 1);
+	bad += compare_matvec(set, k, q, &c);
+	for (int64_t i = 0; i < X_MOST; i++) {
+		static const float size[] = {1, 0, 1e30f, 1e-30f, 1e-33f, 1e-41f, 1e-4f};
+		x[i] *= i % 37 == 5 ? 300 : size[(i / 32 + i / n) % 7];
+	}
+	bad += compare_matvec(set, k, q, &c);
+	memset(x, 0, sizeof x);
+	bad += compare_matvec(set, k, q, &c);
+	return bad;
+}
+
+/* NaN or infinity anywhere in a row makes its results NaN or infinity, and leaves other rows alone. */
+static int check_matvec_odd(const char *set, const struct hth_kernels *k, enum hth_quant q, int64_t n)
+{
+	static const float odd[] = {NAN, INFINITY, -INFINITY};
+	static uint8_t w[ROWS * 4 * MAX_N];
+	static float x[X_MOST];
+	const struct hth_quant_format *f = hth_quant_format(q);
+	struct matvec_case c = {n, 2, w, (uint64_t)n / f->block_elems * f->block_bytes, x};
+	float y[4 * 4];
+
+	random_blocks(q, w, ROWS * n / f->block_elems, 99);
+	for (int64_t at = 0; at < n; at += 29)
+		for (int o = 0; o < 3; o++) {
+			fill(x, X_MOST, 98);
+			x[at] = odd[o];
+			run_matvec(k, q, &c, y);
+			for (int64_t j = 0; j < ROWS; j++)
+				if (isfinite(y[j]) || !isfinite(y[4 + j])) {
+					printf("# %s matvec %s: %g at %d of x gives %g, and %g in the next row\n", set, f->name,
+					       (double)odd[o], (int)at, (double)y[j], (double)y[4 + j]);
+					return 1;
+				}
+		}
+	return 0;
+}
+
+static int check_matvecs(const char *set, const struct hth_kernels *k)
+{
+	static const int64_t single[] = {1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 100, 257, 1027};
+	static const int64_t blocks[] = {1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 18, 19, 33};
+	int bad = 0;
+
+	for (int q = 0; q < HTH_QUANT_COUNT; q++) {
+		int64_t elems = hth_quant_format((enum hth_quant)q)->block_elems;
+		for (int i = 0; elems == 1 && i < (int)(sizeof single / sizeof single[0]); i++)
+			bad += check_matvec_width(set, k, (enum hth_quant)q, single[i]);
+		for (int i = 0; elems > 1 && i < (int)(sizeof blocks / sizeof blocks[0]) && blocks[i] * elems <= MAX_N; i++)
+			bad += check_matvec_width(set, k, (enum hth_quant)q, blocks[i] * elems);
+		bad += check_matvec_odd(set, k, (enum hth_quant)q, elems == 256 ? 512 : 576);
 	}
 	return bad;
 }
@@ -215,7 +327,7 @@ static int check_formats(const char *set, const struct hth_kernels *k)
 	int bad = 0;
 
 	for (int q = 0; q < HTH_QUANT_COUNT; q++)
-		bad += check_format(set, k, (enum hth_quant)q);
+		bad += check_unpack(set, k, (enum hth_quant)q);
 	return bad;
 }
 

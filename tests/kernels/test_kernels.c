@@ -40,10 +40,15 @@ static void product_element_does_not_depend_on_its_place(void **state)
 	(void)state;
 	FOR_EACH_SET(check_tile_places(set, &k->product) + check_tile_places(set, &k->bf16));
 }
-static void every_block_format_unpacks_and_multiplies(void **state)
+static void every_block_format_unpacks(void **state)
 {
 	(void)state;
 	FOR_EACH_SET(check_formats(set, k));
+}
+static void matvec_errs_by_the_rounding_of_x_alone(void **state)
+{
+	(void)state;
+	FOR_EACH_SET(check_matvecs(set, k));
 }
 static void sums_match(void **state)
 {
@@ -137,7 +142,8 @@ int main(void)
 	        cmocka_unit_test(products_match_at_every_size_of_tile),
 	        cmocka_unit_test(bf16_products_match_at_every_size_of_tile),
 	        cmocka_unit_test(product_element_does_not_depend_on_its_place),
-	        cmocka_unit_test(every_block_format_unpacks_and_multiplies),
+	        cmocka_unit_test(every_block_format_unpacks),
+	        cmocka_unit_test(matvec_errs_by_the_rounding_of_x_alone),
 	        cmocka_unit_test(sums_match),
 	        cmocka_unit_test(elementwise_kernels_match_and_keep_to_their_length),
 	        cmocka_unit_test(exp_is_good_to_3e7),
