@@ -93,6 +93,8 @@ static void forward_of(const struct shape *s, enum hth_quant q, int64_t c, int64
 		result_tensor("y", a.y[i]);
 	}
 	least_size = 3; /* of a sum of 512 products of about 0.3 */
+	if (s->rows <= HTH_MATVEC_MAX_ROWS && hth_quant_format(q)->block_elems > 1)
+		tolerance = TOLERANCE_BLOCKS;
 	check_case("linear", HTH_OP_linear, &a);
 }
 
