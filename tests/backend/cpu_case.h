@@ -183,7 +183,7 @@ static inline void results_restore(void)
 /* The least size that an output's largest element counts as: more where a small one is the rest of large terms. */
 static double least_size = 1e-3;
 
-static inline void results_compare(const char *set, const char *name, double tolerance)
+static inline void results_compare(const char *set, const char *name, double allowed)
 {
 	for (int i = 0; i < n_results; i++) {
 		const struct result *r = &results[i];
@@ -191,7 +191,7 @@ static inline void results_compare(const char *set, const char *name, double tol
 		for (int64_t j = 0; j < r->n; j++)
 			top = fmax(top, fabs((double)r->want[j]));
 		for (int64_t j = 0; j < r->n; j++)
-			if (!(fabs((double)r->data[j] - r->want[j]) <= tolerance * top))
+			if (!(fabs((double)r->data[j] - r->want[j]) <= allowed * top))
 				fail_msg("%s %s: %s [%lld of %lld]: %.9g, expected %.9g (largest %.3g)", set, name, r->what,
 				         (long long)j, (long long)r->n, (double)r->data[j], (double)r->want[j], top);
 	}
@@ -222,7 +222,7 @@ static inline void check_set(const char *set, enum hth_compute compute, const ch
 		results_restore();
 		run_in(compute, &hth_backend_cpu, set, threads, op, args);
 		if (threads == 1)
-			results_compare(label, name, compute == HTH_COMPUTE_BF16 ? BF16_TOLERANCE : TOLERANCE);
+			results_compare(label, name, compute == HTH_COMPUTE_BF16 ? BF16_TOLERANCE : tolerance);
 		for (int i = 0; i < n_results; i++) {
 			const struct result *r = &results[i];
 			if (threads == 1)

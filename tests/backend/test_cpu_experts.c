@@ -77,6 +77,8 @@ static void up_of(const struct shape *s, enum hth_quant q)
 		result_tensor("y", a.y[i]);
 	}
 	least_size = 3;
+	if (hth_quant_format(q)->block_elems > 1)
+		tolerance = TOLERANCE_BLOCKS;
 	check_case("experts_up", HTH_OP_experts_up, &a);
 }
 
@@ -105,6 +107,8 @@ static void down_of(const struct shape *s, enum hth_quant q)
 
 	result_tensor("y", a.y);
 	least_size = 3;
+	if (hth_quant_format(q)->block_elems > 1)
+		tolerance = TOLERANCE_BLOCKS;
 	check_case("experts_down", HTH_OP_experts_down, &a);
 }
 
