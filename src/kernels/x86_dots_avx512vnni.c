@@ -44,23 +44,26 @@ static inline vb v_strided(const uint8_t *p, int bytes, int64_t n)
 	a = into(a, 4, p + (last < 2 ? last : 2) * bytes);
 	return (vb)into(a, 8, p + (last < 3 ? last : 3) * bytes);
 }
+static inline __m512i of_lanes(__m128i a, __m128i b, __m128i c, __m128i d)
+{
+	return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set_m128i(b, a)), _mm256_set_m128i(d, c), 1);
+}
 /* Each lane's 16-bit words shifted right; callers mask what comes from the byte above. */
 static inline vb v_shift(vb a, int s0, int s1, int s2, int s3, int v)
 {
-	__m512i s = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set_m128i(_mm_set1_epi16((short)s1), _mm_set1_epi16((short)s0))),
-	                               _mm256_set_m128i(_mm_set1_epi16((short)s3), _mm_set1_epi16((short)s2)), 1);
+	__m512i s = of_lanes(_mm_set1_epi16((short)s0), _mm_set1_epi16((short)s1), _mm_set1_epi16((short)s2),
+	                     _mm_set1_epi16((short)s3));
 	(void)v;
 	return (vb)_mm512_srlv_epi16((__m512i)a, s);
 }
 /* a | (bits & the lane's mask ? bit : 0) */
 static inline vb v_or_if(vb a, vb bits, int m0, int m1, int m2, int m3, int v, int bit)
 {
-	__m512i m = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set_m128i(_mm_set1_epi8((char)m1), _mm_set1_epi8((char)m0))),
-	                               _mm256_set_m128i(_mm_set1_epi8((char)m3), _mm_set1_epi8((char)m2)), 1);
-	__m512i set = _mm512_set1_epi8((char)bit);
+	__m512i m = of_lanes(_mm_set1_epi8((char)m0), _mm_set1_epi8((char)m1), _mm_set1_epi8((char)m2),
+	                     _mm_set1_epi8((char)m3));
 	(void)v;
-	__mmask64 k = _mm512_test_epi8_mask((__m512i)bits, m);
-	return (vb)_mm512_mask_blend_epi8(k, (__m512i)a, _mm512_or_si512((__m512i)a, set));
+	return (vb)_mm512_mask_add_epi8((__m512i)a, _mm512_test_epi8_mask((__m512i)bits, m), (__m512i)a,
+	                                _mm512_set1_epi8((char)bit));
 }
 /* a | 16 where the 16 bits at p (`bytes` apart, n of them there) are set. */
 static inline vb v_or_bits(vb a, const uint8_t *p, int bytes, int64_t n)
