@@ -284,19 +284,10 @@ static enum hth_status check_overlap(struct hth_gguf *g, const struct hth_gguf_t
 	return HTH_OK;
 }
 
-/* Sorts both tables' pointers; equal neighbours are duplicates. */
-enum hth_status hth_gguf_index_names(struct hth_gguf *g, struct hth_gguf_index *index, struct hth_err *err)
+/* Equal neighbours in sorted tables are duplicates. */
+static enum hth_status check_twice(const struct hth_gguf *g, const struct hth_gguf_index *index, struct hth_err *err)
 {
 	char shown[96];
-	for (size_t i = 0; i < g->n_kv; i++)
-		index->kv[i] = &g->kv[i];
-	for (size_t i = 0; i < g->n_tensors; i++)
-		index->tensors[i] = &g->tensors[i];
-	enum hth_status st = check_overlap(g, index->tensors, err);
-	if (st != HTH_OK)
-		return st;
-	qsort(index->kv, g->n_kv, sizeof(*index->kv), order_kv);
-	qsort(index->tensors, g->n_tensors, sizeof(*index->tensors), order_name);
 	for (size_t i = 1; i < g->n_kv; i++)
 		if (order_kv(&index->kv[i - 1], &index->kv[i]) == 0)
 			return hth_fail(
@@ -308,6 +299,55 @@ enum hth_status hth_gguf_index_names(struct hth_gguf *g, struct hth_gguf_index *
 					hth_quote(shown, sizeof(shown), index->tensors[i]->name.data,
 						  index->tensors[i]->name.bytes));
 	return HTH_OK;
+}
+
+static void fill_index(struct hth_gguf *g, struct hth_gguf_index *index)
+{
+	for (size_t i = 0; i < g->n_kv; i++)
+		index->kv[i] = &g->kv[i];
+	for (size_t i = 0; i < g->n_tensors; i++)
+		index->tensors[i] = &g->tensors[i];
+}
+
+static void sort_index(struct hth_gguf *g, struct hth_gguf_index *index)
+{
+	qsort(index->kv, g->n_kv, sizeof(*index->kv), order_kv);
+	qsort(index->tensors, g->n_tensors, sizeof(*index->tensors), order_name);
+}
+
+enum hth_status hth_gguf_index_names(struct hth_gguf *g, struct hth_gguf_index *index, struct hth_err *err)
+{
+	fill_index(g, index);
+	enum hth_status st = check_overlap(g, index->tensors, err);
+	if (st != HTH_OK)
+		return st;
+	sort_index(g, index);
+	return check_twice(g, index, err);
+}
+
+static void free_index(struct hth_gguf_index *index)
+{
+	if (index == NULL)
+		return;
+	hth_free(index->kv);
+	hth_free(index->tensors);
+	hth_free(index);
+}
+
+enum hth_status hth_gguf_index_new(struct hth_gguf *g, struct hth_err *err)
+{
+	struct hth_gguf_index *index = hth_calloc(1, sizeof(*index));
+	free_index(g->index);
+	g->index = index;
+	if (index == NULL)
+		return hth_fail_memory(err, "GGUF index", sizeof(*index));
+	index->kv = hth_calloc(g->n_kv + 1, sizeof(*index->kv));
+	index->tensors = hth_calloc(g->n_tensors + 1, sizeof(*index->tensors));
+	if (index->kv == NULL || index->tensors == NULL)
+		return hth_fail_memory(err, "GGUF index", (g->n_kv + g->n_tensors) * sizeof(*index->kv));
+	fill_index(g, index);
+	sort_index(g, index);
+	return check_twice(g, index, err);
 }
 
 static enum hth_status allocate(struct hth_gguf *g, const struct counts *n, struct hth_err *err)
@@ -360,12 +400,7 @@ enum hth_status hth_gguf_open(struct hth_gguf *g, const char *path, struct hth_e
 
 void hth_gguf_close(struct hth_gguf *g)
 {
-	struct hth_gguf_index *index = g->index;
-	if (index != NULL) {
-		hth_free(index->kv);
-		hth_free(index->tensors);
-		hth_free(index);
-	}
+	free_index(g->index);
 	hth_free(g->kv);
 	hth_free(g->tensors);
 	for (size_t i = 0; i < g->n_parts; i++)

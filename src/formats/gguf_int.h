@@ -48,6 +48,8 @@ HTH_MUST enum hth_status hth_gguf_check_name(struct hth_gguf_str s, size_t max_b
 HTH_MUST enum hth_status hth_gguf_check_alignment(uint64_t alignment, struct hth_err *err);
 /* Sorts the tables that g->index points into; names that stand twice and tensors that overlap are HTH_ERR_FORMAT. */
 HTH_MUST enum hth_status hth_gguf_index_names(struct hth_gguf *g, struct hth_gguf_index *index, struct hth_err *err);
+/* A new index of g's tables (the old one goes), without the test for overlaps. */
+HTH_MUST enum hth_status hth_gguf_index_new(struct hth_gguf *g, struct hth_err *err);
 int hth_gguf_str_order(struct hth_gguf_str a, struct hth_gguf_str b);
 
 #endif

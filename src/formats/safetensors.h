@@ -43,4 +43,18 @@ HTH_MUST enum hth_status hth_st_to_f32(const struct hth_st_tensor *t, float *out
 HTH_MUST enum hth_status hth_safetensors_write(const char *path, const struct hth_st_tensor *tensors, size_t n,
                                                const char *const (*meta)[2], size_t n_meta, struct hth_err *err);
 
+/* The same piece by piece: the header first (tensors' data is not looked at), then the data of all in that order, in pieces
+ * of any size. Commit fails unless all came; abort is safe on zeroed and after commit, and leaves no file. */
+struct hth_st_writer {
+	struct hth_writer file;
+	uint64_t left; /* bytes of data that are still to come */
+};
+HTH_MUST enum hth_status hth_st_writer_open(struct hth_st_writer *w, const char *path,
+                                            const struct hth_st_tensor *tensors, size_t n,
+                                            const char *const (*meta)[2], size_t n_meta, struct hth_err *err);
+HTH_MUST enum hth_status hth_st_writer_write(struct hth_st_writer *w, const void *data, size_t bytes,
+                                             struct hth_err *err);
+HTH_MUST enum hth_status hth_st_writer_commit(struct hth_st_writer *w, struct hth_err *err);
+void hth_st_writer_abort(struct hth_st_writer *w);
+
 #endif

@@ -87,31 +87,67 @@ static enum hth_status build_header(struct hth_buf *header, const struct hth_st_
 	return st != HTH_OK ? st : hth_buf_status(header, "a safetensors header", err);
 }
 
-enum hth_status hth_safetensors_write(const char *path, const struct hth_st_tensor *tensors, size_t n,
-				      const char *const (*meta)[2], size_t n_meta, struct hth_err *err)
+enum hth_status hth_st_writer_open(struct hth_st_writer *w, const char *path, const struct hth_st_tensor *tensors,
+				   size_t n, const char *const (*meta)[2], size_t n_meta, struct hth_err *err)
 {
-	struct hth_writer w = {0};
 	struct hth_buf header;
 	uint8_t length[8];
+
+	*w = (struct hth_st_writer){0};
 	hth_buf_init(&header, HTH_ST_MAX_HEADER_BYTES);
 	enum hth_status st = build_header(&header, tensors, n, meta, n_meta, err);
 	if (st != HTH_OK) {
 		(void)hth_err_prefix(err, "%s", path);
 		goto done;
 	}
+	for (size_t i = 0; i < n; i++)
+		w->left += tensors[i].bytes;
 	for (size_t i = 0; i < 8; i++)
 		length[i] = (uint8_t)((uint64_t)header.bytes >> 8 * i & 0xFF);
-	st = hth_writer_open(&w, path, err);
+	st = hth_writer_open(&w->file, path, err);
 	if (st == HTH_OK)
-		st = hth_writer_write(&w, length, sizeof(length), err);
+		st = hth_writer_write(&w->file, length, sizeof(length), err);
 	if (st == HTH_OK)
-		st = hth_writer_write(&w, header.data, header.bytes, err);
-	for (size_t i = 0; i < n && st == HTH_OK; i++)
-		st = hth_writer_write(&w, tensors[i].data, (size_t)tensors[i].bytes, err);
-	if (st == HTH_OK)
-		st = hth_writer_commit(&w, err);
+		st = hth_writer_write(&w->file, header.data, header.bytes, err);
 done:
-	hth_writer_abort(&w);
 	hth_buf_clear(&header);
+	if (st != HTH_OK)
+		hth_st_writer_abort(w);
+	return st;
+}
+
+enum hth_status hth_st_writer_write(struct hth_st_writer *w, const void *data, size_t bytes, struct hth_err *err)
+{
+	if (bytes > w->left)
+		return hth_fail(err, HTH_ERR_SHAPE, "%s: %zu bytes of data come, only %" PRIu64 " are announced",
+				w->file.path, bytes, w->left);
+	w->left -= bytes;
+	return hth_writer_write(&w->file, data, bytes, err);
+}
+
+enum hth_status hth_st_writer_commit(struct hth_st_writer *w, struct hth_err *err)
+{
+	if (w->left > 0)
+		return hth_fail(err, HTH_ERR_SHAPE, "%s: %" PRIu64 " announced bytes of data did not come",
+				w->file.path, w->left);
+	return hth_writer_commit(&w->file, err);
+}
+
+void hth_st_writer_abort(struct hth_st_writer *w)
+{
+	hth_writer_abort(&w->file);
+}
+
+enum hth_status hth_safetensors_write(const char *path, const struct hth_st_tensor *tensors, size_t n,
+				      const char *const (*meta)[2], size_t n_meta, struct hth_err *err)
+{
+	struct hth_st_writer w;
+	enum hth_status st = hth_st_writer_open(&w, path, tensors, n, meta, n_meta, err);
+
+	for (size_t i = 0; i < n && st == HTH_OK; i++)
+		st = hth_st_writer_write(&w, tensors[i].data, (size_t)tensors[i].bytes, err);
+	if (st == HTH_OK)
+		st = hth_st_writer_commit(&w, err);
+	hth_st_writer_abort(&w);
 	return st;
 }

@@ -84,6 +84,10 @@ struct hth_pretok_traits {
 HTH_MUST enum hth_status hth_pretok_from_gguf(const char *name, struct hth_pretok *p, struct hth_arena *arena,
 					      struct hth_pretok_traits *traits, struct hth_err *err);
 
+const char *hth_pretok_gguf_name(size_t i); /* of list.h, in its order; NULL past the end */
+/* The steps of a known name as the "pre_tokenizer" of a tokenizer.json. */
+void hth_pretok_put_json(const char *name, struct hth_buf *out);
+
 /* GPT-2's stand-ins: a byte's code point, and back (-1: not a stand-in). */
 uint32_t hth_byte_stand_in(unsigned char byte);
 int hth_stand_in_byte(uint32_t code_point);

@@ -1,5 +1,6 @@
 /* The pre-tokenizer steps behind each name of list.h. A GGUF holds only the name; these are the steps of the
  * families' own tokenizer.json (the fixtures' manifest has most of them), in the same order. */
+#include "base/json.h"
 #include "text/pretok.h"
 
 #include <stdio.h>
@@ -105,4 +106,47 @@ enum hth_status hth_pretok_from_gguf(const char *name, struct hth_pretok *p, str
 	}
 	*traits = known[k].traits;
 	return HTH_OK;
+}
+
+const char *hth_pretok_gguf_name(size_t i)
+{
+	return i < sizeof(known) / sizeof(*known) ? known[i].name : NULL;
+}
+
+/* Our two classes of characters are step types there. */
+static void put_step(const struct recipe_step *s, struct hth_buf *out)
+{
+	static const char *const behaviors[] = {"Isolated", "Removed", "Contiguous", "MergedWithPrevious",
+						"MergedWithNext"};
+
+	if (s->pattern == NULL || s->pattern[0] == '\0') {
+		(void)hth_buf_printf(out,
+				     "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
+				     "\"use_regex\":%s}",
+				     s->pattern != NULL ? "true" : "false");
+	} else if (strcmp(s->pattern, "\\p{tok_numeric}") == 0) {
+		(void)hth_buf_printf(out, "{\"type\":\"Digits\",\"individual_digits\":%s}",
+				     s->split == HTH_SPLIT_ISOLATED ? "true" : "false");
+	} else if (strcmp(s->pattern, "\\p{tok_punctuation}") == 0) {
+		(void)hth_buf_printf(out, "{\"type\":\"Punctuation\",\"behavior\":\"%s\"}", behaviors[s->split]);
+	} else {
+		(void)hth_buf_puts(out, "{\"type\":\"Split\",\"pattern\":{\"Regex\":");
+		(void)hth_json_put_string(out, s->pattern, strlen(s->pattern));
+		(void)hth_buf_printf(out, "},\"behavior\":\"%s\",\"invert\":false}", behaviors[s->split]);
+	}
+}
+
+void hth_pretok_put_json(const char *name, struct hth_buf *out)
+{
+	(void)hth_buf_puts(out, "{\"type\":\"Sequence\",\"pretokenizers\":[");
+	for (size_t k = 0; k < sizeof(known) / sizeof(*known); k++) {
+		if (strcmp(known[k].name, name) != 0)
+			continue;
+		for (size_t i = 0; i < known[k].n; i++) {
+			(void)hth_buf_puts(out, i > 0 ? "," : "");
+			put_step(&known[k].steps[i], out);
+		}
+		break;
+	}
+	(void)hth_buf_puts(out, "]}");
 }

@@ -3,7 +3,7 @@
  * 5 unused, 6 byte; 2, 3 and 4 are added tokens, the first two special.
  * Keys: ggml's docs/gguf.md. WordPiece ("bert") and T5's unigram with its precompiled map are refused by name. */
 #include "base/mem.h"
-#include "text/tokenizer_int.h"
+#include "text/tokenizer_json_int.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -325,6 +325,23 @@ static enum hth_status load_spm(struct loader *l, bool merges)
 	return hth_tokenizer_finish(t, &spaces, 1, "", l->err);
 }
 
+/* A file may hold the whole tokenizer.json for what its keys cannot say. As many ids as the keys list. */
+static enum hth_status load_json(struct loader *l, struct hth_gguf_str text, struct hth_tokenizer **out)
+{
+	const struct hth_gguf_kv *tokens = hth_gguf_find(l->g, KEY "tokens");
+	char where[320];
+
+	snprintf(where, sizeof(where), "%.240s: tokenizer.huggingface.json", l->path);
+	enum hth_status st = hth_tokenizer_from_json_in(l->g, text, where, out, l->err);
+	if (st == HTH_OK && tokens != NULL && tokens->type == HTH_GGUF_ARRAY && tokens->n <= HTH_MAX_TOKENS)
+		st = hth_tokenizer_pad(*out, (int64_t)tokens->n, l->err);
+	if (st != HTH_OK) {
+		hth_tokenizer_free(*out);
+		*out = NULL;
+	}
+	return st;
+}
+
 enum hth_status hth_tokenizer_from_gguf(const struct hth_gguf *g, struct hth_tokenizer **out, struct hth_err *err)
 {
 	struct loader l = {.g = g, .err = err, .path = g->map.path != NULL ? g->map.path : "GGUF"};
@@ -332,7 +349,11 @@ enum hth_status hth_tokenizer_from_gguf(const struct hth_gguf *g, struct hth_tok
 	char quoted[64];
 
 	*out = NULL;
-	enum hth_status st = hth_gguf_string(g, KEY "model", &model, err);
+	enum hth_status st = hth_gguf_string(g, "tokenizer.huggingface.json", &model, err);
+	if (st == HTH_OK && model.data != NULL)
+		return load_json(&l, model, out);
+	if (st == HTH_OK)
+		st = hth_gguf_string(g, KEY "model", &model, err);
 	if (st != HTH_OK)
 		return st;
 	if (model.data == NULL)

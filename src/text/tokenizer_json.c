@@ -1,6 +1,6 @@
 /* A tokenizer from tokenizer.json: vocabulary, merges, added tokens. Its steps are read in tokenizer_json_steps.c.
  * The file does not say which tokens begin and end a text; when it lies in a model's folder under its usual name,
- * tokenizer_config.json and generation_config.json beside it are asked. WordPiece and WordLevel are refused by name. */
+ * tokenizer_config.json and generation_config.json beside it are asked; inside a GGUF file, its keys. WordPiece and WordLevel are refused by name. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "text/tokenizer_json_int.h"
@@ -257,6 +257,34 @@ static json_t *read_beside(const char *path, const char *name)
 	return doc;
 }
 
+/* A token id by its key in the GGUF file around; -1 when there is none. */
+static enum hth_status gguf_id(struct hth_json_loader *l, const char *key, int32_t *out)
+{
+	int64_t id = -1;
+	enum hth_status st = hth_gguf_int(l->g, key, 0, (int64_t)l->t->vocab.n - 1, -1, &id, l->err);
+
+	*out = (int32_t)id;
+	return st;
+}
+
+static enum hth_status read_gguf_ids(struct hth_json_loader *l)
+{
+	static const char *const keys[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+	enum hth_status st;
+
+	if ((st = gguf_id(l, "tokenizer.ggml.bos_token_id", &l->t->bos)) != HTH_OK ||
+	    (st = gguf_id(l, "tokenizer.ggml.eos_token_id", &l->t->eos)) != HTH_OK)
+		return st;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+		int32_t id;
+		if ((st = gguf_id(l, keys[i], &id)) != HTH_OK)
+			return st;
+		if (id >= 0)
+			l->t->vocab.tokens[id].flags |= HTH_TOKEN_END;
+	}
+	return HTH_OK;
+}
+
 static void read_configs(struct hth_json_loader *l)
 {
 	struct hth_tokenizer *t = l->t;
@@ -304,8 +332,24 @@ static enum hth_status load(struct hth_json_loader *l, const json_t *doc)
 	if ((st = read_bpe(l, model)) != HTH_OK || (st = read_added(l, added)) != HTH_OK ||
 	    (st = hth_json_read_post(l, json_object_get(doc, "post_processor"), 0)) != HTH_OK)
 		return st;
-	read_configs(l);
+	if (l->g == NULL)
+		read_configs(l);
+	else if ((st = read_gguf_ids(l)) != HTH_OK)
+		return st;
 	return hth_tokenizer_finish(t, l->replace, l->n_replace, "", l->err);
+}
+
+static enum hth_status load_parsed(struct hth_json_loader *l, const json_t *doc, struct hth_tokenizer **out)
+{
+	enum hth_status st = hth_tokenizer_new(&l->t, l->err);
+
+	if (st == HTH_OK)
+		st = load(l, doc);
+	if (st != HTH_OK)
+		hth_tokenizer_free(l->t);
+	else
+		*out = l->t;
+	return st;
 }
 
 enum hth_status hth_tokenizer_from_json(const char *path, struct hth_tokenizer **out, struct hth_err *err)
@@ -315,12 +359,25 @@ enum hth_status hth_tokenizer_from_json(const char *path, struct hth_tokenizer *
 
 	*out = NULL;
 	enum hth_status st = hth_json_read(path, MAX_FILE_BYTES, HTH_JSON_STRICT, &doc, err);
-	if (st == HTH_OK && (st = hth_tokenizer_new(&l.t, err)) == HTH_OK)
-		st = load(&l, doc);
+	if (st == HTH_OK)
+		st = load_parsed(&l, doc, out);
 	json_decref(doc);
-	if (st != HTH_OK)
-		hth_tokenizer_free(l.t);
-	else
-		*out = l.t;
+	return st;
+}
+
+enum hth_status hth_tokenizer_from_json_in(const struct hth_gguf *g, struct hth_gguf_str text, const char *path,
+					   struct hth_tokenizer **out, struct hth_err *err)
+{
+	struct hth_json_loader l = {.path = path, .err = err, .g = g};
+	json_t *doc = NULL;
+
+	*out = NULL;
+	if (text.bytes > MAX_FILE_BYTES)
+		return hth_fail(err, HTH_ERR_LIMIT, "%s: a tokenizer of %zu bytes, expected at most %zu", path,
+				text.bytes, (size_t)MAX_FILE_BYTES);
+	enum hth_status st = hth_json_parse(text.data, text.bytes, HTH_JSON_STRICT, path, &doc, err);
+	if (st == HTH_OK)
+		st = load_parsed(&l, doc, out);
+	json_decref(doc);
 	return st;
 }

@@ -14,7 +14,12 @@ struct hth_json_loader {
 	char where[320];
 	struct hth_replace replace[HTH_MAX_REPLACES]; /* of the decoder; arena */
 	size_t n_replace;
+	const struct hth_gguf *g; /* the file holds it, and its keys say what begins and ends a text; NULL: a file alone */
 };
+
+/* The tokenizer.json that a GGUF file holds whole ("tokenizer.huggingface.json"). */
+HTH_MUST enum hth_status hth_tokenizer_from_json_in(const struct hth_gguf *g, struct hth_gguf_str text,
+						    const char *path, struct hth_tokenizer **out, struct hth_err *err);
 
 /* "file: key" for messages. */
 const char *hth_json_at(struct hth_json_loader *l, const char *key);
