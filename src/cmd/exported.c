@@ -8,9 +8,13 @@
 #include "base/machine.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "cmd/export_target.h"
 #include "cmd/survived.h"
+#include "cmd/where.h"
+#include "export/as_gguf.h"
 #include "export/calibrate.h"
 #include "export/quantize.h"
+#include "export/to_folder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -21,44 +25,37 @@ enum { CALIBRATE_TOKENS = 2048 };
 struct job {
 	const struct hth_export_options *opt;
 	const char *verb, *model;
-	const struct hth_mix *mix;
+	enum hth_export_form form;
+	struct hth_export_target target;
 	struct hth_check_rows rows;
-	bool opened; /* o holds the model; else `file` is all there is */
+	char *path;  /* where the model is; owned */
+	bool opened; /* o holds the model, on a device; else `plain` or `file` is all there is */
 	struct hth_opened o;
+	struct hth_model *plain; /* opened only to be written: a folder, or what becomes one */
+	struct hth_as_gguf as;   /* a folder as GGUF */
 	struct hth_gguf file;
-	const struct hth_gguf *from;
+	const struct hth_gguf *from; /* NULL: a folder becomes a folder */
 	struct hth_imatrix importance;
 	double calibration_loss; /* 0: none */
 	struct hth_dataset eval;
 	char *written; /* the output's path, or the name it has until it is checked */
 	struct hth_quantize_result r;
 	struct hth_survival survival;
-	uint64_t bytes; /* of the file */
+	size_t quantised, plain_matrices; /* of a folder */
+	uint64_t bytes;                   /* of the file */
 	double start_s, write_s;
 };
-
-static enum hth_status unknown_type(const char *type, struct hth_err *err)
-{
-	const char *known[64];
-	size_t n = 0;
-
-	for (const struct hth_mix *m; n < 64 && (m = hth_mix_at((int)n)) != NULL; n++)
-		known[n] = m->name;
-	const char *near = hth_nearest(type, known, n);
-	return hth_fail(err, HTH_ERR_USAGE, "--type %s: no such type%s%s", type,
-			near != NULL ? "; did you mean " : "; hearth quantize --help lists them",
-			near != NULL ? near : "");
-}
 
 static enum hth_status check_options(struct job *job, struct hth_err *err)
 {
 	const struct hth_export_options *opt = job->opt;
 
-	job->mix = hth_mix_find(opt->type);
-	if (job->mix == NULL)
-		return unknown_type(opt->type, err);
+	enum hth_status s = hth_export_check_type(opt->type, err);
+	if (s != HTH_OK)
+		return s;
 	if (opt->output == NULL)
-		return hth_fail(err, HTH_ERR_USAGE, "hearth %s: no output; give --output FILE.gguf", job->verb);
+		return hth_fail(err, HTH_ERR_USAGE, "hearth %s: no output; give --output FILE.gguf, or a folder",
+				job->verb);
 	if (opt->calibrate != NULL && opt->imatrix != NULL)
 		return hth_fail(err, HTH_ERR_USAGE,
 				"hearth %s: --calibrate and --imatrix both say what matters; give one", job->verb);
@@ -81,11 +78,14 @@ static enum hth_status open_source(struct job *job, struct hth_err *err)
 		opt->adapter != NULL || opt->calibrate != NULL || job->rows.file != NULL || job->rows.config != NULL;
 	enum hth_status s;
 
+	if ((s = hth_model_where(job->model, &job->path, err)) != HTH_OK)
+		return s;
 	if (!think) {
+		bool whole = hth_path_kind(job->path) == HTH_PATH_DIR || hth_export_may_be_folder(opt, job->form);
 		s = hth_pool_new((int)opt->threads, &job->o.pool, err);
 		if (s == HTH_OK)
-			s = hth_gguf_open_split(&job->file, job->model, err);
-		job->from = &job->file;
+			s = whole ? hth_model_open(job->path, &job->plain, err)
+				  : hth_gguf_open_split(&job->file, job->path, err);
 		return s;
 	}
 	struct hth_open_config open = {.model = job->model,
@@ -96,10 +96,33 @@ static enum hth_status open_source(struct job *job, struct hth_err *err)
 	if (s != HTH_OK)
 		return s;
 	job->opened = true;
-	job->from = job->o.model->gguf;
-	if (job->from == NULL)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: not a GGUF file; convert it to one first", job->model);
 	return hth_check_rows_read(&job->rows, job->o.model, &job->eval, err);
+}
+
+static const struct hth_model *model_of(const struct job *job)
+{
+	return job->opened ? job->o.model : job->plain;
+}
+
+/* Form and type, and for a GGUF file what it is written from. */
+static enum hth_status choose_target(struct job *job, struct hth_err *err)
+{
+	const struct hth_model *m = model_of(job);
+	enum hth_status s = hth_export_choose(job->opt, job->form, job->verb, m, &job->target, err);
+
+	if (s != HTH_OK || job->target.folder)
+		return s;
+	if (m == NULL || m->gguf != NULL) {
+		job->from = m == NULL ? &job->file : m->gguf;
+		return HTH_OK;
+	}
+	s = hth_as_gguf_open(m, &job->as, err);
+	job->from = &job->as.made.g;
+	if (s == HTH_OK && job->as.lossy != NULL)
+		hth_warn("%s: GGUF's own keys cannot say all that this tokenizer does, so its tokenizer.json is in the "
+			 "file too; hearth reads it, other programs may give other ids to texts like \"%.40s\"",
+			 job->model, job->as.lossy);
+	return s;
 }
 
 static bool show_calibration(void *ctx, size_t done, size_t total)
@@ -143,11 +166,14 @@ static enum hth_status calibrate(struct job *job, struct hth_err *err)
 
 static enum hth_status get_importance(struct job *job, struct hth_err *err)
 {
+	if (job->target.folder && (job->opt->imatrix != NULL || job->opt->calibrate != NULL))
+		return hth_fail(err, HTH_ERR_USAGE, "hearth %s: importance is used by GGUF's types, not by %s", job->verb,
+				job->target.name);
 	if (job->opt->imatrix != NULL)
 		return hth_imatrix_read(job->opt->imatrix, &job->importance, err);
 	if (job->opt->calibrate != NULL)
 		return calibrate(job, err);
-	if (strcmp(job->mix->name, "q2_k_s") == 0)
+	if (strcmp(job->target.name, "q2_k_s") == 0)
 		hth_warn("q2_k_s without importance loses much; --calibrate DATA lets the model show what matters");
 	return HTH_OK;
 }
@@ -177,6 +203,47 @@ static void show_progress(void *ctx, uint64_t done, uint64_t total)
 	hth_progress_update(ctx, done, "%s of %s read", hth_format_bytes(a, done), hth_format_bytes(b, total));
 }
 
+static void show_weights(void *ctx, uint64_t done, uint64_t total)
+{
+	hth_progress_update(ctx, done, "%.1f of %.1f million weights", (double)done / 1e6, (double)total / 1e6);
+}
+
+static struct hth_lora *const *loras_of(const struct job *job)
+{
+	return job->o.loras.n_adapters > 0 ? job->o.loras.loras[0] : NULL;
+}
+
+static enum hth_status write_folder(struct job *job, struct hth_err *err)
+{
+	struct hth_progress bar = {0};
+	struct hth_to_folder_result r;
+	struct hth_to_folder_config cfg = {
+		.model = model_of(job),
+		.loras = loras_of(job),
+		.out_path = job->written,
+		.mlx = job->target.mlx,
+		.type = job->target.type,
+		.bits = job->target.bits,
+		.group = job->target.group,
+		.overwrite = job->opt->overwrite || job->eval.n > 0,
+		.pool = job->o.pool,
+		.progress = show_weights,
+		.ctx = &bar,
+	};
+	double start = hth_now_s();
+
+	hth_progress_start(&bar, job->verb, cfg.model->n_params, 0);
+	enum hth_status s = hth_to_folder(&cfg, &r, err);
+	hth_progress_end(&bar);
+	job->write_s = hth_now_s() - start;
+	job->bytes = job->r.tensor_bytes = r.bytes;
+	job->r.weights = r.weights;
+	job->r.fused = r.fused;
+	job->quantised = r.quantised;
+	job->plain_matrices = r.plain;
+	return s;
+}
+
 static uint64_t tensor_bytes(const struct hth_gguf *g)
 {
 	uint64_t n = 0;
@@ -192,10 +259,12 @@ static enum hth_status write_file(struct job *job, struct hth_err *err)
 	struct hth_map map = {0};
 	struct hth_quantize_config cfg = {
 		.from = job->from,
-		.mix = job->mix,
+		.parts = job->as.parts,
+		.n_parts = job->as.n_parts,
+		.mix = job->target.mix,
 		.out_path = job->written,
 		.model = job->o.model,
-		.loras = job->o.loras.n_adapters > 0 ? job->o.loras.loras[0] : NULL,
+		.loras = loras_of(job),
 		.replaced = job->o.loras.n_adapters > 0 ? job->o.loras.replaced[0] : NULL,
 		.importance = job->importance.n > 0 ? &job->importance : NULL,
 		.pool = job->o.pool,
@@ -204,6 +273,8 @@ static enum hth_status write_file(struct job *job, struct hth_err *err)
 	};
 	double start = hth_now_s();
 
+	if (job->target.folder)
+		return write_folder(job, err);
 	hth_progress_start(&bar, job->verb, tensor_bytes(job->from), 0);
 	enum hth_status s = hth_quantize(&cfg, &job->r, err);
 	hth_progress_end(&bar);
@@ -239,13 +310,11 @@ static enum hth_status check(struct job *job, struct hth_err *err)
 		return HTH_OK;
 	enum hth_status s = hth_survived_check(job->opt, &job->o, &job->eval, job->written, &job->survival, err);
 	bool keep = s == HTH_OK && (job->survival.verdict == HTH_SURVIVED || job->opt->force);
-	if (!keep) {
-		remove(job->written);
-		return s;
-	}
-	s = hth_rename_dir(job->written, job->opt->output, err);
-	if (s != HTH_OK)
-		remove(job->written);
+	if (keep)
+		s = job->target.folder ? hth_to_folder_move(job->written, job->opt->output, job->opt->overwrite, err)
+				       : hth_rename_dir(job->written, job->opt->output, err);
+	if (!keep || s != HTH_OK)
+		(void)!hth_remove_tree(job->written, NULL);
 	return s;
 }
 
@@ -258,7 +327,7 @@ static enum hth_status print_json(const struct job *job, struct hth_err *err)
 	hth_json_put_string(&b, job->opt->output, strlen(job->opt->output));
 	hth_buf_printf(
 		&b, ",\"type\":\"%s\",\"bytes\":%llu,\"bits_per_weight\":%.4f,\"seconds\":%.3f,\"write_seconds\":%.3f",
-		job->mix->name, (unsigned long long)job->bytes,
+		job->target.name, (unsigned long long)job->bytes,
 		8 * (double)job->r.tensor_bytes / (double)job->r.weights, hth_now_s() - job->start_s, job->write_s);
 	hth_buf_printf(&b, ",\"fallback\":%zu,\"requantised\":%zu,\"fused\":%zu,\"tensors\":{", job->r.mix.fallback,
 		       job->r.requantised, job->r.fused);
@@ -285,13 +354,18 @@ static enum hth_status print_json(const struct job *job, struct hth_err *err)
 	return s;
 }
 
+static uint64_t source_bytes(const struct job *job)
+{
+	return model_of(job) != NULL ? model_of(job)->file_bytes : job->file.bytes;
+}
+
 static void print_text(const struct job *job)
 {
 	char size[32], was[32], time[32];
 
 	printf("%s: %s, %s (%.2f bits a weight; the source has %s), in %s\n", job->opt->output,
-	       hth_format_bytes(size, job->bytes), job->mix->name,
-	       8 * (double)job->r.tensor_bytes / (double)job->r.weights, hth_format_bytes(was, job->from->bytes),
+	       hth_format_bytes(size, job->bytes), job->target.name,
+	       8 * (double)job->r.tensor_bytes / (double)job->r.weights, hth_format_bytes(was, source_bytes(job)),
 	       hth_format_duration(time, hth_now_s() - job->start_s));
 	for (int q = 0, first = 1; q < HTH_QUANT_COUNT; q++)
 		if (job->r.of_type[q] > 0) {
@@ -299,10 +373,13 @@ static void print_text(const struct job *job)
 			       hth_quant_format((enum hth_quant)q)->name);
 			first = 0;
 		}
-	printf("\n");
+	if (job->target.bits != 0)
+		printf("  matrices: %zu in groups of %d, %zu plain", job->quantised, job->target.group,
+		       job->plain_matrices);
+	printf(job->target.folder && job->target.bits == 0 ? "" : "\n");
 	if (job->eval.n > 0)
 		hth_survived_print(&job->survival, job->o.loras.n_adapters > 0);
-	else
+	else if (job->form == HTH_EXPORT_AUTO)
 		printf("  not checked: no rows to check with; --eval FILE names some\n");
 }
 
@@ -334,29 +411,48 @@ static void clear(struct job *job)
 		hth_opened_close(&job->o);
 	else
 		hth_pool_free(job->o.pool);
+	hth_as_gguf_close(&job->as);
+	hth_model_close(job->plain);
 	hth_free(job->written);
+	hth_free(job->path);
+}
+
+static enum hth_status run(struct job *job, struct hth_err *err)
+{
+	enum hth_status s = check_options(job, err);
+
+	if (s == HTH_OK && job->opt->check)
+		s = hth_check_rows_find(job->opt, job->model, &job->rows, err);
+	if (s == HTH_OK)
+		s = open_source(job, err);
+	if (s == HTH_OK)
+		s = choose_target(job, err);
+	if (s == HTH_OK)
+		s = get_importance(job, err);
+	if (s == HTH_OK)
+		s = name_output(job, err);
+	if (s == HTH_OK)
+		s = write_file(job, err);
+	if (s == HTH_OK)
+		s = check(job, err);
+	if (s == HTH_OK)
+		s = report(job, err);
+	clear(job);
+	return s;
 }
 
 enum hth_status hth_export_run(struct hth_cli *cli, struct hth_err *err)
 {
 	struct job job = {
 		.opt = cli->config, .verb = cli->command->name, .model = cli->args[0], .start_s = hth_now_s()};
-	enum hth_status s = check_options(&job, err);
 
-	if (s == HTH_OK)
-		s = hth_check_rows_find(job.opt, job.model, &job.rows, err);
-	if (s == HTH_OK)
-		s = open_source(&job, err);
-	if (s == HTH_OK)
-		s = get_importance(&job, err);
-	if (s == HTH_OK)
-		s = name_output(&job, err);
-	if (s == HTH_OK)
-		s = write_file(&job, err);
-	if (s == HTH_OK)
-		s = check(&job, err);
-	if (s == HTH_OK)
-		s = report(&job, err);
-	clear(&job);
-	return s;
+	return run(&job, err);
+}
+
+enum hth_status hth_export_model(const struct hth_export_options *opt, const char *verb, const char *model,
+				 enum hth_export_form form, struct hth_err *err)
+{
+	struct job job = {.opt = opt, .verb = verb, .model = model, .form = form, .start_s = hth_now_s()};
+
+	return run(&job, err);
 }

@@ -9,8 +9,10 @@
 struct hth_export_options {
 	const char *adapter, *output, *type, *calibrate, *imatrix, *imatrix_out, *eval, *base;
 	bool overwrite, json, check, force;
-	int64_t threads, calibrate_rows, check_rows, check_answers;
+	int64_t threads, calibrate_rows, check_rows, check_answers, group;
 };
+
+enum hth_export_form { HTH_EXPORT_AUTO, HTH_EXPORT_GGUF, HTH_EXPORT_HF, HTH_EXPORT_MLX };
 
 #define HTH_EXPORT_AT(field) offsetof(struct hth_export_options, field)
 /* Rows of both tables. type_def: the type that the command writes unless told otherwise. */
@@ -19,9 +21,12 @@ struct hth_export_options {
 	{"adapter", "adapter-path", NULL, HTH_OPTION_PATH, HTH_EXPORT_AT(adapter), 0, 0, NULL, NULL, "DIR|FILE",       \
 	 "a LoRA adapter that becomes part of the file"},                                                              \
 	{"output", "save-path o gguf-path", NULL, HTH_OPTION_PATH, HTH_EXPORT_AT(output), 0, 0, NULL, NULL,            \
-	 "FILE.gguf", "where the model goes"},                                                                         \
+	 "PATH", "where the model goes: FILE.gguf, or a folder"},                                                                         \
 	{"type", "dtype q", NULL, HTH_OPTION_TEXT, HTH_EXPORT_AT(type), 0, 0, NULL, type_def, "TYPE",                  \
-	 "f32 f16 bf16 q8_0 q6_k q5_k_m q5_k_s q4_k_m q4_k_s q3_k_l q3_k_m q3_k_s q2_k q2_k_s q4_0 q4_1 q5_0 q5_1"},   \
+	 "f32 f16 bf16; GGUF: q8_0 q6_k q5_k_m q5_k_s q4_k_m q4_k_s q3_k_l q3_k_m q3_k_s q2_k q2_k_s q4_0 q4_1 q5_0 " \
+	 "q5_1; MLX folder: mlx8 mlx6 mlx5 mlx4 mlx3 mlx2"},                                                            \
+	{"group-size", "q-group-size", NULL, HTH_OPTION_INT, HTH_EXPORT_AT(group), 32, 128, NULL, "64", "N",           \
+	 "mlx types: columns that share a scale: 32, 64 or 128"},                                                      \
 	{"calibrate", NULL, NULL, HTH_OPTION_PATH, HTH_EXPORT_AT(calibrate), 0, 0, NULL, NULL, "FILE|DIR",             \
 	 "JSONL rows that the model reads to learn which columns matter; a folder stands for its train.jsonl"},        \
 	{"calibrate-rows", NULL, NULL, HTH_OPTION_INT, HTH_EXPORT_AT(calibrate_rows), 0, 1e9, NULL, "512", "N",        \
@@ -51,6 +56,9 @@ struct hth_export_options {
 /* clang-format on */
 
 /* The whole command: cli->config is a struct hth_export_options. */
+/* The same for convert: no check, the type as the model is stored unless opt says one. */
+HTH_MUST enum hth_status hth_export_model(const struct hth_export_options *opt, const char *verb, const char *model,
+					  enum hth_export_form form, struct hth_err *err);
 HTH_MUST enum hth_status hth_export_run(struct hth_cli *cli, struct hth_err *err);
 
 #endif

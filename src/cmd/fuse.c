@@ -1,7 +1,7 @@
 /* hearth fuse: adapter into model. All of it is exported.c. */
 #include "cmd/exported.h"
 
-static const struct hth_option options[] = {HTH_EXPORT_OPTIONS("f16"), {0}};
+static const struct hth_option options[] = {HTH_EXPORT_OPTIONS(NULL), {0}};
 
 const struct hth_command hth_command_fuse = {
 	.name = "fuse",

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "models/parts.h"
 
 #include <string.h>
 
@@ -121,27 +122,35 @@ static enum hth_status listener_init(struct listener *l, const struct hth_model 
 	return ok ? HTH_OK : hth_fail_memory(err, "sums of a calibration", n * sizeof *l->sum);
 }
 
+static enum hth_status collect_part(const struct listener *l, const struct hth_model_part *p, struct hth_imatrix *out,
+				    struct hth_err *err)
+{
+	int at = p->piece[0].linear; /* linears of a fused tensor share their input */
+
+	if (at < 0 || l->sum[at] == NULL)
+		return HTH_OK;
+	struct hth_imatrix_entry *e = hth_imatrix_add(out, p->name, strlen(p->name), p->cols, 1);
+	if (e == NULL)
+		return hth_fail_memory(err, "an importance matrix", (size_t)p->cols * sizeof *e->sum);
+	for (int64_t c = 0; c < p->cols; c++)
+		e->sum[c] = (float)l->sum[at][c];
+	e->count[0] = (float)l->rows[at];
+	return HTH_OK;
+}
+
 /* Sums by linear become entries by GGUF's names. */
 static enum hth_status collect(const struct listener *l, struct hth_imatrix *out, struct hth_err *err)
 {
-	const struct hth_gguf *g = l->model->gguf;
+	struct hth_model_part *parts;
+	size_t n;
+	enum hth_status st = hth_model_parts(l->model, true, &parts, &n, err);
 
-	for (size_t i = 0; i < g->n_tensors; i++) {
-		struct hth_module_part part[3]; /* of a fused tensor: all see the same input */
-		if (hth_gguf_parts(l->model, g->tensors[i].name, part) == 0)
-			continue;
-		int64_t at = part[0].layer * HTH_LINEAR_COUNT + part[0].kind;
-		if (l->sum[at] == NULL)
-			continue;
-		const struct hth_weight *w = &l->model->layers[at / HTH_LINEAR_COUNT].linear[at % HTH_LINEAR_COUNT];
-		struct hth_imatrix_entry *e =
-			hth_imatrix_add(out, g->tensors[i].name.data, g->tensors[i].name.bytes, w->cols, 1);
-		if (e == NULL)
-			return hth_fail_memory(err, "an importance matrix", (size_t)w->cols * sizeof *e->sum);
-		for (int64_t c = 0; c < w->cols; c++)
-			e->sum[c] = (float)l->sum[at][c];
-		e->count[0] = (float)l->rows[at];
-	}
+	for (size_t i = 0; st == HTH_OK && i < n; i++)
+		if (parts[i].kind == HTH_PART_MATRIX)
+			st = collect_part(l, &parts[i], out, err);
+	hth_free(parts);
+	if (st != HTH_OK)
+		return st;
 	out->chunks = l->batches;
 	out->chunk_size = l->batches > 0 ? l->tokens / l->batches : 0;
 	return hth_imatrix_sort(out, "calibration", err);
@@ -156,8 +165,6 @@ enum hth_status hth_calibrate(const struct hth_calibrate_config *cfg, struct hth
 	struct hth_model view = *cfg->model;
 
 	*out = (struct hth_imatrix){0};
-	if (cfg->model->gguf == NULL)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: calibration needs a GGUF file", cfg->model->path);
 	enum hth_status s = listener_init(&l, cfg->model, err);
 	if (s != HTH_OK)
 		goto done;

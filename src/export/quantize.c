@@ -34,6 +34,8 @@ struct passage {
 	int n_parts;
 	bool fused;          /* an adapter changes it */
 	const float *values; /* (rows, cols) in place of the file's, or NULL */
+	const struct hth_model_part *source; /* where rows come from; NULL: they stand in t */
+	float more;                          /* that values of a norm lack */
 	const float *importance;     /* (matrices, cols), or NULL */
 	int64_t matrices;            /* that importance speaks of: 1, or one an expert */
 	const struct hth_quant_format *in, *out;
@@ -61,20 +63,54 @@ static bool all_finite(const float *row, int64_t n)
 	return rest == 0;
 }
 
-/* Adds the adapter to the row that stands at `at` of the file. */
-static void fuse_row(const struct passage *p, int64_t at, float *row)
+/* The adapter of the row that stands at `at` of the file, or NULL; *n: the row of its linear. */
+static const struct hth_lora *lora_at(const struct passage *p, int64_t at, int64_t *n)
 {
 	const struct hth_quantize_config *cfg = p->job->cfg;
 	const struct hth_module_part *part = p->part;
 
+	if (p->n_parts == 0)
+		return NULL;
 	while (at >= part->first + part->rows)
 		part++;
-	const struct hth_lora *lora = cfg->loras[part->layer * HTH_LINEAR_COUNT + part->kind];
+	*n = hth_weight_logical_row(&cfg->model->layers[part->layer].linear[part->kind], at - part->first);
+	return cfg->loras[part->layer * HTH_LINEAR_COUNT + part->kind];
+}
+
+/* Row `at` of a model from a folder, whose order is another there; false: `out` has it already, since nothing changes. */
+static bool source_row(const struct passage *p, int64_t at, float *row, uint8_t *out)
+{
+	struct hth_lora *const *loras = p->n_parts > 0 ? p->job->cfg->loras : NULL;
+	int64_t n;
+	struct hth_part_piece piece = hth_part_row(p->source, at, &n);
+	const struct hth_lora *lora = loras != NULL && piece.linear >= 0 ? loras[piece.linear] : NULL;
+	const uint8_t *data = hth_weight_row(piece.w, n);
+
+	if (lora == NULL && hth_quant_format(piece.w->quant) == p->out) {
+		memcpy(out, data, p->out_row);
+		return false;
+	}
+	hth_quant_format(piece.w->quant)->unpack(data, row, p->cols);
 	if (lora != NULL)
-		hth_fuse_row(lora,
-			     hth_weight_logical_row(&cfg->model->layers[part->layer].linear[part->kind],
-						    at - part->first),
-			     row);
+		hth_fuse_row(lora, n, row);
+	return true;
+}
+
+static void replaced_row(const struct passage *p, int64_t at, float *row)
+{
+	for (int64_t i = 0; i < p->cols; i++)
+		row[i] = p->values[at * p->cols + i] + p->more;
+}
+
+static bool file_row(const struct passage *p, int64_t at, float *row)
+{
+	int64_t n = 0;
+	const struct hth_lora *lora = lora_at(p, at, &n);
+
+	p->in->unpack(p->t->data + (uint64_t)at * p->in_row, row, p->cols);
+	if (lora != NULL)
+		hth_fuse_row(lora, n, row);
+	return true;
 }
 
 static void pack_rows(void *ctx, int64_t task, int thread)
@@ -88,15 +124,17 @@ static void pack_rows(void *ctx, int64_t task, int thread)
 		const float *importance = p->importance;
 		if (importance != NULL)
 			importance += at / p->t->ne[1] % p->matrices * p->cols;
+		uint8_t *out = p->job->piece + (uint64_t)i * p->out_row;
+		bool pack = true;
 		if (p->values != NULL)
-			memcpy(row, p->values + at * p->cols, (size_t)p->cols * sizeof(*row));
+			replaced_row(p, at, row);
 		else
-			p->in->unpack(p->t->data + (uint64_t)at * p->in_row, row, p->cols);
-		if (p->n_parts > 0)
-			fuse_row(p, at, row);
+			pack = p->source != NULL ? source_row(p, at, row, out) : file_row(p, at, row);
+		if (!pack)
+			continue;
 		if (!all_finite(row, p->cols))
 			atomic_store(&p->bad, true);
-		p->pack(row, p->job->piece + (uint64_t)i * p->out_row, p->cols, importance);
+		p->pack(row, out, p->cols, importance);
 	}
 }
 
@@ -114,7 +152,7 @@ static enum hth_status advance(struct job *job, struct passage *p, const uint8_t
 
 static enum hth_status write_rows(struct job *job, struct passage *p, struct hth_err *err)
 {
-	bool copy = p->in == p->out && !p->fused;
+	bool copy = p->in == p->out && !p->fused && p->source == NULL;
 	int64_t step = (int64_t)(job->piece_bytes / p->out_row);
 	enum hth_status s = HTH_OK;
 
@@ -194,6 +232,10 @@ static enum hth_status write_tensor(struct job *job, size_t i, struct hth_err *e
 			    .cols = t->ne[0],
 			    .rows = t->ne[1] * t->ne[2] * t->ne[3]};
 
+	if (i < cfg->n_parts && cfg->parts[i].kind == HTH_PART_MATRIX)
+		p.source = &cfg->parts[i];
+	if (i < cfg->n_parts && cfg->parts[i].kind == HTH_PART_NORM)
+		p.more = cfg->model != NULL ? cfg->model->config.norm_offset : 0;
 	find_adapter(cfg, &p);
 	job->result->fused += p.fused;
 	job->result->of_type[job->type[i]]++;

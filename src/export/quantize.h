@@ -5,10 +5,12 @@
 
 #include "export/imatrix.h"
 #include "export/mix.h"
-#include "models/model.h"
+#include "models/parts.h"
 
 struct hth_quantize_config {
 	const struct hth_gguf *from;
+	const struct hth_model_part *parts;                         /* (n_parts) where rows of the first tensors of */
+	size_t n_parts;                                             /* `from` come from (as_gguf.h); 0: from it */
 	const struct hth_mix *mix;
 	const char *out_path;                                       /* replaced atomically */
 	const struct hth_model *model;                              /* whose adapter; NULL without one */

@@ -223,7 +223,7 @@ static enum hth_status bind_layer(struct hth_model *m, int64_t l, struct hth_err
 }
 
 /* Divisors of the rotation frequencies that GGUF keeps in a tensor, one a pair. */
-static enum hth_status read_factors(struct hth_model *m, const char *name, struct hth_err *err)
+static enum hth_status read_factors(struct hth_model *m, const char *name, float *out, struct hth_err *err)
 {
 	struct hth_model_config *c = &m->config;
 	struct hth_weight factors = {0}; /* (1,rot/2) */
@@ -239,7 +239,7 @@ static enum hth_status read_factors(struct hth_model *m, const char *name, struc
 		if (!(v[i] > 0))
 			return hth_fail(err, HTH_ERR_VALUE, "%s: \"%s\": element %lld is %g, expected more than 0",
 					m->path, t.name, (long long)i, (double)v[i]);
-	memcpy(c->rope_factors, v, (size_t)factors.cols * sizeof(*v));
+	memcpy(out, v, (size_t)factors.cols * sizeof(*v));
 	return HTH_OK;
 }
 
@@ -248,17 +248,16 @@ static enum hth_status read_factors(struct hth_model *m, const char *name, struc
 static enum hth_status bind_factors(struct hth_model *m, struct hth_err *err)
 {
 	struct hth_model_config *c = &m->config;
-	struct hth_source_tensor unused;
 	enum hth_status st;
 
 	if (!m->source->kind->gguf)
 		return HTH_OK;
 	if (c->rope_scaling == HTH_ROPE_FACTORS) {
-		if ((st = hth_source_take(m->source, "rope_factors_long", NULL, "weight", &unused, err)) != HTH_OK)
+		if ((st = read_factors(m, "rope_factors_long", c->rope_long, err)) != HTH_OK)
 			return st;
-		st = read_factors(m, "rope_factors_short", err);
+		st = read_factors(m, "rope_factors_short", c->rope_factors, err);
 	} else {
-		st = read_factors(m, "rope_freqs", err);
+		st = read_factors(m, "rope_freqs", c->rope_factors, err);
 	}
 	if (st != HTH_OK)
 		return st;

@@ -10,17 +10,31 @@
 
 static const char *const gguf_parts[HTH_EXPERT_PARTS] = {"ffn_gate", "ffn_up", "ffn_down"};
 
-/* The name of one expert's matrix, and of the tensors in a source that hold it. */
-static void part_names(const struct hth_model *m, int64_t l, int64_t e, int part, char gguf[64], char hf[80])
+void hth_expert_names(const struct hth_family *f, int64_t l, int64_t e, int part, char gguf[64], char hf[80])
 {
 	static const char *const proj[HTH_EXPERT_PARTS] = {"gate_proj", "up_proj", "down_proj"};
 	static const char *const w123[HTH_EXPERT_PARTS] = {"w1", "w3", "w2"};
 
-	snprintf(gguf, 64, "blk.%lld.%s.%lld", (long long)l, gguf_parts[part], (long long)e);
-	if (m->family->w123)
+	snprintf(gguf, 64, "blk.%lld.%s_exps", (long long)l, gguf_parts[part]);
+	if (f->w123)
 		snprintf(hf, 80, "model.layers.%lld.block_sparse_moe.experts.%lld.%s", (long long)l, (long long)e, w123[part]);
 	else
 		snprintf(hf, 80, "model.layers.%lld.mlp.experts.%lld.%s", (long long)l, (long long)e, proj[part]);
+}
+
+void hth_router_names(const struct hth_family *f, int64_t l, char gguf[64], char hf[80])
+{
+	const char *name = f->w123 ? "block_sparse_moe.gate" : f->interleaved ? "mlp.router" : "mlp.gate";
+
+	snprintf(gguf, 64, "blk.%lld.ffn_gate_inp", (long long)l);
+	snprintf(hf, 80, "model.layers.%lld.%s", (long long)l, name);
+}
+
+/* The name of one expert's matrix, and of the tensors in a source that hold it alone. */
+static void part_names(const struct hth_model *m, int64_t l, int64_t e, int part, char gguf[64], char hf[80])
+{
+	hth_expert_names(m->family, l, e, part, gguf, hf);
+	snprintf(gguf, 64, "blk.%lld.%s.%lld", (long long)l, gguf_parts[part], (long long)e);
 }
 
 static void part_shape(const struct hth_model_config *c, int part, int64_t *rows, int64_t *cols)

@@ -83,25 +83,37 @@ static enum hth_status read_llama3(const struct hth_keys *k, struct hth_model_co
 			c->rope_high, c->rope_low);
 }
 
-/* LongRoPE has two sets of divisors: for texts within the original context and for longer ones. A model here has one,
+static enum hth_status read_divisors(const struct hth_keys *k, const char *key, const struct hth_model_config *c,
+				     float out[HTH_MAX_PAIRS], struct hth_err *err)
+{
+	const json_t *list = json_object_get(k->json, key);
+
+	if (json_array_size(list) != (size_t)(c->rot / 2))
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\" has %zu entries, expected %lld", k->where, key,
+				json_array_size(list), (long long)(c->rot / 2));
+	for (int64_t i = 0; i < c->rot / 2; i++) {
+		double v = json_number_value(json_array_get(list, (size_t)i));
+		if (!(v > 0 && v <= 1e6))
+			return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\"[%lld] is %g, expected more than 0 and at most 1e6",
+					k->where, key, (long long)i, v);
+		out[i] = (float)v;
+	}
+	return HTH_OK;
+}
+
+/* LongRoPE has two sets of divisors: for texts within the original context and for longer ones. A model here computes with
  * the short: its context ends where the original did. */
 static enum hth_status read_longrope(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
 {
-	const json_t *list = json_object_get(k->json, "short_factor");
 	double stretch = (double)c->context / (double)c->rope_original, attn = 1;
-	enum hth_status st;
+	enum hth_status st = HTH_OK;
 
-	if (k->gguf == NULL && json_array_size(list) != (size_t)(c->rot / 2))
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"short_factor\" has %zu entries, expected %lld", k->where,
-				json_array_size(list), (long long)(c->rot / 2));
-	for (int64_t i = 0; k->gguf == NULL && i < c->rot / 2; i++) {
-		double v = json_number_value(json_array_get(list, (size_t)i));
-		if (!(v > 0 && v <= 1e6))
-			return hth_fail(err, HTH_ERR_FORMAT,
-					"%s: \"short_factor\"[%lld] is %g, expected more than 0 and at most 1e6",
-					k->where, (long long)i, v);
-		c->rope_factors[i] = (float)v;
-	}
+	if (k->gguf == NULL)
+		st = read_divisors(k, "short_factor", c, c->rope_factors, err);
+	if (st == HTH_OK && k->gguf == NULL && json_object_get(k->json, "long_factor") != NULL)
+		st = read_divisors(k, "long_factor", c, c->rope_long, err);
+	if (st != HTH_OK)
+		return st;
 	st = hth_keys_real(k, (struct hth_real_key){NULL, "factor", 0, 1e6, stretch}, &stretch, err);
 	if (st != HTH_OK)
 		return st;

@@ -30,9 +30,24 @@ enum hth_status hth_config_gemma_scale(const struct hth_keys *k, int64_t largest
 	return st;
 }
 
+void hth_config_gemma_to_hf(const struct hth_model_config *c, json_t *out)
+{
+	double scale = (double)c->attn_scale, by = 1 / (scale * scale);
+	json_t *attn = c->attn_soft_cap > 0 ? json_real((double)c->attn_soft_cap) : json_null();
+	json_t *final = c->logit_soft_cap > 0 ? json_real((double)c->logit_soft_cap) : json_null();
+
+	/* A whole number in every such model; the square root and the float between leave a rest. */
+	(void)json_object_set_new(out, "query_pre_attn_scalar",
+				  fabs(by - round(by)) < by * 1e-5 ? json_integer((json_int_t)round(by))
+								   : json_real(by));
+	(void)json_object_set_new(out, "attn_logit_softcapping", attn);
+	(void)json_object_set_new(out, "final_logit_softcapping", final);
+}
+
 const struct hth_family hth_family_gemma = {
 	.name = "gemma",
 	.gguf_arch = "gemma",
 	.hf_types = "gemma ",
+	.hf_classes = "GemmaForCausalLM ",
 	.config = hth_config_gemma,
 };

@@ -30,7 +30,7 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 	c->rope_ramp_exact = k->gguf != NULL;
 	c->sinks = true;
 	c->ffn_norm_post = true;
-	if ((st = hth_config_read(k, c, err)) != HTH_OK || (st = hth_config_window(k, 2, c, err)) != HTH_OK ||
+	if ((st = hth_config_read(k, c, err)) != HTH_OK || (st = hth_config_window(k, k->family->window_every, c, err)) != HTH_OK ||
 	    (st = check_unit(k, err)) != HTH_OK)
 		return st;
 	c->act = HTH_ACT_SWIGLU_CLAMPED;
@@ -41,6 +41,8 @@ const struct hth_family hth_family_gpt_oss = {
 	.name = "gpt-oss",
 	.gguf_arch = "gpt-oss",
 	.hf_types = "gpt_oss ",
+	.hf_classes = "GptOssForCausalLM ",
+	.window_every = 2,
 	.config = config,
 	.qkv_bias = true,
 	.experts = true,

@@ -1,5 +1,6 @@
 /* Granite 3, dense: Llama with four multipliers, of the embedding, the residual, attention scores, and logits (which
  * are divided). Sources: transformers modeling_granite.py; llama.cpp conversion/granite.py. */
+#include "formats/gguf_made.h"
 #include "models/config.h"
 
 static enum hth_status config(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
@@ -24,10 +25,29 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 	return HTH_OK;
 }
 
+static void to_gguf(const struct hth_model_config *c, struct hth_gguf_made *out)
+{
+	hth_gguf_made_f32(out, "granite.embedding_scale", (double)c->embed_scale);
+	hth_gguf_made_f32(out, "granite.residual_scale", (double)c->residual_scale);
+	hth_gguf_made_f32(out, "granite.attention.scale", (double)c->attn_scale);
+	hth_gguf_made_f32(out, "granite.logit_scale", 1 / (double)c->logit_scale);
+}
+
+static void to_hf(const struct hth_model_config *c, json_t *out)
+{
+	hth_config_put_float(out, "embedding_multiplier", c->embed_scale);
+	hth_config_put_float(out, "residual_multiplier", c->residual_scale);
+	hth_config_put_float(out, "attention_multiplier", c->attn_scale);
+	hth_config_put_float(out, "logits_scaling", 1 / c->logit_scale);
+}
+
 const struct hth_family hth_family_granite = {
 	.name = "granite",
 	.gguf_arch = "granite",
 	.hf_types = "granite ",
+	.hf_classes = "GraniteForCausalLM ",
 	.config = config,
 	.gguf_permuted = true,
+	.to_gguf = to_gguf,
+	.to_hf = to_hf,
 };

@@ -8,13 +8,14 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 {
 	enum hth_status st = hth_config_read(k, c, err);
 
-	return st == HTH_OK ? hth_config_window(k, 0, c, err) : st;
+	return st == HTH_OK ? hth_config_window(k, k->family->window_every, c, err) : st;
 }
 
 const struct hth_family hth_family_llama = {
 	.name = "llama",
 	.gguf_arch = "llama",
 	.hf_types = "llama mistral ",
+	.hf_classes = "LlamaForCausalLM MistralForCausalLM ",
 	.config = config,
 	.gguf_permuted = true,
 	.experts = true,

@@ -12,10 +12,19 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 	return st == HTH_OK ? hth_config_window(k, 0, c, err) : st;
 }
 
+static void to_hf(const struct hth_model_config *c, json_t *out)
+{
+	(void)json_object_set_new(out, "intermediate_size", json_integer(c->n_expert_ff));
+	(void)json_object_set_new(out, "num_local_experts", json_integer(c->n_experts));
+	(void)json_object_set_new(out, "num_experts_per_tok", json_integer(c->n_chosen));
+}
+
 const struct hth_family hth_family_mixtral = {
 	.name = "mixtral",
 	.gguf_arch = "llama",
 	.hf_types = "mixtral ",
+	.hf_classes = "MixtralForCausalLM ",
+	.to_hf = to_hf,
 	.config = config,
 	.gguf_permuted = true,
 	.experts = true,

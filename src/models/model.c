@@ -1,6 +1,7 @@
 /* A model from a GGUF file or a Hugging Face folder (source.h): family, config, weights (bind.c), tokenizer, chat
  * template; its life on a device. Read decoder.c next for what is computed, llama.c for a family. */
 #include "models/model_int.h"
+#include "models/parts.h"
 #include "models/source.h"
 
 #include "base/checked.h"
@@ -41,6 +42,14 @@ const struct hth_family *hth_family_find_hf(const char *model_type)
 			if (strncmp(p, model_type, n) == 0 && p[n] == ' ')
 				return families[i];
 	return NULL;
+}
+
+const struct hth_family *hth_family_of_folder(const struct hth_model *m)
+{
+	for (int i = 0; m->config.n_experts > 0 && i < FAMILY_COUNT; i++)
+		if (families[i]->w123 && strcmp(families[i]->gguf_arch, m->family->gguf_arch) == 0)
+			return families[i];
+	return m->family;
 }
 
 enum hth_status hth_source_unknown_family(const struct hth_source *s, const char *found, bool hf, struct hth_err *err)

@@ -5,6 +5,7 @@
 #ifndef HTH_MODELS_MODEL_H
 #define HTH_MODELS_MODEL_H
 
+#include "base/json.h"
 #include "models/adapted.h"
 #include "text/chat.h"
 
@@ -39,9 +40,11 @@ struct hth_model_config {
 	enum hth_rope_scaling rope_scaling;
 	double rope_factor, rope_low, rope_high; /* LLAMA3, YARN: turns in the original context between which they blend */
 	float rope_factors[HTH_MAX_PAIRS];       /* FACTORS: divisors of the frequencies */
+	float rope_long[HTH_MAX_PAIRS];          /* FACTORS of long texts, which are not computed here; [0] 0: none */
 	float rope_attn;         /* 1; YARN, FACTORS: multiplies rotated queries and keys */
 	int64_t rope_original;   /* original context */
 	bool rope_ramp_exact;    /* YARN: its ramp begins and ends between pairs */
+	int64_t context_said;    /* positions that the file speaks of; context is shorter with LongRoPE */
 	bool tied;               /* head = embedding */
 	bool norm_before, norm_after; /* norms before / after each block (OLMo 2: only after; Gemma 2: both) */
 	int64_t n_experts, n_chosen, n_expert_ff; /* E, k, F of an expert; 0: every layer is dense */
@@ -112,6 +115,7 @@ struct hth_tensor hth_decoder_forward(struct hth_exec *x, const struct hth_model
                                       const struct hth_batch *b, enum hth_forward what);
 
 struct hth_keys;
+struct hth_gguf_made;
 enum hth_qk_norm { HTH_QK_NORM_NONE, HTH_QK_NORM_HEAD, HTH_QK_NORM_ALL }; /* none; by vectors (1,D); (1,H*D), (1,K*D) */
 /* What a family provides. */
 struct hth_family {
@@ -127,6 +131,13 @@ struct hth_family {
 	bool experts;  /* layers may be mixtures of experts */
 	bool w123;     /* folders call an expert's gate, up and down block_sparse_moe.experts.N.w1, w3, w2 */
 	bool interleaved; /* folders have gate and up rows of all experts in turn, in one tensor (experts_hf.c) */
+	/* For writers (parts.h). Class names in the order of hf_types, each followed by a blank; where there are two types,
+	 * the second is the one with windows. */
+	const char *hf_classes;
+	int window_every; /* layers l with (l+1) % window_every == 0 have no window; 0: all have. Also what reading assumes */
+	/* Keys that only this family has; may be NULL. */
+	void (*to_gguf)(const struct hth_model_config *c, struct hth_gguf_made *out);
+	void (*to_hf)(const struct hth_model_config *c, json_t *out);
 	enum hth_qk_norm qk_norm;
 };
 const struct hth_family *hth_family_find(const char *gguf_arch); /* NULL when unknown */

@@ -47,10 +47,15 @@ HTH_MUST enum hth_status hth_bind_vector(struct hth_model *m, struct hth_weight 
 /* HTH_ERR_FORMAT: t->name is not there. */
 HTH_MUST enum hth_status hth_bind_missing(const struct hth_model *m, const struct hth_source_tensor *t,
 					  struct hth_err *err);
+/* Names of an expert's matrix (GGUF's holds all of the layer), and of the router. */
+void hth_expert_names(const struct hth_family *f, int64_t layer, int64_t expert, int part, char gguf[64], char hf[80]);
+void hth_router_names(const struct hth_family *f, int64_t layer, char gguf[64], char hf[80]);
 /* The router and experts of a sparse layer (bind_experts.c). */
 HTH_MUST enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err *err);
 
 /* freq (rot/2): radians a position; local: of windowed layers with a theta of their own. */
+/* By how much scaling divides the frequency of pair i. */
+double hth_rope_divisor(const struct hth_model_config *c, int64_t i);
 void hth_rope_frequencies(const struct hth_model_config *c, bool local, float *freq);
 
 #endif

@@ -9,7 +9,7 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 	c->norm_after = true;
 	enum hth_status st = hth_config_read(k, c, err);
 	if (st == HTH_OK)
-		st = hth_config_window(k, 4, c, err);
+		st = hth_config_window(k, k->family->window_every, c, err);
 	if (st == HTH_OK && c->window > 0)
 		c->rope_local_theta = c->rope_theta;
 	return st;
@@ -19,6 +19,8 @@ const struct hth_family hth_family_olmo2 = {
 	.name = "olmo2",
 	.gguf_arch = "olmo2",
 	.hf_types = "olmo2 olmo3 ",
+	.hf_classes = "Olmo2ForCausalLM Olmo3ForCausalLM ",
+	.window_every = 4,
 	.config = config,
 	.qk_norm = HTH_QK_NORM_ALL,
 };

@@ -32,10 +32,28 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 	return st == HTH_OK && c->n_experts > 0 && k->json != NULL ? read_dense_layers(k, c, err) : st;
 }
 
+static void to_hf(const struct hth_model_config *c, json_t *out)
+{
+	json_t *dense = json_array();
+
+	hth_config_qwen_to_hf(c, out);
+	for (int64_t l = 0; l < c->n_layers; l++)
+		if (!hth_layer_in(&c->sparse, l))
+			(void)json_array_append_new(dense, json_integer(l));
+	(void)json_object_set_new(out, "mlp_only_layers", dense);
+	(void)json_object_set_new(out, "decoder_sparse_step", json_integer(1));
+	(void)json_object_set_new(out, "num_experts", json_integer(c->n_experts));
+	(void)json_object_set_new(out, "num_experts_per_tok", json_integer(c->n_chosen));
+	(void)json_object_set_new(out, "moe_intermediate_size", json_integer(c->n_expert_ff));
+	(void)json_object_set_new(out, "norm_topk_prob", json_boolean(c->route_normalise));
+}
+
 const struct hth_family hth_family_qwen3_moe = {
 	.name = "qwen3moe",
 	.gguf_arch = "qwen3moe",
 	.hf_types = "qwen3_moe ",
+	.hf_classes = "Qwen3MoeForCausalLM ",
+	.to_hf = to_hf,
 	.config = config,
 	.qk_norm = HTH_QK_NORM_HEAD,
 	.experts = true,

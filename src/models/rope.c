@@ -59,6 +59,13 @@ static double scaled_frequency(const struct hth_model_config *c, int64_t i, doub
 	}
 }
 
+double hth_rope_divisor(const struct hth_model_config *c, int64_t i)
+{
+	double f = pow(c->rope_theta, -2.0 * (double)i / (double)c->rot);
+
+	return f / scaled_frequency(c, i, f);
+}
+
 void hth_rope_frequencies(const struct hth_model_config *c, bool local, float *freq)
 {
 	double theta = local ? c->rope_local_theta : c->rope_theta;

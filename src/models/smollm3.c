@@ -33,10 +33,22 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 	return st;
 }
 
+static void to_hf(const struct hth_model_config *c, json_t *out)
+{
+	json_t *list = json_array();
+
+	hth_config_qwen_to_hf(c, out);
+	for (int64_t l = 0; l < c->n_layers; l++)
+		(void)json_array_append_new(list, json_integer(!hth_layer_in(&c->no_rope, l)));
+	(void)json_object_set_new(out, "no_rope_layers", list);
+}
+
 const struct hth_family hth_family_smollm3 = {
 	.name = "smollm3",
 	.gguf_arch = "smollm3",
 	.hf_types = "smollm3 ",
+	.to_hf = to_hf,
+	.hf_classes = "SmolLM3ForCausalLM ",
 	.config = config,
 	.gguf_permuted = true,
 };

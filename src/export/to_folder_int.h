@@ -1,0 +1,18 @@
+/* What the files of the folder writer share. */
+#ifndef HTH_EXPORT_TO_FOLDER_INT_H
+#define HTH_EXPORT_TO_FOLDER_INT_H
+
+#include "export/to_folder.h"
+
+/* dir/model.safetensors (to_folder_weights.c). */
+HTH_MUST enum hth_status hth_folder_weights(const struct hth_to_folder_config *cfg, const char *dir,
+					    struct hth_to_folder_result *out, struct hth_err *err);
+/* config.json, generation_config.json, tokenizer, template (to_folder_texts.c). */
+HTH_MUST enum hth_status hth_folder_texts(const struct hth_to_folder_config *cfg, const char *dir, struct hth_err *err);
+/* Whether a matrix is quantised: its rows are whole groups, and mlx-lm has a module for it. */
+static inline bool hth_folder_quantises(const struct hth_to_folder_config *cfg, const struct hth_model_part *p)
+{
+	return cfg->bits != 0 && p->kind == HTH_PART_MATRIX && p->cols % cfg->group == 0;
+}
+
+#endif

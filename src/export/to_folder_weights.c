@@ -1,0 +1,301 @@
+/* model.safetensors of a folder: every part as rows of f32, 16 bits, or MLX's words with scales and biases, a few
+ * megabytes at a time. The thread count changes no byte. Scales and biases of one matrix are held until its words are
+ * written: 1/32 of its weights or less. */
+#include "export/to_folder_int.h"
+
+#include "base/checked.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "export/fuse.h"
+#include "formats/safetensors.h"
+#include "kernels/pack.h"
+#include "quant/affine.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PIECE_BYTES ((uint64_t)8 << 20) /* of output held at once */
+#define TASK_WEIGHTS 16384
+enum { MAX_GROUP = 128 };
+
+struct job {
+	const struct hth_to_folder_config *cfg;
+	struct hth_to_folder_result *result;
+	struct hth_model_part *parts; /* (n_parts) owned */
+	size_t n_parts;
+	struct hth_st_tensor *tensors; /* (n_tensors) owned; in the order of data */
+	char (*names)[112];            /* (n_tensors) owned */
+	size_t n_tensors;
+	struct hth_st_writer w;
+	const struct hth_quant_format *type;
+	hth_pack_fn *pack;
+	float *scratch; /* (threads, widest) */
+	int64_t widest;
+	uint8_t *piece, *scales, *biases; /* scales, biases: of one matrix */
+	uint64_t done, total;
+};
+
+/* One part on its way. */
+struct passage {
+	struct job *job;
+	const struct hth_model_part *p;
+	bool quantised;
+	int64_t per_task, first, n; /* rows */
+	uint64_t row_bytes;         /* of what goes into piece */
+	atomic_bool bad;
+};
+
+static enum hth_st_dtype st_dtype(enum hth_quant q)
+{
+	return q == HTH_QUANT_F32 ? HTH_ST_F32 : q == HTH_QUANT_BF16 ? HTH_ST_BF16 : HTH_ST_F16;
+}
+
+/* ---- the list of tensors ---- */
+
+static enum hth_status add(struct job *j, const char *name, enum hth_st_dtype dtype, int n_dims, int64_t rows,
+			   int64_t cols, struct hth_err *err)
+{
+	struct hth_st_tensor *t = &j->tensors[j->n_tensors];
+	uint64_t elems;
+
+	snprintf(j->names[j->n_tensors], sizeof(j->names[0]), "%s", name);
+	*t = (struct hth_st_tensor){.name = j->names[j->n_tensors], .dtype = dtype, .n_dims = n_dims};
+	t->dim[0] = n_dims == 1 ? cols : rows;
+	t->dim[1] = n_dims == 1 ? 0 : cols;
+	j->n_tensors++;
+	if (!hth_mul_u64((uint64_t)rows, (uint64_t)cols, &elems) ||
+	    !hth_mul_u64(elems, hth_st_dtype_bytes(dtype), &t->bytes))
+		return hth_fail(err, HTH_ERR_LIMIT, "\"%s\": its size does not fit 64 bits", name);
+	return HTH_OK;
+}
+
+static enum hth_status add_part(struct job *j, const struct hth_model_part *p, struct hth_err *err)
+{
+	enum hth_st_dtype dtype = st_dtype(j->cfg->type);
+	char name[112];
+	enum hth_status st;
+	int stem = (int)(strlen(p->name) - strlen(".weight"));
+
+	if (!hth_folder_quantises(j->cfg, p))
+		return add(j, p->name, dtype, p->kind == HTH_PART_MATRIX ? 2 : 1, p->rows, p->cols, err);
+	if ((st = add(j, p->name, HTH_ST_U32, 2, p->rows, p->cols / 32 * j->cfg->bits, err)) != HTH_OK)
+		return st;
+	snprintf(name, sizeof(name), "%.*s.scales", stem, p->name);
+	if ((st = add(j, name, dtype, 2, p->rows, p->cols / j->cfg->group, err)) != HTH_OK)
+		return st;
+	snprintf(name, sizeof(name), "%.*s.biases", stem, p->name);
+	return add(j, name, dtype, 2, p->rows, p->cols / j->cfg->group, err);
+}
+
+static enum hth_status list_tensors(struct job *j, struct hth_err *err)
+{
+	enum hth_status st = hth_model_parts(j->cfg->model, false, &j->parts, &j->n_parts, err);
+
+	if (st != HTH_OK)
+		return st;
+	j->tensors = hth_calloc(j->n_parts * 3, sizeof(*j->tensors));
+	j->names = hth_calloc(j->n_parts * 3, sizeof(*j->names));
+	if (j->tensors == NULL || j->names == NULL)
+		return hth_fail_memory(err, "a list of tensors", j->n_parts * 3 * sizeof(*j->tensors));
+	for (size_t i = 0; st == HTH_OK && i < j->n_parts; i++) {
+		const struct hth_model_part *p = &j->parts[i];
+		st = add_part(j, p, err);
+		j->widest = p->cols > j->widest ? p->cols : j->widest;
+		j->total += (uint64_t)(p->rows * p->cols);
+	}
+	return st;
+}
+
+/* ---- rows ---- */
+
+/* Row `at` as f32, the adapter added; norms as folders hold them. */
+static void read_row(struct passage *x, int64_t at, float *row)
+{
+	const struct hth_to_folder_config *cfg = x->job->cfg;
+	int64_t n, cols = x->p->cols;
+	struct hth_part_piece piece = hth_part_row(x->p, at, &n);
+	const struct hth_weight *w = piece.w;
+	float more = x->p->kind == HTH_PART_NORM
+			     ? -cfg->model->config.norm_stored
+			     : 0;
+	float sum = 0;
+
+	hth_quant_format(w->quant)->unpack(hth_weight_row(w, n), row, cols);
+	if (cfg->loras != NULL && piece.linear >= 0 && cfg->loras[piece.linear] != NULL)
+		hth_fuse_row(cfg->loras[piece.linear], n, row);
+	for (int64_t i = 0; i < cols; i++) {
+		row[i] += more;
+		sum += row[i] * 0.0f;
+	}
+	if (sum != 0)
+		atomic_store(&x->bad, true);
+}
+
+/* Levels as a stream of bits without gaps, lowest first. */
+static void put_levels(const uint8_t *level, int n, int bits, uint8_t *out)
+{
+	uint32_t held = 0;
+	int have = 0;
+
+	for (int i = 0; i < n; i++) {
+		held |= (uint32_t)level[i] << have;
+		for (have += bits; have >= 8; have -= 8, held >>= 8)
+			*out++ = (uint8_t)held;
+	}
+}
+
+static void pack_affine(struct passage *x, int64_t at, const float *row, uint8_t *out)
+{
+	const struct hth_to_folder_config *cfg = x->job->cfg;
+	const struct hth_quant_format *f = x->job->type;
+	int64_t groups = x->p->cols / cfg->group;
+	uint8_t level[MAX_GROUP];
+
+	for (int64_t g = 0; g < groups; g++) {
+		float scale, bias;
+		uint64_t place = (uint64_t)(at * groups + g) * f->block_bytes;
+		hth_affine_fit(row + g * cfg->group, cfg->group, cfg->bits, cfg->type, NULL, level, &scale, &bias);
+		put_levels(level, cfg->group, cfg->bits, out + g * cfg->group * cfg->bits / 8);
+		f->pack(&scale, x->job->scales + place, 1, NULL);
+		f->pack(&bias, x->job->biases + place, 1, NULL);
+	}
+}
+
+static void pack_rows(void *ctx, int64_t task, int thread)
+{
+	struct passage *x = ctx;
+	float *row = x->job->scratch + (int64_t)thread * x->job->widest; /* (cols) */
+	int64_t end = (task + 1) * x->per_task < x->n ? (task + 1) * x->per_task : x->n;
+
+	for (int64_t i = task * x->per_task; i < end; i++) {
+		uint8_t *out = x->job->piece + (uint64_t)i * x->row_bytes;
+		read_row(x, x->first + i, row);
+		if (x->quantised)
+			pack_affine(x, x->first + i, row, out);
+		else
+			x->job->pack(row, out, x->p->cols, NULL);
+	}
+}
+
+static enum hth_status write_rows(struct job *j, struct passage *x, struct hth_err *err)
+{
+	const struct hth_model_part *p = x->p;
+	int64_t step = (int64_t)(PIECE_BYTES / x->row_bytes) > 0 ? (int64_t)(PIECE_BYTES / x->row_bytes) : 1;
+	enum hth_status st = HTH_OK;
+
+	x->per_task = TASK_WEIGHTS / p->cols > 0 ? TASK_WEIGHTS / p->cols : 1;
+	for (x->first = 0; x->first < p->rows && st == HTH_OK; x->first += x->n) {
+		x->n = step < p->rows - x->first ? step : p->rows - x->first;
+		hth_pool_run(j->cfg->pool, pack_rows, x, (x->n + x->per_task - 1) / x->per_task);
+		if (atomic_load(&x->bad))
+			return hth_fail(err, HTH_ERR_VALUE, "%s: \"%s\": a weight is not finite; the file%s is damaged",
+					j->cfg->model->path, p->name, j->cfg->loras != NULL ? " or the adapter" : "");
+		st = hth_st_writer_write(&j->w, j->piece, (size_t)((uint64_t)x->n * x->row_bytes), err);
+		j->done += (uint64_t)(x->n * p->cols);
+		if (j->cfg->progress != NULL)
+			j->cfg->progress(j->cfg->ctx, j->done, j->total);
+	}
+	return st;
+}
+
+static enum hth_status write_part(struct job *j, const struct hth_model_part *p, struct hth_err *err)
+{
+	struct passage x = {.job = j, .p = p, .quantised = hth_folder_quantises(j->cfg, p)};
+	uint64_t side = x.quantised ? (uint64_t)(p->rows * (p->cols / j->cfg->group)) * j->type->block_bytes : 0;
+	enum hth_status st = HTH_OK;
+
+	for (int k = 0; j->cfg->loras != NULL && k < p->n_pieces; k++)
+		j->result->fused += p->piece[k].linear >= 0 && j->cfg->loras[p->piece[k].linear] != NULL;
+	j->result->weights += (uint64_t)(p->rows * p->cols);
+	j->result->quantised += x.quantised;
+	j->result->plain += !x.quantised && p->kind == HTH_PART_MATRIX;
+	x.row_bytes = x.quantised ? (uint64_t)(p->cols / 8 * j->cfg->bits) : (uint64_t)p->cols * j->type->block_bytes;
+	if (x.quantised) {
+		j->scales = hth_alloc((size_t)side);
+		j->biases = hth_alloc((size_t)side);
+		if (j->scales == NULL || j->biases == NULL)
+			return hth_fail_memory(err, p->name, (size_t)side);
+	}
+	st = write_rows(j, &x, err);
+	if (st == HTH_OK && x.quantised)
+		st = hth_st_writer_write(&j->w, j->scales, (size_t)side, err);
+	if (st == HTH_OK && x.quantised)
+		st = hth_st_writer_write(&j->w, j->biases, (size_t)side, err);
+	hth_free(j->scales);
+	hth_free(j->biases);
+	j->scales = j->biases = NULL;
+	return st;
+}
+
+/* ---- the file ---- */
+
+static enum hth_status make_room(struct job *j, struct hth_err *err)
+{
+	size_t threads = j->cfg->pool != NULL ? (size_t)hth_pool_threads(j->cfg->pool) : 1, floats;
+	uint64_t row = (uint64_t)j->widest * 4, bytes = row > PIECE_BYTES ? row : PIECE_BYTES;
+
+	if (!hth_mul_size(threads, (size_t)j->widest, &floats))
+		return hth_fail(err, HTH_ERR_LIMIT, "rows of %lld weights are too long", (long long)j->widest);
+	j->piece = hth_alloc((size_t)bytes);
+	j->scratch = hth_calloc(floats, sizeof(*j->scratch));
+	return j->piece != NULL && j->scratch != NULL ? HTH_OK : hth_fail_memory(err, "rows of a model", floats * 4);
+}
+
+static enum hth_status need_disk(const struct job *j, const char *dir, struct hth_err *err)
+{
+	uint64_t room = 0, bytes = 0;
+
+	for (size_t i = 0; i < j->n_tensors; i++)
+		bytes += j->tensors[i].bytes;
+	enum hth_status st = hth_disk_free(dir, &room, err);
+	if (st == HTH_OK && room < bytes)
+		st = hth_fail(err, HTH_ERR_IO, "%s: needs %.1f GB of disk, %.1f GB are free", dir, (double)bytes / 1e9,
+			      (double)room / 1e9);
+	return st;
+}
+
+/* An adapter module that no tensor took would be lost without a word. */
+static enum hth_status all_fused(const struct job *j, struct hth_err *err)
+{
+	size_t n = 0, all = (size_t)j->cfg->model->config.n_layers * HTH_LINEAR_COUNT;
+
+	for (size_t i = 0; j->cfg->loras != NULL && i < all; i++)
+		n += j->cfg->loras[i] != NULL;
+	if (n == j->result->fused)
+		return HTH_OK;
+	return hth_fail(err, HTH_ERR_SHAPE, "%s: %zu of the adapter's %zu modules found their tensor",
+			j->cfg->model->path, j->result->fused, n);
+}
+
+enum hth_status hth_folder_weights(const struct hth_to_folder_config *cfg, const char *dir,
+				   struct hth_to_folder_result *out, struct hth_err *err)
+{
+	const char *const meta[1][2] = {{"format", cfg->mlx ? "mlx" : "pt"}};
+	struct job j = {.cfg = cfg, .result = out, .widest = 1, .type = hth_quant_format(cfg->type)};
+	char *path = hth_path_join(dir, "model.safetensors");
+	enum hth_status st = path != NULL ? list_tensors(&j, err) : hth_fail_memory(err, "a path", strlen(dir));
+
+	j.pack = hth_pack_pick(cfg->type);
+	if (st != HTH_OK || (st = need_disk(&j, dir, err)) != HTH_OK || (st = make_room(&j, err)) != HTH_OK ||
+	    (st = hth_st_writer_open(&j.w, path, j.tensors, j.n_tensors, meta, 1, err)) != HTH_OK)
+		goto done;
+	for (size_t i = 0; i < j.n_tensors; i++)
+		out->bytes += j.tensors[i].bytes;
+	for (size_t i = 0; st == HTH_OK && i < j.n_parts; i++)
+		st = write_part(&j, &j.parts[i], err);
+	if (st == HTH_OK)
+		st = all_fused(&j, err);
+	if (st == HTH_OK)
+		st = hth_st_writer_commit(&j.w, err);
+done:
+	hth_st_writer_abort(&j.w);
+	hth_free(path);
+	hth_free(j.parts);
+	hth_free(j.tensors);
+	hth_free(j.names);
+	hth_free(j.piece);
+	hth_free(j.scratch);
+	return st;
+}

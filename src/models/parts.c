@@ -1,0 +1,165 @@
+/* The list of a model's tensors: see parts.h. Vectors are f32 in the order of Hugging Face, as bind.c made them. */
+#include "models/parts.h"
+
+#include "base/mem.h"
+#include "models/model_int.h"
+#include "models/source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct list {
+	const struct hth_model *m;
+	bool gguf;
+	const struct hth_family *folder;
+	struct hth_model_part *parts; /* (n) */
+	size_t n;
+};
+
+static struct hth_model_part *add(struct list *l, enum hth_part_kind kind, const char *gguf, const char *hf,
+				  const struct hth_weight *w)
+{
+	struct hth_model_part *p = &l->parts[l->n++];
+
+	*p = (struct hth_model_part){
+		.kind = kind, .piece = {{w, -1}}, .n_pieces = 1, .rows = w->rows, .cols = w->cols};
+	const char *suffix = kind == HTH_PART_BIAS ? ".bias" : kind == HTH_PART_SINKS && !l->gguf ? "" : ".weight";
+	snprintf(p->name, sizeof(p->name), "%s%s", l->gguf ? gguf : hf, suffix);
+	return p;
+}
+
+/* The linears k, k+1, .. of a layer that share one tensor; returns how many. */
+static int add_fused(struct list *l, int64_t layer, enum hth_linear_kind k, const char *gguf, const char *hf,
+		     int64_t total)
+{
+	struct hth_layer *of = &l->m->layers[layer];
+	struct hth_model_part *p = add(l, HTH_PART_MATRIX, gguf, hf, &of->linear[k]);
+
+	p->n_pieces = 0;
+	p->rows = total;
+	for (int64_t have = 0; have < total; have += of->linear[k].rows, k++)
+		p->piece[p->n_pieces++] =
+			(struct hth_part_piece){&of->linear[k], (int)(layer * HTH_LINEAR_COUNT + k)};
+	return p->n_pieces;
+}
+
+/* Linear k of a layer and what shares its tensor; returns how many linears that were. */
+static int add_linear(struct list *l, int64_t layer, enum hth_linear_kind k)
+{
+	const struct hth_model *m = l->m;
+	const struct hth_layer *of = &m->layers[layer];
+	char gguf[64], hf[80];
+	int64_t first, total;
+	bool permuted = l->gguf && m->family->gguf_permuted && (k == HTH_Q || k == HTH_K);
+
+	if (m->family->fused && hth_linear_fused(&m->config, k, layer, gguf, hf, &first, &total))
+		return add_fused(l, layer, k, gguf, hf, total);
+	hth_linear_names(k, layer, gguf, hf);
+	struct hth_model_part *p = add(l, HTH_PART_MATRIX, gguf, hf, &of->linear[k]);
+	p->piece[0].linear = (int)(layer * HTH_LINEAR_COUNT + k);
+	p->head_rows = permuted ? m->config.head : 0;
+	if (of->bias[k].data != NULL)
+		add(l, HTH_PART_BIAS, gguf, hf, &of->bias[k])->head_rows = permuted ? m->config.head : 0;
+	return 1;
+}
+
+/* The experts' matrices of one kind, and their biases: one tensor in GGUF, one an expert in a folder. */
+static void add_experts(struct list *l, int64_t layer, int part)
+{
+	const struct hth_expert_set *set = &l->m->layers[layer].experts[part];
+	char gguf[64], hf[80];
+
+	for (int64_t e = 0; e < (l->gguf ? 1 : set->n); e++) {
+		hth_expert_names(l->folder, layer, e, part, gguf, hf);
+		struct hth_model_part *p = add(l, HTH_PART_MATRIX, gguf, hf, &set->w[e]);
+		p->stack = l->gguf ? set->w : NULL;
+		p->n_stack = l->gguf ? set->n : 0;
+		if (set->bias == NULL)
+			continue;
+		p = add(l, HTH_PART_BIAS, gguf, hf, &set->bias[e]);
+		p->stack = l->gguf ? set->bias : NULL;
+		p->n_stack = l->gguf ? set->n : 0;
+	}
+}
+
+static void add_feed_forward_of_experts(struct list *l, int64_t layer)
+{
+	const struct hth_layer *of = &l->m->layers[layer];
+	char gguf[64], hf[80];
+
+	hth_router_names(l->folder, layer, gguf, hf);
+	add(l, HTH_PART_MATRIX, gguf, hf, &of->router_w);
+	if (of->router_bias.data != NULL)
+		add(l, HTH_PART_BIAS, gguf, hf, &of->router_bias);
+	for (int part = 0; part < HTH_EXPERT_PARTS; part++)
+		add_experts(l, layer, part);
+}
+
+static void add_layer(struct list *l, int64_t layer)
+{
+	const struct hth_layer *of = &l->m->layers[layer];
+	bool sparse = of->experts[0].n > 0;
+	char gguf[64], hf[80];
+
+	for (int k = 0; k < (sparse ? HTH_GATE : HTH_LINEAR_COUNT);)
+		k += add_linear(l, layer, (enum hth_linear_kind)k);
+	if (sparse)
+		add_feed_forward_of_experts(l, layer);
+	for (int i = 0; i < HTH_VECTOR_COUNT; i++) {
+		enum hth_vector_kind k = (enum hth_vector_kind)i;
+		const struct hth_weight *w = hth_layer_vector(&l->m->layers[layer], k);
+		if (w->data == NULL)
+			continue;
+		hth_vector_names(&l->m->config, k, layer, gguf, hf);
+		add(l, HTH_PART_NORM, gguf, hf, w);
+	}
+	if (of->sinks.data != NULL) {
+		snprintf(gguf, sizeof(gguf), "blk.%lld.attn_sinks", (long long)layer);
+		snprintf(hf, sizeof(hf), "model.layers.%lld.self_attn.sinks", (long long)layer);
+		add(l, HTH_PART_SINKS, gguf, hf, &of->sinks);
+	}
+}
+
+enum hth_status hth_model_parts(const struct hth_model *m, bool gguf, struct hth_model_part **parts, size_t *n,
+				struct hth_err *err)
+{
+	size_t experts = (size_t)m->config.n_experts * 2 * HTH_EXPERT_PARTS + 2;
+	size_t most = 3 + (size_t)m->config.n_layers * (2 * HTH_LINEAR_COUNT + HTH_VECTOR_COUNT + 1 + experts);
+	struct list l = {.m = m, .gguf = gguf, .folder = hth_family_of_folder(m)};
+
+	*parts = NULL;
+	*n = 0;
+	if (!gguf && m->family->interleaved)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE,
+				"%s: folders of family \"%s\" have their experts in a layout that is read and not written; a "
+				"GGUF file of it can be made",
+				m->path, m->family->name);
+	l.parts = hth_calloc(most, sizeof(*l.parts));
+
+	*parts = l.parts;
+	if (l.parts == NULL)
+		return hth_fail_memory(err, "a list of tensors", most * sizeof(*l.parts));
+	add(&l, HTH_PART_MATRIX, "token_embd", "model.embed_tokens", &m->embed);
+	for (int64_t i = 0; i < m->config.n_layers; i++)
+		add_layer(&l, i);
+	add(&l, HTH_PART_NORM, "output_norm", "model.norm", &m->final_norm);
+	if (!m->config.tied)
+		add(&l, HTH_PART_MATRIX, "output", "lm_head", &m->head);
+	*n = l.n;
+	return HTH_OK;
+}
+
+struct hth_part_piece hth_part_row(const struct hth_model_part *p, int64_t at, int64_t *row)
+{
+	const struct hth_weight order = {.head_rows = p->head_rows};
+	int i = 0;
+
+	if (p->stack != NULL) {
+		*row = at % p->rows;
+		return (struct hth_part_piece){&p->stack[at / p->rows], -1};
+	}
+	*row = hth_weight_logical_row(&order, at);
+	while (i + 1 < p->n_pieces && *row >= p->piece[i].w->rows)
+		*row -= p->piece[i++].w->rows;
+	return p->piece[i];
+}

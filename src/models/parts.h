@@ -1,0 +1,50 @@
+/* A loaded model as the list of tensors that a GGUF file or a Hugging Face folder of it has. One list for every writer:
+ * names come from names.c, so that what can be loaded can be written. */
+#ifndef HTH_MODELS_PARTS_H
+#define HTH_MODELS_PARTS_H
+
+#include "formats/gguf_made.h"
+#include "models/config.h"
+
+struct hth_part_piece {
+	const struct hth_weight *w;
+	int linear; /* layer * HTH_LINEAR_COUNT + kind, -1: none that an adapter could change */
+};
+
+enum hth_part_kind { HTH_PART_MATRIX, HTH_PART_NORM, HTH_PART_BIAS, HTH_PART_SINKS };
+
+struct hth_model_part {
+	char name[112]; /* with ".weight" or ".bias" */
+	enum hth_part_kind kind;
+	struct hth_part_piece piece[3]; /* (n_pieces) one above the other: a fused tensor has several */
+	int n_pieces;
+	const struct hth_weight *stack; /* (n_stack) experts' matrices or biases one above the other instead, or NULL */
+	int64_t n_stack;
+	int64_t rows, cols; /* of all pieces or of one of the stack; vectors: rows 1 */
+	int64_t head_rows;  /* D where the written rows are permuted within heads of D (weight.h), else 0 */
+};
+
+/* gguf: names, fusing, stacking and row order of GGUF, else of Hugging Face. *parts: caller frees with hth_free.
+ * HTH_ERR_UNAVAILABLE for gpt-oss's folders, whose experts' blocks are another layout. */
+HTH_MUST enum hth_status hth_model_parts(const struct hth_model *m, bool gguf, struct hth_model_part **parts, size_t *n,
+					 struct hth_err *err);
+/* Rows of the whole tensor. */
+static inline int64_t hth_part_rows(const struct hth_model_part *p)
+{
+	return p->stack != NULL ? p->rows * p->n_stack : p->rows;
+}
+/* The piece and its row (logical) that stands at row `at` of the written tensor. */
+struct hth_part_piece hth_part_row(const struct hth_model_part *p, int64_t at, int64_t *row);
+
+/* The family whose folder a model's is: its own, or that of a GGUF architecture's experts (Mixtral is a "llama"). */
+const struct hth_family *hth_family_of_folder(const struct hth_model *m);
+
+/* Keys that describe the model: "general.architecture" and "<arch>.*". Tensors of rotation divisors too. */
+HTH_MUST enum hth_status hth_config_to_gguf(const struct hth_model *m, struct hth_gguf_made *out, struct hth_err *err);
+/* A new config.json (json_decref), without ids of tokens. dtype: "bfloat16", ... */
+HTH_MUST enum hth_status hth_config_to_hf(const struct hth_model *m, const char *dtype, json_t **out,
+					  struct hth_err *err);
+/* HTH_ERR_VALUE naming the first thing in which two models' configs differ: what was written is read again and compared. */
+HTH_MUST enum hth_status hth_configs_agree(const struct hth_model *a, const struct hth_model *b, struct hth_err *err);
+
+#endif
