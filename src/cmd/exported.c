@@ -116,6 +116,10 @@ static enum hth_status choose_target(struct job *job, struct hth_err *err)
 		job->from = m == NULL ? &job->file : m->gguf;
 		return HTH_OK;
 	}
+	if (m->config.window > 0 && m->config.window < m->config.context && m->family->window_every == 0)
+		hth_warn("%s: llama.cpp does not use this family's sliding window: beyond %lld tokens it computes "
+			 "something else",
+			 job->model, (long long)m->config.window);
 	s = hth_as_gguf_open(m, &job->as, err);
 	job->from = &job->as.made.g;
 	if (s == HTH_OK && job->as.lossy != NULL)

@@ -123,12 +123,27 @@ static void put_ids(const struct hth_model *m, json_t *doc)
 		   {"pad_token_id", key_id(m, "tokenizer.ggml.padding_token_id")}};
 
 	for (size_t i = 0; i < 2; i++)
-		if (ids[i].id >= 0)
-			(void)json_object_set_new(doc, ids[i].key, json_integer(ids[i].id));
+		/* Absence is not null there: some families' defaults lie beyond a small vocabulary. */
+		(void)json_object_set_new(doc, ids[i].key, ids[i].id >= 0 ? json_integer(ids[i].id) : json_null());
 	json_t *ends = end_ids(m);
 	if (!json_is_array(ends) || json_array_size(ends) > 0)
 		(void)json_object_set(doc, "eos_token_id", ends);
 	json_decref(ends);
+}
+
+/* mlx-lm wants rotation as transformers 4 writes it; a folder may have it as 5 does. */
+static enum hth_status put_old_rope(const struct texts *t, json_t *config)
+{
+	static const char *const keys[] = {"rope_theta", "rope_scaling", "rope_local_base_freq",
+					   "partial_rotary_factor"};
+	json_t *made = NULL;
+	enum hth_status st = hth_config_to_hf(t->m, dtype_name(t->cfg->type), &made, t->err);
+
+	for (size_t i = 0; st == HTH_OK && i < sizeof(keys) / sizeof(*keys); i++)
+		if (json_object_get(config, keys[i]) == NULL && json_object_get(made, keys[i]) != NULL)
+			(void)json_object_set(config, keys[i], json_object_get(made, keys[i]));
+	json_decref(made);
+	return st;
 }
 
 static enum hth_status write_config(const struct texts *t)
@@ -145,6 +160,8 @@ static enum hth_status write_config(const struct texts *t)
 		(void)json_object_del(config, "quantization_config");
 		(void)json_object_set_new(config, json_object_get(config, "dtype") != NULL ? "dtype" : "torch_dtype",
 					  json_string(dtype_name(t->cfg->type)));
+		if (t->cfg->mlx)
+			st = put_old_rope(t, config);
 	} else if ((st = hth_config_to_hf(t->m, dtype_name(t->cfg->type), &config, t->err)) == HTH_OK) {
 		put_ids(t->m, config);
 	}

@@ -63,6 +63,7 @@ HTH_MUST enum hth_status hth_config_gemma_scale(const struct hth_keys *k, int64_
 
 /* A real as config.json writes it: the shortest number that is this float. */
 void hth_config_put_float(json_t *out, const char *key, float v);
+void hth_config_put_layer_types(const struct hth_model_config *c, json_t *out);
 void hth_config_gemma_to_hf(const struct hth_model_config *c, json_t *out);
 void hth_config_qwen_to_hf(const struct hth_model_config *c, json_t *out);
 

@@ -96,16 +96,28 @@ static void put_sizes(const struct hth_model *m, json_t *out)
 		(void)json_object_set_new(out, "partial_rotary_factor", json_real((double)c->rot / (double)c->head));
 }
 
-static void put_window(const struct hth_model_config *c, json_t *out)
+void hth_config_put_layer_types(const struct hth_model_config *c, json_t *out)
 {
 	json_t *types = json_array();
 
-	(void)json_object_set_new(out, "sliding_window", c->window > 0 ? json_integer(c->window) : json_null());
 	for (int64_t l = 0; l < c->n_layers; l++)
 		(void)json_array_append_new(types, json_string(c->window > 0 && hth_layer_in(&c->windowed, l)
 								       ? "sliding_attention"
 								       : "full_attention"));
 	(void)json_object_set_new(out, "layer_types", types);
+}
+
+/* Families whose layers are all alike have no list, and readers that trip over one. */
+static void put_window(const struct hth_model *m, json_t *out)
+{
+	const struct hth_model_config *c = &m->config;
+	bool alike = true;
+
+	(void)json_object_set_new(out, "sliding_window", c->window > 0 ? json_integer(c->window) : json_null());
+	for (int64_t l = 0; l < c->n_layers; l++)
+		alike = alike && hth_layer_in(&c->windowed, l);
+	if (c->window > 0 && (!alike || m->family->window_every > 0))
+		hth_config_put_layer_types(c, out);
 }
 
 /* A GGUF file holds Llama 3.1's divisors, not the numbers that make them. All such models stretch between 1 and 4 turns;
@@ -236,7 +248,7 @@ enum hth_status hth_config_to_hf(const struct hth_model *m, const char *dtype, j
 		return hth_fail_memory(err, "a config", 256);
 	put_names(m, doc);
 	put_sizes(m, doc);
-	put_window(&m->config, doc);
+	put_window(m, doc);
 	put_text(doc, "torch_dtype", dtype);
 	(void)json_object_set_new(doc, "use_cache", json_true());
 	if (hth_family_of_folder(m)->to_hf != NULL)

@@ -25,6 +25,8 @@ void hth_config_qwen_to_hf(const struct hth_model_config *c, json_t *out)
 {
 	(void)json_object_set_new(out, "use_sliding_window", json_boolean(c->window > 0));
 	(void)json_object_set_new(out, "max_window_layers", json_integer(c->n_layers));
+	if (c->window > 0)
+		hth_config_put_layer_types(c, out);
 }
 
 const struct hth_family hth_family_qwen2 = {
