@@ -257,6 +257,23 @@ static uint64_t tensor_bytes(const struct hth_gguf *g)
 	return n;
 }
 
+/* A file made from a folder is opened as any program would and compared, before it keeps its name. */
+static enum hth_status look_at(const struct job *job, struct hth_err *err)
+{
+	struct hth_model *back = NULL;
+	enum hth_status s;
+
+	if (job->as.n_parts == 0)
+		return HTH_OK;
+	s = hth_model_open(job->written, &back, err);
+	if (s == HTH_OK)
+		s = hth_configs_agree(model_of(job), back, err);
+	hth_model_close(back);
+	if (s != HTH_OK)
+		(void)!hth_remove_tree(job->written, NULL);
+	return s;
+}
+
 static enum hth_status write_file(struct job *job, struct hth_err *err)
 {
 	struct hth_progress bar = {0};
@@ -437,6 +454,8 @@ static enum hth_status run(struct job *job, struct hth_err *err)
 		s = name_output(job, err);
 	if (s == HTH_OK)
 		s = write_file(job, err);
+	if (s == HTH_OK)
+		s = look_at(job, err);
 	if (s == HTH_OK)
 		s = check(job, err);
 	if (s == HTH_OK)

@@ -21,10 +21,10 @@ enum hth_export_form { HTH_EXPORT_AUTO, HTH_EXPORT_GGUF, HTH_EXPORT_HF, HTH_EXPO
 	{"adapter", "adapter-path", NULL, HTH_OPTION_PATH, HTH_EXPORT_AT(adapter), 0, 0, NULL, NULL, "DIR|FILE",       \
 	 "a LoRA adapter that becomes part of the file"},                                                              \
 	{"output", "save-path o gguf-path", NULL, HTH_OPTION_PATH, HTH_EXPORT_AT(output), 0, 0, NULL, NULL,            \
-	 "PATH", "where the model goes: FILE.gguf, or a folder"},                                                                         \
+	 "PATH", "where the model goes: FILE.gguf, or a folder"},                                                       \
 	{"type", "dtype q", NULL, HTH_OPTION_TEXT, HTH_EXPORT_AT(type), 0, 0, NULL, type_def, "TYPE",                  \
-	 "f32 f16 bf16; GGUF: q8_0 q6_k q5_k_m q5_k_s q4_k_m q4_k_s q3_k_l q3_k_m q3_k_s q2_k q2_k_s q4_0 q4_1 q5_0 " \
-	 "q5_1; MLX folder: mlx8 mlx6 mlx5 mlx4 mlx3 mlx2"},                                                            \
+	 "f32 f16 bf16; GGUF: q8_0 q6_k q5_k_m q5_k_s q4_k_m q4_k_s q3_k_l q3_k_m q3_k_s q2_k q2_k_s q4_0 q4_1 q5_0 "  \
+	 "q5_1; MLX folder: mlx8 mlx6 mlx5 mlx4 mlx3 mlx2"},                                                           \
 	{"group-size", "q-group-size", NULL, HTH_OPTION_INT, HTH_EXPORT_AT(group), 32, 128, NULL, "64", "N",           \
 	 "mlx types: columns that share a scale: 32, 64 or 128"},                                                      \
 	{"calibrate", NULL, NULL, HTH_OPTION_PATH, HTH_EXPORT_AT(calibrate), 0, 0, NULL, NULL, "FILE|DIR",             \

@@ -130,6 +130,11 @@ enum hth_status hth_to_folder(const struct hth_to_folder_config *cfg, struct hth
 	enum hth_status st = name_places(&p, cfg->out_path, err);
 
 	*out = (struct hth_to_folder_result){0};
+	if (st == HTH_OK && cfg->bits != 0 && cfg->model->config.n_experts > 0)
+		st = hth_fail(err, HTH_ERR_UNAVAILABLE,
+			      "%s: experts are not written as MLX's quantised tensors; write a 16-bit folder "
+			      "(hearth convert --to mlx) and quantise that with mlx_lm.convert -q",
+			      cfg->model->path);
 	if (st != HTH_OK || (st = check_target(cfg->overwrite, p.target, err)) != HTH_OK ||
 	    (st = hth_remove_tree(p.temp, err)) != HTH_OK || (st = hth_mkdirs(p.temp, err)) != HTH_OK)
 		goto done;

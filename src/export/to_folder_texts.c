@@ -131,11 +131,11 @@ static void put_ids(const struct hth_model *m, json_t *doc)
 	json_decref(ends);
 }
 
-/* mlx-lm wants rotation as transformers 4 writes it; a folder may have it as 5 does. */
-static enum hth_status put_old_rope(const struct texts *t, json_t *config)
+/* mlx-lm wants some keys as transformers 4 writes them; a folder may have them as 5 does. */
+static enum hth_status put_old_keys(const struct texts *t, json_t *config)
 {
 	static const char *const keys[] = {"rope_theta", "rope_scaling", "rope_local_base_freq",
-					   "partial_rotary_factor"};
+					   "partial_rotary_factor", "num_experts"};
 	json_t *made = NULL;
 	enum hth_status st = hth_config_to_hf(t->m, dtype_name(t->cfg->type), &made, t->err);
 
@@ -161,7 +161,7 @@ static enum hth_status write_config(const struct texts *t)
 		(void)json_object_set_new(config, json_object_get(config, "dtype") != NULL ? "dtype" : "torch_dtype",
 					  json_string(dtype_name(t->cfg->type)));
 		if (t->cfg->mlx)
-			st = put_old_rope(t, config);
+			st = put_old_keys(t, config);
 	} else if ((st = hth_config_to_hf(t->m, dtype_name(t->cfg->type), &config, t->err)) == HTH_OK) {
 		put_ids(t->m, config);
 	}

@@ -12,7 +12,8 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 
 	c->norm_after = true;
 	c->window = 4096;
-	if ((st = hth_config_gemma(k, c, err)) != HTH_OK || (st = hth_config_window(k, k->family->window_every, c, err)) != HTH_OK ||
+	if ((st = hth_config_gemma(k, c, err)) != HTH_OK ||
+	    (st = hth_config_window(k, k->family->window_every, c, err)) != HTH_OK ||
 	    (st = hth_config_gemma_scale(k, LAYERS_OF_27B, c, err)) != HTH_OK ||
 	    (st = hth_keys_float(k, attn, &c->attn_soft_cap, err)) != HTH_OK)
 		return st;

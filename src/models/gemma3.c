@@ -16,7 +16,8 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 	c->window = 4096;
 	c->rope_theta = 1e6;
 	c->rope_local_theta = 10000;
-	if ((st = hth_config_gemma(k, c, err)) != HTH_OK || (st = hth_config_window(k, k->family->window_every, c, err)) != HTH_OK ||
+	if ((st = hth_config_gemma(k, c, err)) != HTH_OK ||
+	    (st = hth_config_window(k, k->family->window_every, c, err)) != HTH_OK ||
 	    (st = hth_config_gemma_scale(k, LAYERS_OF_27B, c, err)) != HTH_OK ||
 	    (st = hth_keys_float(k, attn, &c->attn_soft_cap, err)) != HTH_OK ||
 	    (st = hth_keys_float(k, final, &c->logit_soft_cap, err)) != HTH_OK)

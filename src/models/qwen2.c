@@ -13,7 +13,8 @@ enum hth_status hth_config_qwen(const struct hth_keys *k, struct hth_model_confi
 		st = hth_json_bool(k->json, "use_sliding_window", false, &windows, k->where, err);
 	if (st != HTH_OK || !windows)
 		return st;
-	if ((st = hth_config_window(k, k->family->window_every, c, err)) != HTH_OK || json_object_get(k->json, "layer_types") != NULL)
+	if ((st = hth_config_window(k, k->family->window_every, c, err)) != HTH_OK ||
+	    json_object_get(k->json, "layer_types") != NULL)
 		return st;
 	st = hth_keys_int(k, (struct hth_int_key){NULL, "max_window_layers", 0, INT32_MAX, 28}, &first, err);
 	for (int64_t l = 0; l < c->n_layers && l < first; l++)

@@ -1,6 +1,7 @@
 /* A tokenizer from tokenizer.json: vocabulary, merges, added tokens. Its steps are read in tokenizer_json_steps.c.
  * The file does not say which tokens begin and end a text; when it lies in a model's folder under its usual name,
- * tokenizer_config.json and generation_config.json beside it are asked; inside a GGUF file, its keys. WordPiece and WordLevel are refused by name. */
+ * tokenizer_config.json and generation_config.json beside it are asked; inside a GGUF file, its keys. WordPiece and
+ * WordLevel are refused by name. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "text/tokenizer_json_int.h"

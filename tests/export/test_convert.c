@@ -1,0 +1,282 @@
+/* Every golden model from its folder to GGUF and back, and to MLX: the same logits bit for bit where nothing is rounded. */
+#include "models/golden.h"
+
+#include "export/as_gguf.h"
+#include "export/quantize.h"
+#include "export/to_folder.h"
+
+#include <unistd.h>
+
+static char tmp[200];
+
+static const char *in_tmp(char out[300], const char *name)
+{
+	snprintf(out, 300, "%s/%s", tmp, name);
+	return out;
+}
+
+static int set_up(void **state)
+{
+	struct hth_err err;
+	const char *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+
+	(void)state;
+	snprintf(tmp, sizeof(tmp), "%s/hth-convert-%ld", dir, (long)getpid());
+	assert_ok(hth_remove_tree(tmp, &err));
+	assert_ok(hth_mkdirs(tmp, &err));
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct hth_err err;
+	(void)state;
+	assert_ok(hth_remove_tree(tmp, &err));
+	return 0;
+}
+
+static void to_gguf(const struct hth_model *m, const char *mix, const char *path)
+{
+	struct hth_as_gguf as;
+	struct hth_quantize_result r;
+	struct hth_err err;
+
+	assert_ok(hth_as_gguf_open(m, &as, &err));
+	assert_null(as.lossy);
+	struct hth_quantize_config cfg = {.from = &as.made.g,
+					  .parts = as.parts,
+					  .n_parts = as.n_parts,
+					  .mix = hth_mix_find(mix),
+					  .out_path = path};
+	assert_ok(hth_quantize(&cfg, &r, &err));
+	hth_as_gguf_close(&as);
+}
+
+static void to_folder(const struct hth_model *m, const char *path)
+{
+	struct hth_to_folder_config cfg = {.model = m, .out_path = path, .type = HTH_QUANT_F32};
+	struct hth_to_folder_result r;
+	struct hth_err err;
+
+	assert_ok(hth_to_folder(&cfg, &r, &err));
+	assert_true(r.weights == m->n_params);
+}
+
+/* Logits (rows, V) of the golden's rows on the reference backend; freed by the caller. */
+static float *logits(const char *stem, const char *path, int64_t *n)
+{
+	struct hth_device_config cfg = {.compute = HTH_COMPUTE_F32};
+	struct golden g = {.backend = hth_backend_find("ref")};
+	struct hth_lora_set set;
+	struct hth_arena arena;
+	struct hth_batch b;
+	struct hth_err err;
+	char values[160];
+
+	assert_ok(hth_model_open(path, &g.m, &err));
+	snprintf(g.stem, sizeof(g.stem), "%s", stem);
+	g.name = g.stem;
+	snprintf(values, sizeof(values), "%s.safetensors", stem);
+	assert_ok(hth_safetensors_open(&g.want, values, &err));
+	assert_ok(g.backend->open(&cfg, &g.dev, &err));
+	assert_ok(hth_model_prepare(g.m, g.backend, g.dev, false, &err));
+	*n = golden_count(&g, "ids") * g.m->config.n_vocab;
+	float *got = hth_calloc((size_t)*n, sizeof(*got));
+	assert_non_null(got);
+	hth_arena_init(&arena, 1 << 20);
+	golden_batch(&g, &arena, GOLDEN_ALL_ROWS, -1, false, &b);
+	assert_ok(hth_lora_set_init(&set, g.m, NULL, 0, &err));
+	golden_run(&g, &set, &b, HTH_FORWARD_LOGITS, false, got, *n);
+	hth_lora_set_clear(&set);
+	hth_arena_clear(&arena);
+	golden_close(&g);
+	return got;
+}
+
+static void check_same(const char *stem, const char *what, const char *path, const float *want, int64_t n)
+{
+	int64_t m;
+	float *got = logits(stem, path, &m);
+
+	assert_int_equal(m, n);
+	for (int64_t i = 0; i < n; i++)
+		if (!(fabsf(got[i] - want[i]) <= 2e-5f)) /* Llama 3.1's divisors are floats in GGUF */
+			fail_msg("%s %s: logit %lld is %g, expected %g", stem, what, (long long)i, (double)got[i],
+				 (double)want[i]);
+	hth_free(got);
+}
+
+/* Families with a folder among the goldens. */
+static const char *const stems[] = {
+	"tests/golden/llama/untied", "tests/golden/gemma/tiny",   "tests/golden/gemma2/tiny",
+	"tests/golden/gemma3/tiny",  "tests/golden/granite/tiny", "tests/golden/mistral/tiny",
+	"tests/golden/olmo2/tiny",   "tests/golden/olmo3/tiny",   "tests/golden/phi3/tiny",
+	"tests/golden/qwen2/tiny",   "tests/golden/qwen3/tiny",   "tests/golden/smollm3/tiny",
+	"tests/golden/mixtral/tiny", "tests/golden/qwen3moe/tiny", "tests/golden/gptoss/tiny",
+};
+enum { STEMS = sizeof(stems) / sizeof(*stems) };
+
+static void folder_to_gguf_to_folder_keeps_logits(void **state)
+{
+	char gguf[300], back[300], again[300];
+
+	(void)state;
+	for (int i = 0; i < STEMS; i++) {
+		struct hth_model *m, *n;
+		struct hth_err err;
+		int64_t count;
+		float *want = logits(stems[i], stems[i], &count);
+		assert_ok(hth_model_open(stems[i], &m, &err));
+		to_gguf(m, "f32", in_tmp(gguf, "a.gguf"));
+		check_same(stems[i], "as GGUF", gguf, want, count);
+		assert_ok(hth_model_open(gguf, &n, &err));
+		assert_ok(hth_configs_agree(m, n, &err));
+		if (!m->family->interleaved) {
+			to_folder(n, in_tmp(back, "back"));
+			check_same(stems[i], "as a folder again", back, want, count);
+			to_folder(m, in_tmp(again, "copy"));
+			check_same(stems[i], "as a copy", again, want, count);
+			assert_ok(hth_remove_tree(back, &err));
+			assert_ok(hth_remove_tree(again, &err));
+		}
+		hth_model_close(n);
+		hth_model_close(m);
+		hth_free(want);
+	}
+}
+
+static void gguf_keeps_the_golden_ggufs_weights(void **state)
+{
+	char gguf[300], golden[120];
+
+	(void)state;
+	for (int i = 0; i < STEMS; i++) {
+		struct hth_gguf ours, theirs;
+		struct hth_model *m;
+		struct hth_err err;
+		snprintf(golden, sizeof(golden), "%s.gguf", stems[i]);
+		if (hth_path_kind(golden) != HTH_PATH_FILE)
+			continue;
+		assert_ok(hth_model_open(stems[i], &m, &err));
+		if (m->family->interleaved) {
+			hth_model_close(m);
+			continue;
+		}
+		to_gguf(m, hth_quant_format(hth_plain_type(m))->name, in_tmp(gguf, "b.gguf"));
+		hth_model_close(m);
+		assert_ok(hth_gguf_open(&ours, gguf, &err));
+		assert_ok(hth_gguf_open(&theirs, golden, &err));
+		for (size_t k = 0; k < theirs.n_tensors; k++) {
+			const struct hth_gguf_tensor *b = &theirs.tensors[k];
+			char name[64];
+			snprintf(name, sizeof(name), "%.*s", (int)b->name.bytes, b->name.data);
+			const struct hth_gguf_tensor *a = hth_gguf_tensor(&ours, name);
+			if (a == NULL || memcmp(a->ne, b->ne, sizeof(a->ne)) != 0)
+				fail_msg("%s: %s is absent or of another shape", stems[i], name);
+			if (a->quant == b->quant && strncmp(name, "rope_f", 6) != 0 &&
+			    memcmp(a->data, b->data, (size_t)b->bytes) != 0)
+				fail_msg("%s: %s differs", stems[i], name);
+		}
+		assert_int_equal(ours.n_tensors, theirs.n_tensors);
+		hth_gguf_close(&ours);
+		hth_gguf_close(&theirs);
+	}
+}
+
+/* mlx: matrices whose rows are whole groups; within half a step of the nearest level. */
+static void mlx_folders_are_read_as_they_were_meant(void **state)
+{
+	static const int bits[] = {2, 3, 4, 5, 6, 8};
+	char path[300];
+	struct hth_model *m, *q;
+	struct hth_err err;
+
+	(void)state;
+	assert_ok(hth_model_open("tests/golden/qwen3/mlx", &m, &err));
+	for (int i = 0; i < 6; i++) {
+		struct hth_to_folder_config cfg = {.model = m,
+						   .out_path = in_tmp(path, "mlx"),
+						   .mlx = true,
+						   .type = HTH_QUANT_F16,
+						   .bits = bits[i],
+						   .group = 32};
+		struct hth_to_folder_result r;
+		assert_ok(hth_to_folder(&cfg, &r, &err));
+		assert_true(r.quantised > 0);
+		assert_ok(hth_model_open(path, &q, &err));
+		const struct hth_weight *a = &m->layers[0].linear[HTH_GATE], *b = &q->layers[0].linear[HTH_GATE];
+		float x[512], y[512];
+		assert_in_range(a->cols, 32, 512);
+		for (int64_t n = 0; n < a->rows; n++) {
+			hth_quant_format(a->quant)->unpack(hth_weight_row(a, n), x, a->cols);
+			hth_quant_format(b->quant)->unpack(hth_weight_row(b, n), y, a->cols);
+			for (int64_t g = 0; g < a->cols; g += 32) {
+				float least = x[g], most = x[g];
+				for (int64_t c = g; c < g + 32; c++) {
+					least = fminf(least, x[c]);
+					most = fmaxf(most, x[c]);
+				}
+				/* The search may cut off an end; never by more than a few steps. */
+				float step = (most - least) / (float)((1 << bits[i]) - 1);
+				for (int64_t c = g; c < g + 32; c++)
+					assert_true(fabsf(x[c] - y[c]) <= 1.5f * step + 1e-3f * fabsf(x[c]));
+			}
+		}
+		hth_model_close(q);
+		assert_ok(hth_remove_tree(path, &err));
+	}
+	hth_model_close(m);
+}
+
+static void a_folder_of_something_else_is_never_replaced(void **state)
+{
+	char path[300], file[320];
+	struct hth_model *m;
+	struct hth_err err;
+
+	(void)state;
+	assert_ok(hth_model_open("tests/golden/qwen2/tiny", &m, &err));
+	assert_ok(hth_mkdirs(in_tmp(path, "thesis"), &err));
+	snprintf(file, sizeof(file), "%s/thesis.tex", path);
+	assert_ok(hth_file_write(file, "x", 1, &err));
+	struct hth_to_folder_config cfg = {.model = m, .out_path = path, .type = HTH_QUANT_F32};
+	struct hth_to_folder_result r;
+	assert_fails(hth_to_folder(&cfg, &r, &err), HTH_ERR_EXISTS, "--overwrite");
+	cfg.overwrite = true;
+	assert_fails(hth_to_folder(&cfg, &r, &err), HTH_ERR_EXISTS, "thesis.tex");
+	assert_int_equal(hth_path_kind(file), HTH_PATH_FILE);
+	hth_model_close(m);
+}
+
+static void lack_of_memory_leaves_nothing_behind(void **state)
+{
+	char path[300];
+	struct hth_model *m;
+	struct hth_err err;
+	enum hth_status st = HTH_ERR_MEMORY;
+
+	(void)state;
+	assert_ok(hth_model_open("tests/golden/llama/tied.gguf", &m, &err));
+	struct hth_to_folder_config cfg = {.model = m, .out_path = in_tmp(path, "m"), .type = HTH_QUANT_F16};
+	struct hth_to_folder_result r;
+	for (uint64_t nth = 1; st != HTH_OK; nth += 1 + nth / 16) {
+		hth_mem_fail_at(nth, true);
+		st = hth_to_folder(&cfg, &r, &err);
+		hth_mem_fail_at(0, false);
+		if (st != HTH_OK)
+			assert_int_equal(hth_path_kind(path), HTH_PATH_NONE);
+	}
+	hth_model_close(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(folder_to_gguf_to_folder_keeps_logits),
+		cmocka_unit_test(gguf_keeps_the_golden_ggufs_weights),
+		cmocka_unit_test(mlx_folders_are_read_as_they_were_meant),
+		cmocka_unit_test(a_folder_of_something_else_is_never_replaced),
+		cmocka_unit_test(lack_of_memory_leaves_nothing_behind),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
