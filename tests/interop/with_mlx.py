@@ -53,13 +53,10 @@ def write_tokenizer():
     transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(HF)
 
 
-def main():
-    row_list = rows()[:4]
-    tuned = load(ADAPTER)
-    judge_losses("adapter -> mlx-lm", losses(tuned, row_list), our_losses(row_list, ADAPTER), LOSS_TOLERANCE)
-    judge_greedy("adapter -> mlx-lm, answers", greedy(adapter=ADAPTER, prompts=PROMPTS[:4]), logits_of(tuned), TIE)
+def train_there(kind):
+    """Three steps of mlx_lm.lora on the last three layers; its adapter folder."""
     write_tokenizer()
-    data, made = os.path.join(WORK, "mlx_data"), os.path.join(WORK, "made_by_mlx")
+    data, made = os.path.join(WORK, "mlx_data"), os.path.join(WORK, "made_by_mlx_" + kind)
     os.makedirs(data, exist_ok=True)
     for part in ("train", "valid"):
         with open(os.path.join(data, part + ".jsonl"), "w") as f:
@@ -67,10 +64,20 @@ def main():
                 f.write(json.dumps({"text": f"The IDLH of ammonia is 300 ppm, row {i}."}) + "\n")
     code = "import mlx.core as mx; mx.set_default_device(mx.cpu); from mlx_lm.lora import main; main()"
     subprocess.run([sys.executable, "-c", code if sys.platform != "darwin" else "from mlx_lm.lora import main; main()",
-                    "--model", HF, "--train", "--data", data, "--iters", "3", "--batch-size", "1", "--num-layers", "3",
-                    "--learning-rate", "1e-3", "--val-batches", "1", "--steps-per-eval", "1000", "--max-seq-length", "32",
-                    "--adapter-path", made], check=True, capture_output=True)
+                    "--model", HF, "--train", "--fine-tune-type", kind, "--data", data, "--iters", "3", "--batch-size", "1",
+                    "--num-layers", "3", "--learning-rate", "1e-3", "--val-batches", "1", "--steps-per-eval", "1000",
+                    "--max-seq-length", "32", "--adapter-path", made], check=True, capture_output=True)
+    return made
+
+
+def main():
+    row_list = rows()[:4]
+    tuned = load(ADAPTER)
+    judge_losses("adapter -> mlx-lm", losses(tuned, row_list), our_losses(row_list, ADAPTER), LOSS_TOLERANCE)
+    judge_greedy("adapter -> mlx-lm, answers", greedy(adapter=ADAPTER, prompts=PROMPTS[:4]), logits_of(tuned), TIE)
+    made = train_there("lora")
     judge_losses("mlx_lm.lora adapter -> hearth", losses(load(made), row_list), our_losses(row_list, made), LOSS_TOLERANCE)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -97,4 +97,5 @@ def main():
     judge_losses("fused f16 GGUF -> transformers", losses(load(fused), row_list), our_losses(row_list, model=fused), LOSS_TOLERANCE)
 
 
-main()
+if __name__ == "__main__":
+    main()
