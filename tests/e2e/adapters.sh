@@ -26,6 +26,9 @@ claim "a GGUF adapter is refused by name" '[ $rc = 1 ]' 'err_has "magnitudes (Do
 run "$HEARTH" fuse "$model" --adapter "$tmp/dora/adapter" --type f32 --no-check --output "$tmp/fused.gguf"
 run "$HEARTH" eval "$tmp/fused.gguf" --data "$tmp/rows.jsonl" --answers off --json
 claim "the fused file says what base and adapter say" '[ $rc = 0 ]' 'near "$(sed "s/.*\"loss\"://; s/,.*//" "$tmp/out")" "$want"'
+ids() { "$HEARTH" generate "$@" --max-tokens 12 --json 2>&1 | sed 's/.*"ids"//'; }
+claim "and answers alike, token by token" '[ "$(ids "$model" hi --adapter "$tmp/dora/adapter")" = "$(ids "$tmp/fused.gguf" hi)" ]' \
+	'[ "$(ids "$model" hi)" != "$(ids "$tmp/fused.gguf" hi)" ]'
 train "$model" --fine-tune-type dora --output-dir "$tmp/dora2"
 claim "mlx-lm's name for it gives the same bits" '[ $rc = 0 ]' 'cmp "$tmp/dora/adapter/adapter_model.safetensors" "$tmp/dora2/adapter/adapter_model.safetensors"'
 train "$model" --resume-adapter-file "$tmp/dora/adapter" --output-dir "$tmp/more"

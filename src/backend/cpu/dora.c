@@ -6,7 +6,6 @@
 #include "backend/cpu/cpu_int.h"
 
 #include <math.h>
-#include <string.h>
 
 enum { TASK_ELEMS = 65536, DORA_PART = 1024 /* columns: a part of A stays in the second cache over a task's rows */ };
 
@@ -79,59 +78,85 @@ enum hth_status cpu_dora_norm(struct hth_device *dev, const void *args, void *sc
 	return HTH_OK;
 }
 
-/* mag / norm of columns n0 .. n0+n-1; 1 without magnitudes. */
-static void factors(const struct hth_lora *l, int64_t n0, int64_t n, float *out)
+/* mag / norm of all columns; 1 without magnitudes. */
+static void factors(const struct hth_lora *l, int64_t n, float *out)
 {
 	for (int64_t i = 0; i < n; i++)
-		out[i] = l == NULL ? 1 : l->norm[n0 + i] > 0 ? l->mag.value[n0 + i] / l->norm[n0 + i] : 0;
+		out[i] = l == NULL ? 1 : l->norm[i] > 0 ? l->mag.value[i] / l->norm[i] : 0;
 }
 
+/* out (R,N) = in * f + bias. The norm kernel with mean 0 and deviation 1 is just that. */
+struct scaling {
+	const struct hth_kernels *k;
+	const struct hth_rowset *rows;
+	const struct hth_linear *member;
+	struct hth_tensor in, out;
+	const float *bias; /* (N), or NULL */
+	float *f;          // (threads,N)
+};
+
+static int64_t scale_rows(int64_t cols)
+{
+	return cpu_ceil(TASK_ELEMS, cols > 0 ? cols : 1);
+}
+
+/* Task: some rows. */
+static void scale_task(void *ctx, int64_t task, int thread)
+{
+	const struct scaling *s = ctx;
+	int64_t n = s->in.cols, from = task * scale_rows(n), to = cpu_min(from + scale_rows(n), s->in.rows);
+	float *f = s->f + thread * n; /* (N) */
+
+	for (int32_t g = 0; g < s->rows->n_runs; g++) {
+		const struct hth_adapter_run *run = &s->rows->runs[g];
+		int64_t r0 = run->start > from ? run->start : from, r1 = cpu_min((int64_t)run->start + run->len, to);
+		if (r0 >= r1)
+			continue;
+		factors(run_dora(s->member, run), n, f);
+		for (int64_t r = r0; r < r1; r++)
+			s->k->norm(cpu_row(s->in, r), 0, 1, f, 0, s->bias, cpu_row(s->out, r), n);
+	}
+}
+
+static void scale(const struct cpu_device *dev, struct scaling *s)
+{
+	s->k = &dev->kernels.k;
+	hth_pool_run(dev->pool, scale_task, s, cpu_ceil(s->in.rows, scale_rows(s->in.cols)));
+}
+
+/* scratch: (threads,N). */
 void cpu_dora_cost(const struct hth_machine *m, const void *args, struct hth_cost *out)
 {
 	const struct hth_dora_args *a = args;
 
-	(void)m;
 	out->flops = 2 * (double)(a->u.rows * a->u.cols);
 	out->bytes_moved = cpu_bytes(a->u) + cpu_bytes(a->y);
-}
-
-/* Task: 64 columns of all rows. */
-static void scale_task(void *ctx, int64_t task, int thread)
-{
-	const struct hth_dora_args *a = ctx;
-	const float *bias = cpu_vector(a->member->late_bias);
-	int64_t n0 = task * CPU_COLS, cols = cpu_min(CPU_COLS, a->u.cols - n0);
-	float f[CPU_COLS];
-
-	(void)thread;
-	for (int32_t g = 0; g < a->rows->n_runs; g++) {
-		const struct hth_adapter_run *run = &a->rows->runs[g];
-		factors(run_dora(a->member, run), n0, cols, f);
-		for (int64_t t = run->start; t < run->start + run->len; t++) {
-			const float *u = cpu_row(a->u, t) + n0;
-			float *y = cpu_row(a->y, t) + n0;
-			for (int64_t i = 0; i < cols; i++)
-				y[i] = u[i] * f[i] + (bias != NULL ? bias[n0 + i] : 0);
-		}
-	}
+	out->scratch_bytes = (uint64_t)(m->threads * a->u.cols) * sizeof(float);
 }
 
 enum hth_status cpu_dora(struct hth_device *dev, const void *args, void *scratch, struct hth_err *err)
 {
-	struct hth_dora_args a = *(const struct hth_dora_args *)args;
+	const struct hth_dora_args *a = args;
+	struct scaling s = {.rows = a->rows,
+	                    .member = a->member,
+	                    .in = a->u,
+	                    .out = a->y,
+	                    .bias = cpu_vector(a->member->late_bias),
+	                    .f = scratch};
 
-	(void)scratch, (void)err;
-	hth_pool_run(cpu_device(dev)->pool, scale_task, &a, cpu_ceil(a.u.cols, CPU_COLS));
+	(void)err;
+	scale(cpu_device(dev), &s);
 	return HTH_OK;
 }
 
+/* scratch: (threads,N). */
 void cpu_dora_backward_cost(const struct hth_machine *m, const void *args, struct hth_cost *out)
 {
 	const struct hth_dora_backward_args *a = args;
 
-	(void)m;
 	out->flops = 4 * (double)(a->dy.rows * a->dy.cols);
 	out->bytes_moved = cpu_bytes(a->u) + cpu_bytes(a->dy) + cpu_bytes(a->du);
+	out->scratch_bytes = (uint64_t)(m->threads * a->dy.cols) * sizeof(float);
 }
 
 /* Sums over the rows of one run, in order and in double. */
@@ -161,36 +186,32 @@ static void bias_grad(const struct hth_dora_backward_args *a, int64_t n0, int64_
 		a->member->late_bias->param->grad[n0 + i] += (float)sum[i];
 }
 
-/* Task: 64 columns, all rows in order; parameter gradients first, since du may take the place of dy. */
-static void backward_task(void *ctx, int64_t task, int thread)
+/* Task: 64 columns, all rows in order. */
+static void grad_task(void *ctx, int64_t task, int thread)
 {
 	const struct hth_dora_backward_args *a = ctx;
 	int64_t n0 = task * CPU_COLS, cols = cpu_min(CPU_COLS, a->dy.cols - n0);
-	float f[CPU_COLS];
 
 	(void)thread;
 	if (cpu_is_trained(a->member->late_bias))
 		bias_grad(a, n0, cols);
 	for (int32_t g = 0; g < a->rows->n_runs; g++) {
-		const struct hth_adapter_run *run = &a->rows->runs[g];
-		const struct hth_lora *l = run_dora(a->member, run);
+		const struct hth_lora *l = run_dora(a->member, &a->rows->runs[g]);
 		if (l != NULL && l->mag.grad != NULL)
-			mag_grad(a, run, l, n0, cols);
-		factors(l, n0, cols, f);
-		for (int64_t t = run->start; hth_tensor_is(a->du) && t < run->start + run->len; t++) {
-			const float *dy = cpu_row(a->dy, t) + n0;
-			float *du = cpu_row(a->du, t) + n0;
-			for (int64_t i = 0; i < cols; i++)
-				du[i] = dy[i] * f[i];
-		}
+			mag_grad(a, &a->rows->runs[g], l, n0, cols);
 	}
 }
 
+/* Parameter gradients first: du may take the place of dy. */
 enum hth_status cpu_dora_backward(struct hth_device *dev, const void *args, void *scratch, struct hth_err *err)
 {
 	struct hth_dora_backward_args a = *(const struct hth_dora_backward_args *)args;
+	struct scaling s = {.rows = a.rows, .member = a.member, .in = a.dy, .out = a.du, .f = scratch};
 
-	(void)scratch, (void)err;
-	hth_pool_run(cpu_device(dev)->pool, backward_task, &a, cpu_ceil(a.dy.cols, CPU_COLS));
+	(void)err;
+	if (hth_tensor_is(a.u) || cpu_is_trained(a.member->late_bias))
+		hth_pool_run(cpu_device(dev)->pool, grad_task, &a, cpu_ceil(a.dy.cols, CPU_COLS));
+	if (hth_tensor_is(a.du))
+		scale(cpu_device(dev), &s);
 	return HTH_OK;
 }
