@@ -266,6 +266,8 @@ static enum hth_status look_at(const struct job *job, struct hth_err *err)
 	if (job->as.n_parts == 0)
 		return HTH_OK;
 	s = hth_model_open(job->written, &back, err);
+	if (s == HTH_OK && job->r.untied) /* on purpose: the adapter has a head or an embedding of its own */
+		back->config.tied = true;
 	if (s == HTH_OK)
 		s = hth_configs_agree(model_of(job), back, err);
 	hth_model_close(back);

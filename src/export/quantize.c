@@ -25,6 +25,9 @@ struct job {
 	uint8_t *piece;
 	uint64_t piece_bytes, done, total;
 	size_t taken; /* parts of the adapter that found their tensor */
+	struct hth_gguf untied;          /* the source with a head of its own, where it must have one */
+	struct hth_gguf_tensor *tensors; /* of untied; owned */
+	size_t embed;                    /* in it the last tensor is this one again; SIZE_MAX: not used */
 };
 
 /* One tensor on its way. */
@@ -232,9 +235,11 @@ static enum hth_status write_tensor(struct job *job, size_t i, struct hth_err *e
 			    .cols = t->ne[0],
 			    .rows = t->ne[1] * t->ne[2] * t->ne[3]};
 
-	if (i < cfg->n_parts && cfg->parts[i].kind == HTH_PART_MATRIX)
-		p.source = &cfg->parts[i];
-	if (i < cfg->n_parts && cfg->parts[i].kind == HTH_PART_NORM)
+	size_t at = job->embed != SIZE_MAX && i + 1 == cfg->from->n_tensors ? job->embed : i;
+
+	if (at < cfg->n_parts && cfg->parts[at].kind == HTH_PART_MATRIX)
+		p.source = &cfg->parts[at];
+	if (at < cfg->n_parts && cfg->parts[at].kind == HTH_PART_NORM)
 		p.more = cfg->model != NULL ? cfg->model->config.norm_offset : 0;
 	find_adapter(cfg, &p);
 	job->result->fused += p.fused;
@@ -363,33 +368,50 @@ static enum hth_status all_fused(const struct job *job, struct hth_err *err)
 			job->cfg->from->map.path, job->taken, n);
 }
 
-/* In a file without a head of its own, an embedding that is replaced would be the head's too, and a head has no place. */
-static enum hth_status check_tied(const struct hth_quantize_config *cfg, struct hth_err *err)
+/* In a file without a head of its own an adapter that replaces the embedding would replace the head too, and its own
+ * head has no place: the file is then read as if the embedding stood in it a second time, as the head. */
+static enum hth_status untie(struct job *job, struct hth_quantize_config *cfg, struct hth_err *err)
 {
-	for (size_t i = 0; cfg->replaced != NULL && i < cfg->replaced->n; i++) {
-		const struct hth_replacement *r = &cfg->replaced->list[i];
-		if (cfg->model->config.tied && (r->head || r->of == &cfg->model->embed))
-			return hth_fail(err, HTH_ERR_UNAVAILABLE,
-					"%s: embedding and head are one tensor here, and the adapter replaces one of "
-					"them (modules_to_save): a fused file cannot say so; use the adapter as it is",
-					cfg->from->map.path);
-	}
+	const struct hth_gguf *g = cfg->from;
+	bool apart = false;
+
+	for (size_t i = 0; cfg->replaced != NULL && cfg->model->config.tied && i < cfg->replaced->n; i++)
+		apart = apart || cfg->replaced->list[i].head || cfg->replaced->list[i].of == &cfg->model->embed;
+	job->embed = SIZE_MAX;
+	for (size_t i = 0; apart && i < g->n_tensors; i++)
+		if (hth_gguf_str_equal(g->tensors[i].name, "token_embd.weight"))
+			job->embed = i;
+	if (job->embed == SIZE_MAX)
+		return HTH_OK;
+	job->tensors = hth_calloc(g->n_tensors + 1, sizeof *job->tensors);
+	if (job->tensors == NULL)
+		return hth_fail_memory(err, "a list of tensors", g->n_tensors * sizeof *job->tensors);
+	memcpy(job->tensors, g->tensors, g->n_tensors * sizeof *job->tensors);
+	job->tensors[g->n_tensors] = g->tensors[job->embed];
+	job->tensors[g->n_tensors].name = (struct hth_gguf_str){"output.weight", strlen("output.weight")};
+	job->untied = *g;
+	job->untied.tensors = job->tensors;
+	job->untied.n_tensors++;
+	job->result->untied = true;
+	cfg->from = &job->untied;
 	return HTH_OK;
 }
 
-enum hth_status hth_quantize(const struct hth_quantize_config *cfg, struct hth_quantize_result *out,
+enum hth_status hth_quantize(const struct hth_quantize_config *given, struct hth_quantize_result *out,
 			     struct hth_err *err)
 {
+	struct hth_quantize_config own = *given;
+	const struct hth_quantize_config *cfg = &own;
 	struct job job = {.cfg = cfg, .result = out, .piece_bytes = PIECE_BYTES, .widest = 1};
 	uint64_t out_bytes = 0;
 
 	*out = (struct hth_quantize_result){0};
-	enum hth_status s = check_tied(cfg, err);
+	enum hth_status s = untie(&job, &own, err);
 	if (s != HTH_OK)
 		return s;
 	s = hth_gguf_writer_new(cfg->out_path, &job.w, err);
 	if (s != HTH_OK)
-		return s;
+		goto done;
 	job.type = hth_calloc(cfg->from->n_tensors + 1, sizeof *job.type);
 	if (job.type == NULL) {
 		s = hth_fail_memory(err, "a list of tensors", cfg->from->n_tensors * sizeof *job.type);
@@ -412,5 +434,6 @@ done:
 	hth_free(job.type);
 	hth_free(job.piece);
 	hth_free(job.scratch);
+	hth_free(job.tensors);
 	return s;
 }

@@ -27,6 +27,7 @@ struct hth_quantize_result {
 	size_t of_type[HTH_QUANT_COUNT]; /* tensors */
 	size_t fused;                    /* tensors an adapter was added to, or that it replaced */
 	size_t requantised;              /* tensors that came out of blocks and went into others: loses twice */
+	bool untied;                     /* a head of its own was written, which the source has not */
 	size_t unweighted;               /* quantised without importance although a matrix was given */
 	struct hth_mix_counts mix;
 };

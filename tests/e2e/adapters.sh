@@ -62,4 +62,14 @@ train "$phi" --target-modules qkv_proj --output-dir "$tmp/qkv"
 claim "qkv_proj is a target" '[ $rc = 0 ]' '! grep -q gate_up_proj "$tmp/qkv/adapter/adapter_config.json"'
 train "$phi" --target-modules q_proj --output-dir "$tmp/x"
 claim "a part of it is not" '[ $rc = 2 ]' 'err_has "self_attn.q_proj is a part of self_attn.qkv_proj"'
+
+for case in gemma/tiny:whole-head qwen2/tiny:whole-tied; do
+	base=tests/golden/${case%%:*}; adapter=tests/golden/adapters/${case##*:}-step10
+	for from in "$base" "$base.gguf"; do
+		want=$(loss "$from" "$adapter")
+		run "$HEARTH" fuse "$from" --adapter "$adapter" --type f32 --no-check --output "$tmp/untied.gguf" --overwrite
+		"$HEARTH" eval "$tmp/untied.gguf" --data "$tmp/rows.jsonl" --answers off --json > "$tmp/out" 2> "$tmp/err"
+		claim "a tied $from gets a head of its own where the adapter has one" '[ $rc = 0 ]' 'near "$(sed "s/.*\"loss\"://; s/,.*//" "$tmp/out")" "$want"'
+	done
+done
 finish
