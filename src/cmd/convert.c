@@ -22,8 +22,8 @@ enum { TO_AUTO, TO_BOTH, TO_PEFT, TO_MLX, TO_GGUF, TO_HF };
 
 static const struct hth_option options[] = {
 	{"to", NULL, NULL, HTH_OPTION_CHOICE, AT(to), 0, 0, "auto|peft+mlx|peft|mlx|gguf|hf", "auto", NULL,
-	 "layout. Models: gguf, hf, mlx; auto: as --output is named. Adapters: one folder for PEFT and mlx-lm (also auto, "
-	 "mlx), a plain one for PEFT before 0.14, or a GGUF file"},
+	 "layout. Models: gguf, hf, mlx; auto: as --output is named. Adapters: one folder for PEFT and mlx-lm (also mlx, "
+	 "and auto), a plain one for PEFT before 0.14 (peft), or a GGUF file (also auto, by name)"},
 	{"model", NULL, NULL, HTH_OPTION_PATH, AT(model), 0, 0, NULL, NULL, "MODEL",
 	 "of an adapter: the base it belongs to; names and row order of GGUF come from it"},
 	{"output", "o mlx-path", NULL, HTH_OPTION_PATH, AT(export.output), 0, 0, NULL, NULL, "DIR|FILE",
@@ -69,7 +69,8 @@ static bool is_adapter(const char *path)
 static enum hth_status convert_adapter(const struct convert_options *opt, const char *from, struct hth_err *err)
 {
 	const char *output = opt->export.output;
-	bool needs_model = opt->to == TO_GGUF || hth_path_has_suffix(from, ".gguf");
+	bool gguf = opt->to == TO_GGUF || (opt->to == TO_AUTO && hth_path_has_suffix(output, ".gguf"));
+	bool needs_model = gguf || hth_path_has_suffix(from, ".gguf");
 	if (opt->to == TO_HF || opt->export.type != NULL)
 		return hth_fail(err, HTH_ERR_USAGE, "hearth convert: %s is an adapter; --to hf and --type are for models",
 				from);
@@ -88,11 +89,11 @@ static enum hth_status convert_adapter(const struct convert_options *opt, const 
 		s = hth_adapter_read(from, m != NULL ? &names : NULL, &a, err);
 	if (s == HTH_OK && m != NULL)
 		a.n_layers = (int)m->config.n_layers;
-	const char *lacks = s == HTH_OK && opt->to == TO_BOTH ? hth_adapter_mlx_lacks(&a) : NULL;
+	const char *lacks = s == HTH_OK && !gguf && opt->to != TO_PEFT ? hth_adapter_mlx_lacks(&a) : NULL;
 	if (lacks != NULL)
 		s = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: mlx-lm's adapters have no %s; --to peft keeps all", from,
 			     lacks);
-	if (s == HTH_OK && opt->to == TO_GGUF)
+	if (s == HTH_OK && gguf)
 		s = hth_adapter_write_gguf(output, &a, &names, err);
 	else if (s == HTH_OK)
 		s = hth_adapter_write_dir(output, &a, opt->to == TO_PEFT, err);

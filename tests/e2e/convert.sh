@@ -17,6 +17,8 @@ claim "MLX to plain PEFT" '[ $rc = 0 ]' '! grep -q lora_parameters "$tmp/peft/ad
 claim "which answers alike too" '[ "$(ids "$tmp/peft")" = "$want" ]'
 run "$HEARTH" convert "$tmp/peft" --to gguf --model "$model" --output "$tmp/a.gguf"
 claim "PEFT to GGUF" '[ $rc = 0 ]' '[ -s "$tmp/a.gguf" ]'
+run "$HEARTH" convert "$tmp/peft" --model "$model" --output "$tmp/auto.gguf"
+claim "the output's name says so too" '[ $rc = 0 ]' 'cmp "$tmp/a.gguf" "$tmp/auto.gguf"'
 claim "GGUF answers alike" '[ "$(ids "$tmp/a.gguf")" = "$want" ]'
 run "$HEARTH" convert "$tmp/a.gguf" --to peft --model "$model" --output "$tmp/back"
 claim "GGUF back to PEFT has the same weights" '[ $rc = 0 ]' '[ "$(ids "$tmp/back")" = "$want" ]'
