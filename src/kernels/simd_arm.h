@@ -115,6 +115,14 @@ static inline vf v_nibble_table(float offset)
 {
 	return v_set1(offset);
 }
+/* Values of 16 bytes of nibbles, low ones first, from a table of 16. */
+static inline void lookup_nibbles(const int8_t table[16], const uint8_t *qs, int8_t out[32])
+{
+	int8x16_t t = vld1q_s8(table);
+	uint8x16_t q = vld1q_u8(qs);
+	vst1q_s8(out, vqtbl1q_s8(t, vandq_u8(q, vdupq_n_u8(15))));
+	vst1q_s8(out + 16, vqtbl1q_s8(t, vshrq_n_u8(q, 4)));
+}
 /* Upper and lower halves of the 64-bit products of each lane with m. */
 static inline void vu_mul(vu a, uint32_t m, vu *high, vu *low)
 {
@@ -178,6 +186,11 @@ static inline vb v_strided(const uint8_t *p, int bytes, int64_t n)
 	(void)bytes;
 	(void)n;
 	return vld1q_u8(p);
+}
+/* Bytes of a table of 16 at indices 0..15. */
+static inline vb v_lookup(const uint8_t table[16], vb index)
+{
+	return vqtbl1q_u8(vld1q_u8(table), index);
 }
 static inline vb v_shift(vb a, int s0, int s1, int s2, int s3, int v)
 {

@@ -55,6 +55,19 @@ INLINE void each_q8_0(const uint8_t *b, float *dst)
 		v_store(dst + i, v_from_i32(vi_from_i8(b + 2 + i)) * d);
 }
 
+/* Twice mxfp4's levels. */
+static const int8_t mxfp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+INLINE void each_mxfp4(const uint8_t *b, float *dst)
+{
+	vf d = v_set1(mxfp4_scale(b[0]));
+	int8_t q[32];
+
+	lookup_nibbles(mxfp4_levels, b + 1, q);
+#pragma GCC unroll 8
+	for (int i = 0; i < 32; i += VL)
+		v_store(dst + i, v_from_i32(vi_from_i8((const uint8_t *)q + i)) * d);
+}
+
 INLINE void each_q2_k(const uint8_t *b, float *dst)
 {
 	float scale[16], min[16], d = f16_to_f32(b + 80), dmin = f16_to_f32(b + 82);
@@ -175,6 +188,7 @@ UNPACK(q4_1, 32, 20)
 UNPACK(q5_0, 32, 22)
 UNPACK(q5_1, 32, 24)
 UNPACK(q8_0, 32, 34)
+UNPACK(mxfp4, 32, 17)
 UNPACK(q2_k, 256, 84)
 UNPACK(q3_k, 256, 110)
 UNPACK(q4_k, 256, 144)
@@ -209,4 +223,4 @@ static void unpack_bf16(const void *src, float *dst, int64_t n)
 	UNPACK_SLOT(F32, f32), UNPACK_SLOT(F16, f16), UNPACK_SLOT(BF16, bf16), UNPACK_SLOT(Q4_0, q4_0),                \
 	        UNPACK_SLOT(Q4_1, q4_1), UNPACK_SLOT(Q5_0, q5_0), UNPACK_SLOT(Q5_1, q5_1), UNPACK_SLOT(Q8_0, q8_0),    \
 	        UNPACK_SLOT(Q2_K, q2_k), UNPACK_SLOT(Q3_K, q3_k), UNPACK_SLOT(Q4_K, q4_k), UNPACK_SLOT(Q5_K, q5_k),    \
-	        UNPACK_SLOT(Q6_K, q6_k)
+	        UNPACK_SLOT(Q6_K, q6_k), UNPACK_SLOT(MXFP4, mxfp4)

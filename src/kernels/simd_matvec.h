@@ -234,6 +234,47 @@ INLINE void row_q8_0(const uint8_t *w, int64_t k, int m, const struct hth_matvec
 	finish(&t, 0, m, y, ldy);
 }
 
+/* A chunk of n blocks of mxfp4: twice its levels, and 12 more, are bytes that a table gives. */
+INLINE void chunk_mxfp4(const uint8_t *w, int64_t n, const struct at_x *x, int m, struct sums *t)
+{
+	static const uint8_t levels[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+	vf scale[HTH_MATVEC_MAX_ROWS][PARTS];
+	float d[CHUNK] = {0};
+
+	for (int i = 0; i < CHUNK && i < n; i++)
+		d[i] = mxfp4_scale(w[17 * i]);
+#pragma GCC unroll 4
+	for (int i = 0; i < PARTS; i++)
+		EACH_X {
+			scale[r][i] = v_load(d + i * VL) * x_scales(x, r, i * VL, n);
+			t->fixed[r] = v_fma(scale[r][i], x_sums(x, r, i * VL, n), t->fixed[r]);
+		}
+#pragma GCC unroll 16
+	for (int i = 0; i < CHUNK; i += LANES)
+		if (i < n) {
+			vb b = v_strided(w + 17 * i + 1, 17, n - i);
+			vb low = v_lookup(levels, b & 15), high = v_lookup(levels, b >> 4);
+			EACH_X {
+				vi dots = v_dots(low, high, ROW(x->bytes, r) + i / 4 * 256 + i % 4 * 16);
+				vf *acc = &t->acc[i / LANES % 2][r];
+				*acc = v_fma(v_from_i32(dots), v_spread(scale[r], i), *acc);
+			}
+		}
+}
+
+INLINE void row_mxfp4(const uint8_t *w, int64_t k, int m, const struct hth_matvec_in *in, float *y, int64_t ldy)
+{
+	struct at_x x = x_layout(in->prepared, k, in->prepared_ld);
+	struct sums t;
+
+	begin(&t, m);
+	for (; k >= 32 * CHUNK; k -= 32 * CHUNK, w += CHUNK * 17, x_skip(&x, 32 * CHUNK))
+		chunk_mxfp4(w, CHUNK, &x, m, &t);
+	if (k >= 32)
+		chunk_mxfp4(w, k / 32, &x, m, &t);
+	finish(&t, -12, m, y, ldy);
+}
+
 /* --- blocks of 256 ------------------------------------------------------------------------------------------------ */
 
 /* Two groups of four blocks of 32: lane i of group h stands for elements 128 h + 32 i + 16 half and the 15 after. */
@@ -434,6 +475,7 @@ MATVEC(q4_1, row32, 20, true, false, )
 MATVEC(q5_0, row32, 22, false, true, )
 MATVEC(q5_1, row32, 24, true, true, )
 MATVEC(q8_0, row_q8_0, )
+MATVEC(mxfp4, row_mxfp4, )
 MATVEC(q2_k, row_q2_k, )
 MATVEC(q3_k, row_k16, q3_k_piece, q3_k_scales, 110, 4, )
 MATVEC(q4_k, row_k45, q4_k_piece, 144, )
@@ -445,4 +487,4 @@ MATVEC(q6_k, row_k16, q6_k_piece, q6_k_scales, 210, 32, )
 	.prepare_x = prepare_x, MATVEC_SLOT(F32, f32), MATVEC_SLOT(F16, f16), MATVEC_SLOT(BF16, bf16),                 \
 	MATVEC_SLOT(Q4_0, q4_0), MATVEC_SLOT(Q4_1, q4_1), MATVEC_SLOT(Q5_0, q5_0), MATVEC_SLOT(Q5_1, q5_1),            \
 	MATVEC_SLOT(Q8_0, q8_0), MATVEC_SLOT(Q2_K, q2_k), MATVEC_SLOT(Q3_K, q3_k), MATVEC_SLOT(Q4_K, q4_k),            \
-	MATVEC_SLOT(Q5_K, q5_k), MATVEC_SLOT(Q6_K, q6_k)
+	MATVEC_SLOT(Q5_K, q5_k), MATVEC_SLOT(Q6_K, q6_k), MATVEC_SLOT(MXFP4, mxfp4)

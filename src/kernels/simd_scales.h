@@ -1,10 +1,20 @@
-/* What unpacking and matvec share of the block formats: scales of the blocks of 256, numbers of one element. */
+/* What unpacking and matvec share of the block formats: scales of the blocks of 256, mxfp4's scale, numbers of one element. */
 
 static inline uint32_t load_u32(const uint8_t *p)
 {
 	uint32_t v;
 	memcpy(&v, p, sizeof v);
 	return v;
+}
+
+/* What twice mxfp4's levels are multiplied by: 2^(e - 128). */
+INLINE float mxfp4_scale(uint8_t e)
+{
+	uint32_t bits = e < 2 ? (uint32_t)0x00200000 << e : (uint32_t)(e - 1) << 23;
+	float f;
+
+	memcpy(&f, &bits, sizeof f);
+	return f;
 }
 
 /* Sixteen bytes made of words: kept in a register, since a load would wait for the stores of its parts. */

@@ -112,6 +112,14 @@ static inline vf v_nibble_table(float offset)
 {
 	return v_set1(offset);
 }
+/* Values of 16 bytes of nibbles, low ones first, from a table of 16. */
+static inline void lookup_nibbles(const int8_t table[16], const uint8_t *qs, int8_t out[32])
+{
+	__m128i t = _mm_loadu_si128((const __m128i *)table), q = _mm_loadu_si128((const __m128i *)qs);
+	__m128i mask = _mm_set1_epi8(15);
+	_mm_storeu_si128((__m128i *)out, _mm_shuffle_epi8(t, _mm_and_si128(q, mask)));
+	_mm_storeu_si128((__m128i *)(out + 16), _mm_shuffle_epi8(t, _mm_and_si128(_mm_srli_epi16(q, 4), mask)));
+}
 /* Upper and lower halves of the 64-bit products of each lane with m. */
 static inline void vu_mul(vu a, uint32_t m, vu *high, vu *low)
 {

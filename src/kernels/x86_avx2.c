@@ -33,6 +33,11 @@ static inline vb v_strided(const uint8_t *p, int bytes, int64_t n)
 {
 	return pair(p, n > 1 ? p + bytes : p);
 }
+/* Bytes of a table of 16 at indices 0..15. */
+static inline vb v_lookup(const uint8_t table[16], vb index)
+{
+	return (vb)_mm256_shuffle_epi8((__m256i)pair(table, table), (__m256i)index);
+}
 /* Each lane shifted right; callers mask what comes from the byte above. */
 static inline vb v_shift(vb a, int s0, int s1, int s2, int s3, int v)
 {

@@ -44,6 +44,11 @@ static inline vb v_strided(const uint8_t *p, int bytes, int64_t n)
 	a = into(a, 4, p + (last < 2 ? last : 2) * bytes);
 	return (vb)into(a, 8, p + (last < 3 ? last : 3) * bytes);
 }
+/* Bytes of a table of 16 at indices 0..15. */
+static inline vb v_lookup(const uint8_t table[16], vb index)
+{
+	return (vb)_mm512_shuffle_epi8(repeat(table), (__m512i)index);
+}
 static inline __m512i of_lanes(__m128i a, __m128i b, __m128i c, __m128i d)
 {
 	return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set_m128i(b, a)), _mm256_set_m128i(d, c), 1);

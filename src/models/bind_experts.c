@@ -165,7 +165,7 @@ static enum hth_status bind_interleaved(struct hth_model *m, int64_t l, struct h
 	return HTH_OK;
 }
 
-/* One part from a tensor of its own; *found false: there is none. */
+/* One part from a tensor of its own; *found false: there is none, and in GGUF an older one for each expert. */
 static enum hth_status bind_part(struct hth_model *m, int64_t l, int part, bool *found, struct hth_err *err)
 {
 	struct hth_source_tensor t;
@@ -182,8 +182,14 @@ static enum hth_status bind_part(struct hth_model *m, int64_t l, int part, bool 
 	*found = st == HTH_OK && t.quant != HTH_QUANT_NONE;
 	if (st == HTH_OK && *found)
 		st = bind_stacked(m, l, part, &t, 0, rows, err);
-	if (st != HTH_OK || !*found || !m->source->kind->gguf)
+	if (st != HTH_OK || !m->source->kind->gguf)
 		return st;
+	if (!*found) {
+		struct hth_source_tensor old;
+		part_names(m, l, 0, part, gguf, hf);
+		st = hth_source_take(m->source, gguf, NULL, "weight", &old, err);
+		return st == HTH_OK && old.quant == HTH_QUANT_NONE ? hth_bind_missing(m, &t, err) : st;
+	}
 	st = hth_source_take(m->source, gguf, NULL, "bias", &t, err);
 	return st != HTH_OK || t.quant == HTH_QUANT_NONE ? st : bind_biases(m, l, part, &t, 0, 1, err);
 }

@@ -6,13 +6,20 @@ enum { MAX_EXPERTS = 4096, MAX_EXPERT_FF = 1 << 20 };
 
 enum hth_status hth_config_experts(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
 {
-	bool local = hth_keys_has(k, NULL, "num_local_experts");
-	const struct hth_int_key count = {"expert_count", local ? "num_local_experts" : "num_experts", 0, MAX_EXPERTS, 0};
+	const struct hth_int_key older = {NULL, "num_experts", 0, MAX_EXPERTS, 0};
+	int64_t also = 0; /* Qwen's name of it before transformers 5 */
 	bool short_name = !hth_keys_has(k, NULL, "num_experts_per_tok") && hth_keys_has(k, NULL, "experts_per_token");
-	enum hth_status st = hth_keys_int(k, count, &c->n_experts, err);
+	enum hth_status st = hth_keys_int(k, older, &also, err);
 
+	if (st == HTH_OK)
+		st = hth_keys_int(k, (struct hth_int_key){"expert_count", "num_local_experts", 0, MAX_EXPERTS, also},
+				  &c->n_experts, err);
 	if (st != HTH_OK || c->n_experts == 0)
 		return st;
+	if (also != 0 && also != c->n_experts)
+		return hth_fail(err, HTH_ERR_FORMAT,
+				"%s: \"num_experts\" is %lld and \"num_local_experts\" %lld, expected one number", k->where,
+				(long long)also, (long long)c->n_experts);
 	if (!k->family->experts)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"%s: a mixture of %lld experts, expected a dense model in family \"%s\"", k->where,

@@ -19,4 +19,5 @@ const struct hth_family hth_family_llama = {
 	.config = config,
 	.gguf_permuted = true,
 	.experts = true,
+	.w123 = true,
 };

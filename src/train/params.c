@@ -330,6 +330,11 @@ static enum hth_status check_config(const struct hth_train_config *cfg, const st
 		return hth_fail(err, HTH_ERR_USAGE,
 				"%d layers with adapters: the model has %lld; expected 1..%lld, or -1 for all",
 				cfg->n_layers, (long long)m->config.n_layers, (long long)m->config.n_layers);
+	if (cfg->type == HTH_TRAIN_FULL && m->config.n_experts > 0 && m->family->interleaved)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE,
+				"full training of family \"%s\": its folders hold all experts of a layer in one tensor, which "
+				"is not written yet; train a LoRA",
+				m->family->name);
 	if (!(cfg->dropout >= 0 && cfg->dropout < 1))
 		return hth_fail(err, HTH_ERR_USAGE, "dropout %g: expected 0 <= dropout < 1", cfg->dropout);
 	if (!isfinite(cfg->alpha))

@@ -72,10 +72,12 @@ static inline void edit_tensors(struct hth_gguf_writer *w, const struct hth_gguf
 		if (e != NULL && e->kind == EDIT_SHAPE) {
 			ne[0] = e->cols;
 			ne[1] = e->rows;
+			ne[2] = ne[3] = 1;
 		}
+		bool shaped = e != NULL && e->kind == EDIT_SHAPE;
 		snprintf(name, sizeof(name), "%.*s", (int)t->name.bytes, t->name.data);
 		if (!data)
-			assert_ok(hth_gguf_add_tensor(w, name, e != NULL && ne[1] > 1 ? 2 : t->n_dims, ne,
+			assert_ok(hth_gguf_add_tensor(w, name, shaped && ne[1] > 1 ? 2 : t->n_dims, ne,
 						      e != NULL ? HTH_QUANT_F32 : t->quant, &err));
 		else if (e == NULL)
 			assert_ok(hth_gguf_write_data(w, t->data, (size_t)t->bytes, &err));

@@ -194,6 +194,60 @@ static const struct bad bad_files[] = {
 	{{EDIT_TEXT_KEY, .name = "tokenizer.ggml.model", .text = "telepathy"}, HTH_ERR_UNAVAILABLE, "telepathy"},
 };
 
+#define EXPERTS "tests/golden/mixtral/tiny.gguf"
+#define GPT_OSS "tests/golden/gptoss/tiny.gguf"
+
+static const struct {
+	const char *file;
+	struct bad bad;
+} bad_experts[] = {
+	{EXPERTS, {{EDIT_INT_KEY, .name = "llama.expert_count", .value = 3}, HTH_ERR_SHAPE, "expected (3,16)"}},
+	{EXPERTS, {{EDIT_INT_KEY, .name = "llama.expert_count", .value = 0}, HTH_ERR_FORMAT, "blk.0.ffn_gate.weight"}},
+	{EXPERTS, {{EDIT_INT_KEY, .name = "llama.expert_count", .value = 1 << 20}, HTH_ERR_FORMAT, "llama.expert_count"}},
+	{EXPERTS, {{EDIT_INT_KEY, .name = "llama.expert_used_count", .value = 5}, HTH_ERR_FORMAT, "expert_used_count"}},
+	{EXPERTS, {{EDIT_INT_KEY, .name = "llama.expert_used_count", .value = 0}, HTH_ERR_FORMAT, "expert_used_count"}},
+	{EXPERTS, {{EDIT_DROP_KEY, .name = "llama.expert_used_count"}, HTH_ERR_NOTFOUND, "expert_used_count"}},
+	{EXPERTS,
+	 {{EDIT_INT_KEY, .name = "llama.feed_forward_length", .value = 25}, HTH_ERR_SHAPE, "expected the shape (4,25,16)"}},
+	{EXPERTS,
+	 {{EDIT_DROP_TENSOR, .name = "blk.1.ffn_up_exps.weight"},
+	  HTH_ERR_FORMAT,
+	  "\"blk.1.ffn_up_exps.weight\": no such tensor"}},
+	{EXPERTS,
+	 {{EDIT_DROP_TENSOR, .name = "blk.0.ffn_gate_inp.weight"},
+	  HTH_ERR_FORMAT,
+	  "\"blk.0.ffn_gate_inp.weight\": no such tensor"}},
+	{EXPERTS,
+	 {{EDIT_SHAPE, .name = "blk.0.ffn_down_exps.weight", .rows = 64, .cols = 24},
+	  HTH_ERR_SHAPE,
+	  "2 dimensions, expected the shape (4,16,24)"}},
+	{EXPERTS,
+	 {{EDIT_ADD_TENSOR, .name = "blk.0.ffn_gate.weight", .rows = 24, .cols = 16}, HTH_ERR_UNAVAILABLE, "has no place"}},
+	{GPT_OSS, {{EDIT_DROP_TENSOR, .name = "blk.0.attn_sinks.weight"}, HTH_ERR_FORMAT, "attn_sinks.weight"}},
+	{GPT_OSS, {{EDIT_DROP_TENSOR, .name = "blk.0.attn_q.bias"}, HTH_ERR_FORMAT, "blk.0.attn_q.bias"}},
+	{GPT_OSS,
+	 {{EDIT_SHAPE, .name = "blk.0.ffn_up_exps.bias", .rows = 4, .cols = 33}, HTH_ERR_SHAPE, "the shape (4,32)"}},
+	{GPT_OSS,
+	 {{EDIT_FILL, .name = "blk.1.ffn_down_exps.bias", .real = (float)INFINITY},
+	  HTH_ERR_VALUE,
+	  "expected a finite number"}},
+};
+
+static void bad_mixtures_of_experts_are_refused_with_the_reason(void **state)
+{
+	struct hth_model *m;
+	struct hth_err err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad_experts) / sizeof(bad_experts[0]); i++) {
+		struct edit edits[] = {bad_experts[i].bad.edit, {.kind = EDIT_END}};
+		edit_gguf(bad_experts[i].file, temp("bad.gguf"), edits);
+		assert_fails(hth_model_open(temp("bad.gguf"), &m, &err), bad_experts[i].bad.status,
+			     bad_experts[i].bad.part);
+		assert_null(m);
+	}
+}
+
 static void bad_files_are_refused_with_the_reason(void **state)
 {
 	struct hth_model *m;
@@ -328,22 +382,25 @@ static void name_falls_back_to_the_file_name(void **state)
 
 static void every_failed_allocation_while_opening_is_an_error_without_a_leak(void **state)
 {
+	static const char *const paths[] = {UNTIED, GPT_OSS, "tests/golden/gptoss_mxfp4/tiny", "tests/golden/mixtral/tiny"};
 	struct hth_model *m;
 	struct hth_err err;
 	uint64_t n;
 
 	(void)state;
-	for (n = 1; n < 100000; n++) {
-		hth_mem_fail_at(n, true);
-		enum hth_status st = hth_model_open(UNTIED, &m, &err);
-		hth_mem_fail_at(0, false);
-		if (st == HTH_OK)
-			break;
-		assert_int_equal(st, HTH_ERR_MEMORY);
-		assert_null(m);
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		for (n = 1; n < 100000; n++) {
+			hth_mem_fail_at(n, true);
+			enum hth_status st = hth_model_open(paths[i], &m, &err);
+			hth_mem_fail_at(0, false);
+			if (st == HTH_OK)
+				break;
+			assert_int_equal(st, HTH_ERR_MEMORY);
+			assert_null(m);
+		}
+		assert_in_range(n, 10, 99999);
+		hth_model_close(m);
 	}
-	assert_in_range(n, 10, 99999);
-	hth_model_close(m);
 }
 
 static void adapter_names_translate_both_ways(void **state)
@@ -419,6 +476,7 @@ int main(void)
 		temp_test(linear_scaling_divides_all_frequencies),
 		cmocka_unit_test(each_weight_visits_a_tied_head_once),
 		temp_test(bad_files_are_refused_with_the_reason),
+		temp_test(bad_mixtures_of_experts_are_refused_with_the_reason),
 		cmocka_unit_test(missing_file_is_named),
 		temp_test(cut_or_damaged_file_never_crashes),
 		temp_test(q_bias_is_read_in_the_order_of_its_rows),

@@ -81,7 +81,8 @@ static struct hth_model *open_ok(void)
 static void folder_gives_the_config_of_its_gguf(void **state)
 {
 	static const char *const families[] = {"qwen2", "qwen3", "gemma",   "gemma2",  "gemma3",
-					       "phi3",  "olmo2", "granite", "smollm3", "olmo3"};
+					       "phi3",  "olmo2", "granite", "smollm3", "olmo3",
+					       "qwen3moe", "gptoss", "gptoss_mxfp4"};
 	struct hth_model *hf, *gguf;
 	struct hth_err err;
 	char path[100];
@@ -102,6 +103,11 @@ static void folder_gives_the_config_of_its_gguf(void **state)
 		assert_int_equal(a->window, b->window);
 		assert_memory_equal(&a->windowed, &b->windowed, sizeof(a->windowed));
 		assert_memory_equal(&a->no_rope, &b->no_rope, sizeof(a->no_rope));
+		assert_memory_equal(&a->sparse, &b->sparse, sizeof(a->sparse));
+		assert_int_equal(a->n_experts, b->n_experts);
+		assert_int_equal(a->n_chosen, b->n_chosen);
+		assert_int_equal(a->n_expert_ff, b->n_expert_ff);
+		assert_int_equal(a->route_normalise, b->route_normalise);
 		assert_int_equal(a->rot, b->rot);
 		assert_int_equal(a->tied, b->tied);
 		assert_int_equal(a->act, b->act);
@@ -251,6 +257,23 @@ static const struct {
 	{"phi3", "rope_parameters.short_factor", "[1, \"2\", 1]", HTH_ERR_FORMAT, "short_factor"},
 	{"granite", "logits_scaling", "0", HTH_ERR_FORMAT, "logits_scaling"},
 	{"smollm3", "no_rope_layers", "[1]", HTH_ERR_FORMAT, "no_rope_layers"},
+	{"mixtral", "num_local_experts", "3", HTH_ERR_SHAPE, "expected (3,16)"},
+	{"mixtral", "num_experts_per_tok", "5", HTH_ERR_FORMAT, "num_experts_per_tok"},
+	{"mixtral", "num_experts_per_tok", NULL, HTH_ERR_NOTFOUND, "num_experts_per_tok"},
+	{"mixtral", "intermediate_size", "25", HTH_ERR_SHAPE, "experts.0.w1.weight"},
+	{"qwen3moe", "moe_intermediate_size", "13", HTH_ERR_SHAPE, "experts.0.gate_proj.weight"},
+	{"qwen3moe", "num_local_experts", "9000", HTH_ERR_FORMAT, "num_local_experts"},
+	{"qwen3moe", "num_experts", "7", HTH_ERR_FORMAT, "expected one number"},
+	{"qwen3moe", "norm_topk_prob", "1", HTH_ERR_FORMAT, "norm_topk_prob"},
+	{"qwen3moe", "mlp_only_layers", "[2]", HTH_ERR_FORMAT, "expected a layer's number, 0..1"},
+	{"qwen3moe", "mlp_only_layers", "[1]", HTH_ERR_FORMAT, "mlp.gate_proj.weight"},
+	{"qwen3moe", "decoder_sparse_step", "0", HTH_ERR_FORMAT, "decoder_sparse_step"},
+	{"gptoss", "num_local_experts", "3", HTH_ERR_SHAPE, "expected (3,32)"},
+	{"gptoss", "intermediate_size", "33", HTH_ERR_SHAPE, "expected the shape (4,66,32)"},
+	{"gptoss", "swiglu_limit", "6.0", HTH_ERR_UNAVAILABLE, "limit 6, expected 1.702 and 7"},
+	{"gptoss", "rope_parameters.truncate", "3", HTH_ERR_FORMAT, "truncate"},
+	{"gptoss_mxfp4", "intermediate_size", "64", HTH_ERR_SHAPE, "expected the shape (4,128,32)"},
+	{"gptoss_mxfp4", "quantization_config", "{\"quant_method\": \"awq\"}", HTH_ERR_UNAVAILABLE, "\"awq\""},
 	{"olmo2", "model_type", "\"llama\"", HTH_ERR_FORMAT, "input_layernorm"},
 	{"qwen2", "model_type", "\"qwen3\"", HTH_ERR_FORMAT, "q_norm"},
 };
