@@ -5,6 +5,8 @@
 /* Against transformers, as for all goldens; among our own ways to compute the same in f32: other sums, 1e-5. */
 #define GOLDEN_TOLERANCE 1e-4
 #define SELF_TOLERANCE 1e-5
+/* Few rows times blocks: x has 16 bits (kernels/simd_matvec.h), and the clamped units of this model enlarge that tenfold. */
+#define BLOCKS_TOLERANCE 5e-4
 
 /* Dense models, and mixtures of experts: each kind of router, sinks, blocks of four bits. */
 static const struct {
@@ -54,7 +56,10 @@ static struct hth_session *session(struct golden *g, int64_t capacity, int64_t c
 
 static void check(struct golden *g, const char *what, const float *got, const float *want, double tolerance)
 {
-	golden_check(what, g, got, want, g->m->config.n_vocab, tolerance);
+	const struct hth_expert_set *e = &g->m->layers[0].experts[0];
+	bool blocks = e->n > 0 && e->w[0].quant == HTH_QUANT_MXFP4;
+
+	golden_check(what, g, got, want, g->m->config.n_vocab, blocks ? BLOCKS_TOLERANCE : tolerance);
 }
 
 static void steps_of(struct golden *g)
