@@ -2,6 +2,7 @@
  * for each part, as gate and up together, or one by one. All three become weights one by one, so that a step reads the
  * chosen ones alone. */
 #include "models/model_int.h"
+#include "models/parts.h"
 #include "models/source.h"
 
 #include <math.h>
@@ -33,7 +34,7 @@ void hth_router_names(const struct hth_family *f, int64_t l, char gguf[64], char
 /* The name of one expert's matrix, and of the tensors in a source that hold it alone. */
 static void part_names(const struct hth_model *m, int64_t l, int64_t e, int part, char gguf[64], char hf[80])
 {
-	hth_expert_names(m->family, l, e, part, gguf, hf);
+	hth_expert_names(hth_family_of_folder(m), l, e, part, gguf, hf);
 	snprintf(gguf, 64, "blk.%lld.%s.%lld", (long long)l, gguf_parts[part], (long long)e);
 }
 
@@ -214,18 +215,14 @@ static enum hth_status bind_gate_up(struct hth_model *m, int64_t l, bool *found,
 static enum hth_status bind_router(struct hth_model *m, int64_t l, struct hth_err *err)
 {
 	struct hth_layer *layer = &m->layers[l];
-	const char *parts[2] = {m->family->w123 ? "block_sparse_moe.gate" : m->family->interleaved ? "mlp.router" : "mlp.gate",
-				"mlp.gate"};
-	struct hth_source_tensor t = {.quant = HTH_QUANT_NONE};
+	struct hth_source_tensor t;
 	char gguf[64], hf[80], name[96];
-	enum hth_status st = HTH_OK;
 
-	snprintf(gguf, sizeof(gguf), "blk.%lld.ffn_gate_inp", (long long)l);
+	hth_router_names(hth_family_of_folder(m), l, gguf, hf);
+	enum hth_status st = hth_source_take(m->source, gguf, hf, "weight", &t, err);
 	/* transformers 5 calls Mixtral's as the others' in folders that it saved in its own form. */
-	for (int i = 0; st == HTH_OK && t.quant == HTH_QUANT_NONE && i < 2; i++) {
-		snprintf(hf, sizeof(hf), "model.layers.%lld.%s", (long long)l, parts[i]);
-		st = hth_source_take(m->source, gguf, hf, "weight", &t, err);
-	}
+	if (st == HTH_OK && t.quant == HTH_QUANT_NONE && m->family->w123 && !m->source->kind->gguf)
+		snprintf(hf, sizeof(hf), "model.layers.%lld.mlp.gate", (long long)l);
 	if (st == HTH_OK)
 		st = hth_bind_matrix(m, &layer->router_w, gguf, hf, m->config.n_experts, m->config.width, err);
 	if (st == HTH_OK)

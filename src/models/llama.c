@@ -19,5 +19,4 @@ const struct hth_family hth_family_llama = {
 	.config = config,
 	.gguf_permuted = true,
 	.experts = true,
-	.w123 = true,
 };
