@@ -64,6 +64,27 @@ static enum hth_status copy_adapter(const struct hth_train_options *opt, struct 
 	return s;
 }
 
+/* What the run left, and for whom. */
+static void print_files(const char *dir)
+{
+	static const struct {
+		const char *file, *text;
+	} files[] = {{"adapter/adapter_model.safetensors", " adapter/ (PEFT"},
+		     {"adapter/adapters.safetensors", ", mlx-lm"},
+		     {"adapter/adapter_model.safetensors", "),"},
+		     {"adapter.gguf", " adapter.gguf (llama.cpp),"},
+		     {"model.safetensors", " model.safetensors,"}};
+
+	printf("%s:", dir);
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		char *path = hth_path_join(dir, files[i].file);
+		if (path != NULL && hth_path_kind(path) == HTH_PATH_FILE)
+			printf("%s", files[i].text);
+		hth_free(path);
+	}
+	printf(" report.html, metrics.jsonl, checkpoints/\n");
+}
+
 static void print_result(const struct hth_train_options *opt, const struct hth_train_result *r)
 {
 	char time[32], memory[32];
@@ -89,8 +110,7 @@ static void print_result(const struct hth_train_options *opt, const struct hth_t
 	       memory);
 	if (r->stopped_early)
 		printf("stopped early: no better validation loss for %lld validations\n", (long long)opt->patience);
-	printf("%s: adapter/ (PEFT, mlx-lm), adapter.gguf (llama.cpp), report.html, metrics.jsonl, checkpoints/\n",
-	       opt->output_dir);
+	print_files(opt->output_dir);
 }
 
 static enum hth_status run(struct hth_cli *cli, struct hth_err *err)

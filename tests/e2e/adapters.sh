@@ -14,6 +14,7 @@ train "$model" --use-dora --output-dir "$tmp/dora"
 claim "a DoRA run leaves one folder for PEFT and mlx-lm" '[ $rc = 0 ]' '[ -s "$tmp/dora/adapter/adapters.safetensors" ]' \
 	'grep -q "\"use_dora\": true" "$tmp/dora/adapter/adapter_config.json"' 'grep -q "\"fine_tune_type\": \"dora\"" "$tmp/dora/adapter/adapter_config.json"'
 claim "and says that GGUF has no such adapters" 'err_has "no adapter.gguf: GGUF adapters have no magnitudes (DoRA)"' '[ ! -e "$tmp/dora/adapter.gguf" ]'
+claim "and counts it not among the files" 'out_has "dora: adapter/ (PEFT, mlx-lm), report.html"'
 claim "the config reruns it" 'grep -q "peft_use_dora: true" "$tmp/dora/config.yml"'
 want=$(loss "$model" "$tmp/dora/adapter")
 run "$HEARTH" inspect "$tmp/dora/adapter"
