@@ -224,6 +224,7 @@ static enum hth_status write_folder(struct job *job, struct hth_err *err)
 	struct hth_to_folder_config cfg = {
 		.model = model_of(job),
 		.loras = loras_of(job),
+		.replaced = job->o.loras.n_adapters > 0 ? job->o.loras.replaced[0] : NULL,
 		.out_path = job->written,
 		.mlx = job->target.mlx,
 		.type = job->target.type,

@@ -37,5 +37,4 @@ struct hth_quantize_result {
  * HTH_ERR_VALUE when a weight is not finite, HTH_ERR_SHAPE when the importance is of another model. */
 HTH_MUST enum hth_status hth_quantize(const struct hth_quantize_config *cfg, struct hth_quantize_result *out,
 				      struct hth_err *err);
-
 #endif

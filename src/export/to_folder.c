@@ -98,15 +98,17 @@ static enum hth_status swap_in(const struct places *p, struct hth_err *err)
 }
 
 /* Opens what was written as any program would, and compares. */
-static enum hth_status look_at(const struct hth_model *m, const char *dir, struct hth_err *err)
+static enum hth_status look_at(const struct hth_to_folder_config *cfg, const char *dir, struct hth_err *err)
 {
-	struct hth_model *back = NULL;
+	const struct hth_model *m = cfg->model;
+	struct hth_model *back = NULL, meant = *m;
 	bool same = true;
 	char *text = NULL;
 	enum hth_status st = hth_model_open(dir, &back, err);
 
+	meant.config.tied = m->config.tied && !hth_folder_unties(cfg);
 	if (st == HTH_OK)
-		st = hth_configs_agree(m, back, err);
+		st = hth_configs_agree(&meant, back, err);
 	if (st == HTH_OK)
 		st = hth_tokenizers_agree(m->tokenizer, back->tokenizer, m->config.n_vocab, &same, &text, err);
 	if (st == HTH_OK && !same)
@@ -141,7 +143,7 @@ enum hth_status hth_to_folder(const struct hth_to_folder_config *cfg, struct hth
 	made = true;
 	if ((st = hth_folder_texts(cfg, p.temp, err)) != HTH_OK ||
 	    (st = hth_folder_weights(cfg, p.temp, out, err)) != HTH_OK ||
-	    (st = look_at(cfg->model, p.temp, err)) != HTH_OK)
+	    (st = look_at(cfg, p.temp, err)) != HTH_OK)
 		goto done;
 	st = swap_in(&p, err);
 done:

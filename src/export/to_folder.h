@@ -7,6 +7,7 @@
 struct hth_to_folder_config {
 	const struct hth_model *model;
 	struct hth_lora *const *loras; /* [L*7] added on the way; NULL: none */
+	const struct hth_replacements *replaced; /* weights that an adapter brings whole; NULL: none */
 	const char *out_path;
 	bool mlx;               /* metadata that mlx-lm writes */
 	enum hth_quant type;    /* F32, F16 or BF16: of every tensor, and of scales and biases */
@@ -20,7 +21,7 @@ struct hth_to_folder_config {
 struct hth_to_folder_result {
 	uint64_t bytes, weights; /* of model.safetensors; of all tensors */
 	size_t quantised, plain; /* matrices */
-	size_t fused;            /* linears that an adapter was added to */
+	size_t fused;            /* parts of an adapter that found their tensor */
 };
 
 /* Writes beside out_path, opens what was written, compares config and tokenizer with the model's, then renames. Rows are

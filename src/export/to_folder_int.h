@@ -14,5 +14,15 @@ static inline bool hth_folder_quantises(const struct hth_to_folder_config *cfg, 
 {
 	return cfg->bits != 0 && p->kind == HTH_PART_MATRIX && p->cols % cfg->group == 0;
 }
+/* An adapter that replaces the embedding or the head of a model that has one tensor for both: then it has two. */
+static inline bool hth_folder_unties(const struct hth_to_folder_config *cfg)
+{
+	const struct hth_replacements *r = cfg->replaced;
+	bool apart = false;
+
+	for (size_t i = 0; r != NULL && cfg->model->config.tied && i < r->n; i++)
+		apart = apart || r->list[i].head || r->list[i].of == &cfg->model->embed;
+	return apart;
+}
 
 #endif

@@ -165,6 +165,8 @@ static enum hth_status write_config(const struct texts *t)
 	} else if ((st = hth_config_to_hf(t->m, dtype_name(t->cfg->type), &config, t->err)) == HTH_OK) {
 		put_ids(t->m, config);
 	}
+	if (st == HTH_OK && hth_folder_unties(t->cfg))
+		(void)json_object_set_new(config, "tie_word_embeddings", json_false());
 	if (st == HTH_OK && t->cfg->bits != 0)
 		st = put_quantization(t, config);
 	if (st == HTH_OK)

@@ -42,6 +42,7 @@ struct passage {
 	struct job *job;
 	const struct hth_model_part *p;
 	bool quantised;
+	const float *values; /* (rows, cols) in place of the model's, or NULL */
 	int64_t per_task, first, n; /* rows */
 	uint64_t row_bytes;         /* of what goes into piece */
 	atomic_bool bad;
@@ -89,11 +90,30 @@ static enum hth_status add_part(struct job *j, const struct hth_model_part *p, s
 	return add(j, name, dtype, 2, p->rows, p->cols / j->cfg->group, err);
 }
 
+/* The embedding a second time, as the head. */
+static enum hth_status untie(struct job *j, struct hth_err *err)
+{
+	const struct hth_weight *head = &j->cfg->model->head;
+
+	if (!hth_folder_unties(j->cfg))
+		return HTH_OK;
+	void *grown = hth_realloc(j->parts, j->n_parts + 1, sizeof(*j->parts));
+	if (grown == NULL)
+		return hth_fail_memory(err, "a list of tensors", j->n_parts * sizeof(*j->parts));
+	j->parts = grown;
+	j->parts[j->n_parts] = (struct hth_model_part){
+		.name = "lm_head.weight", .piece = {{head, -1}}, .n_pieces = 1, .rows = head->rows, .cols = head->cols};
+	j->n_parts++;
+	return HTH_OK;
+}
+
 static enum hth_status list_tensors(struct job *j, struct hth_err *err)
 {
 	enum hth_status st = hth_model_parts(j->cfg->model, false, &j->parts, &j->n_parts, err);
 
 	if (st != HTH_OK)
+		return st;
+	if ((st = untie(j, err)) != HTH_OK)
 		return st;
 	j->tensors = hth_calloc(j->n_parts * 3, sizeof(*j->tensors));
 	j->names = hth_calloc(j->n_parts * 3, sizeof(*j->names));
@@ -122,7 +142,10 @@ static void read_row(struct passage *x, int64_t at, float *row)
 			     : 0;
 	float sum = 0;
 
-	hth_quant_format(w->quant)->unpack(hth_weight_row(w, n), row, cols);
+	if (x->values != NULL)
+		memcpy(row, x->values + at * cols, (size_t)cols * sizeof(*row));
+	else
+		hth_quant_format(w->quant)->unpack(hth_weight_row(w, n), row, cols);
 	if (cfg->loras != NULL && piece.linear >= 0 && cfg->loras[piece.linear] != NULL)
 		hth_fuse_row(cfg->loras[piece.linear], n, row);
 	for (int64_t i = 0; i < cols; i++) {
@@ -200,14 +223,30 @@ static enum hth_status write_rows(struct job *j, struct passage *x, struct hth_e
 	return st;
 }
 
+/* What an adapter does to a part: adds to its linears, or replaces it. */
+static void find_adapter(struct job *j, struct passage *x)
+{
+	const struct hth_to_folder_config *cfg = j->cfg;
+	const struct hth_model_part *p = x->p;
+
+	for (int k = 0; cfg->loras != NULL && k < p->n_pieces; k++)
+		j->result->fused += p->piece[k].linear >= 0 && cfg->loras[p->piece[k].linear] != NULL;
+	for (size_t i = 0; cfg->replaced != NULL && i < cfg->replaced->n; i++) {
+		const struct hth_replacement *r = &cfg->replaced->list[i];
+		if (p->piece[0].w != (r->head ? &cfg->model->head : r->of))
+			continue;
+		x->values = (const float *)(const void *)r->with.data;
+		j->result->fused++;
+	}
+}
+
 static enum hth_status write_part(struct job *j, const struct hth_model_part *p, struct hth_err *err)
 {
 	struct passage x = {.job = j, .p = p, .quantised = hth_folder_quantises(j->cfg, p)};
 	uint64_t side = x.quantised ? (uint64_t)(p->rows * (p->cols / j->cfg->group)) * j->type->block_bytes : 0;
 	enum hth_status st = HTH_OK;
 
-	for (int k = 0; j->cfg->loras != NULL && k < p->n_pieces; k++)
-		j->result->fused += p->piece[k].linear >= 0 && j->cfg->loras[p->piece[k].linear] != NULL;
+	find_adapter(j, &x);
 	j->result->weights += (uint64_t)(p->rows * p->cols);
 	j->result->quantised += x.quantised;
 	j->result->plain += !x.quantised && p->kind == HTH_PART_MATRIX;
@@ -259,13 +298,14 @@ static enum hth_status need_disk(const struct job *j, const char *dir, struct ht
 /* An adapter module that no tensor took would be lost without a word. */
 static enum hth_status all_fused(const struct job *j, struct hth_err *err)
 {
-	size_t n = 0, all = (size_t)j->cfg->model->config.n_layers * HTH_LINEAR_COUNT;
+	size_t n = j->cfg->replaced != NULL ? j->cfg->replaced->n : 0;
+	size_t all = (size_t)j->cfg->model->config.n_layers * HTH_LINEAR_COUNT;
 
 	for (size_t i = 0; j->cfg->loras != NULL && i < all; i++)
 		n += j->cfg->loras[i] != NULL;
 	if (n == j->result->fused)
 		return HTH_OK;
-	return hth_fail(err, HTH_ERR_SHAPE, "%s: %zu of the adapter's %zu modules found their tensor",
+	return hth_fail(err, HTH_ERR_SHAPE, "%s: %zu of the adapter's %zu parts found their tensor",
 			j->cfg->model->path, j->result->fused, n);
 }
 
