@@ -9,7 +9,9 @@ Also gauss.bin and heavy.bin: 16 rows of 256 f32 weights (normal, and Student's 
 256 weights of the squared error, and reference_errors.txt: for each format the root mean square error of ggml's own C
 encoder on them, without and with those weights (`format data rms weighted_rms`). ggml comes with llama-cpp-python.
 
-Needs: pip install gguf numpy llama-cpp-python. Run in the project's root: python3 tools/golden_quant.py
+mlx8 is MLX's: its blocks are made here, its reference encoder is mlx.core.quantize.
+
+Needs: pip install gguf numpy llama-cpp-python mlx. Run in the project's root: python3 tools/golden_quant.py
 """
 import ctypes
 import glob
@@ -73,6 +75,33 @@ def references(rng):
                 for which, values in data.items():
                     f.write(f"{name} {which} {errors(encode, qtype, values, None):.6e} "
                             f"{errors(encode, qtype, values, weights):.6e}\n")
+        for which, values in data.items():
+            f.write(f"mlx8 {which} {mlx_error(values, None):.6e} {mlx_error(values, weights):.6e}\n")
+
+
+def mlx8():
+    """Not ggml's: 32 levels of a byte with an f32 scale and offset, as MLX's dequantize computes them in f32."""
+    rng = np.random.default_rng(8)
+    n, size, elems = 8, 40, 32
+    blocks = rng.integers(0, 256, (n, size), dtype=np.uint8)
+    lines = rng.normal(0, 0.02, (n, 2)).astype("<f4")
+    lines[-1] = [np.inf, -np.inf]
+    blocks[:, :8] = lines.view(np.uint8).reshape(n, 8)
+    with np.errstate(all="ignore"):
+        values = blocks[:, 8:].astype("<f4") * lines[:, :1] + lines[:, 1:]
+    with open(f"{OUT}/mlx8.bin", "wb") as f:
+        f.write(struct.pack("<III", n, size, elems))
+        f.write(blocks.tobytes())
+        f.write(values.astype("<f4").tobytes())
+
+
+def mlx_error(values, weights):
+    """Of mlx.core.quantize with 8 bits in groups of 32."""
+    import mlx.core as mx
+    q, scales, biases = mx.quantize(mx.array(values), group_size=32, bits=8)
+    back = np.array(mx.dequantize(q, scales, biases, group_size=32, bits=8)).astype(np.float64)
+    w = np.ones(values.shape[1]) if weights is None else weights.astype(np.float64)
+    return np.sqrt(((back - values) ** 2 * w).sum() / (w.sum() * values.shape[0]))
 
 
 def main():
@@ -99,6 +128,7 @@ def main():
             f.write(blocks.tobytes())
             f.write(values.tobytes())
         print(name, n, "blocks", values.size, "values")
+    mlx8()
     references(rng)
 
 

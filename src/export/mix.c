@@ -350,7 +350,7 @@ static void choose(const struct facts *f, const struct hth_gguf *g, const struct
 		if (t->n_dims < 2) {
 			*out = HTH_QUANT_F32;
 		} else if (!may_quantise(t)) {
-			*out = t->quant;
+			*out = hth_quant_format(t->quant)->ggml_type >= 0 ? t->quant : HTH_QUANT_F32;
 			counts->kept++;
 		} else if (!blocks) {
 			*out = mixes[f->mix].quant;

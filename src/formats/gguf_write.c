@@ -238,6 +238,8 @@ static enum hth_status tensor_bytes(int n_dims, const int64_t *ne, enum hth_quan
 		if (ne[i] <= 0)
 			return hth_fail(err, HTH_ERR_SHAPE, "dimension %d is %lld, expected at least 1", i,
 					(long long)ne[i]);
+	if (hth_quant_format(quant) != NULL && hth_quant_format(quant)->ggml_type < 0)
+		return hth_fail(err, HTH_ERR_USAGE, "%s is no type of GGUF files", hth_quant_format(quant)->name);
 	enum hth_status st = hth_quant_row_bytes(quant, (uint64_t)ne[0], bytes, err);
 	if (st != HTH_OK)
 		return st;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BLOCK = 32 }; /* elements of q4_1 and q5_1 */
+enum { BLOCK = 32 }; /* elements of q4_1, q5_1 and mlx8 */
 
 static const json_t *settings(const struct hth_hf *h)
 {
@@ -187,20 +187,29 @@ static void put_block(uint8_t *out, const uint8_t *row, int64_t first, int64_t b
 		out[4 + i] = (uint8_t)(fifth >> (8 * i));
 }
 
+/* Blocks of mlx8: scale and bias as f32, a level a byte. */
+static void put_wide_block(uint8_t *out, const uint8_t *row, int64_t first, int64_t bits, float scale, float bias)
+{
+	const struct hth_quant_format *f32 = hth_quant_format(HTH_QUANT_F32);
+
+	f32->pack(&scale, out, 1, NULL);
+	f32->pack(&bias, out + 4, 1, NULL);
+	for (int j = 0; j < BLOCK; j++)
+		out[8 + j] = (uint8_t)level(row, first + j, bits);
+}
+
 static void put_row(const struct hth_mlx_tensor *t, enum hth_quant quant, const uint8_t *row, const float *scales,
 		    const float *biases, uint8_t *out)
 {
 	int64_t bits = t->layout.bits, group = t->layout.group;
+	size_t bytes = hth_quant_format(quant)->block_bytes;
 
-	if (quant != HTH_QUANT_F32) {
-		size_t bytes = hth_quant_format(quant)->block_bytes;
-		for (int64_t i = 0; i < t->cols; i += BLOCK, out += bytes)
-			put_block(out, row, i, bits, scales[i / group], biases[i / group]);
-		return;
-	}
-	for (int64_t i = 0; i < t->cols; i++) {
-		float v = scales[i / group] * (float)level(row, i, bits) + biases[i / group];
-		memcpy(out + i * 4, &v, sizeof(v));
+	for (int64_t i = 0; i < t->cols; i += BLOCK, out += bytes) {
+		float scale = scales[i / group], bias = biases[i / group];
+		if (quant == HTH_QUANT_MLX8)
+			put_wide_block(out, row, i, bits, scale, bias);
+		else
+			put_block(out, row, i, bits, scale, bias);
 	}
 }
 
@@ -218,7 +227,7 @@ enum hth_status hth_mlx_repack(const struct hth_mlx_tensor *t, enum hth_quant *q
 	    (st = read_floats(t->biases, &biases, err)) != HTH_OK)
 		goto done;
 	bool halves = t->layout.bits <= 5 && all_f16(scales, n_groups) && all_f16(biases, n_groups);
-	*quant = !halves ? HTH_QUANT_F32 : t->layout.bits == 5 ? HTH_QUANT_Q5_1 : HTH_QUANT_Q4_1;
+	*quant = !halves ? HTH_QUANT_MLX8 : t->layout.bits == 5 ? HTH_QUANT_Q5_1 : HTH_QUANT_Q4_1;
 	if ((st = hth_quant_row_bytes(*quant, (uint64_t)t->cols, &row_bytes, err)) != HTH_OK)
 		goto done;
 	if (!hth_mul_size((size_t)t->rows, (size_t)row_bytes, &bytes) || (*out = hth_alloc(bytes)) == NULL) {

@@ -1,7 +1,7 @@
 /* Affine-quantised tensors of MLX folders: levels packed into 32-bit words, with a scale and a bias for each group of
  * 32, 64 or 128 columns: value = scale * level + bias. They are laid out anew, once, as blocks of quant/list.h:
  * q4_1 for 2 to 4 bits and q5_1 for 5, which say the same number for number where scales and biases are f16 values
- * (bf16 ones nearly always are); f32 otherwise and for 6 and 8 bits. */
+ * (bf16 ones nearly always are); mlx8 otherwise and for 6 and 8 bits. */
 #ifndef HTH_FORMATS_HF_MLX_H
 #define HTH_FORMATS_HF_MLX_H
 

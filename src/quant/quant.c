@@ -23,7 +23,7 @@ const struct hth_quant_format *hth_quant_format(enum hth_quant q)
 
 enum hth_quant hth_quant_from_ggml(int ggml_type)
 {
-	for (int i = 0; i < HTH_QUANT_COUNT; i++)
+	for (int i = 0; ggml_type >= 0 && i < HTH_QUANT_COUNT; i++)
 		if (formats[i]->ggml_type == ggml_type)
 			return (enum hth_quant)i;
 	return HTH_QUANT_NONE;

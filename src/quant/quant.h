@@ -19,7 +19,7 @@ enum hth_quant {
 
 struct hth_quant_format {
 	const char *name;      /* "q4_k" */
-	int ggml_type;         /* type id in GGUF files */
+	int ggml_type;         /* type id in GGUF files; -1: none, the format lives in memory only */
 	uint32_t block_elems;  /* elements a block */
 	uint32_t block_bytes;
 	/* dst (n_elems) f32 from whole blocks; n_elems is a multiple of block_elems. src need not be aligned. */

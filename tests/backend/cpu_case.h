@@ -98,6 +98,8 @@ static inline struct hth_weight random_weight(enum hth_quant q, int64_t rows, in
 				data[at + (uint64_t)scale_at[q][s] + 1] = 0x20; /* about 0.01 */
 		if (q == HTH_QUANT_MXFP4)
 			data[at] = 122; /* 2^-5 */
+		if (q == HTH_QUANT_MLX8)
+			memcpy(data + at, (const float[2]){0.01f, -1}, 8);
 	}
 	return w;
 }

@@ -63,10 +63,10 @@ static void every_layout_unpacks_to_mlx_values(void **state)
 			expect(&h, module,
 			       bits[b] <= 4   ? HTH_QUANT_Q4_1
 			       : bits[b] == 5 ? HTH_QUANT_Q5_1
-					      : HTH_QUANT_F32);
+					      : HTH_QUANT_MLX8);
 		}
 	/* Scales of 1e-7, which f16 rounds. */
-	expect(&h, "small", HTH_QUANT_F32);
+	expect(&h, "small", HTH_QUANT_MLX8);
 	hth_hf_close(&h);
 }
 

@@ -157,6 +157,8 @@ static void random_blocks(enum hth_quant q, uint8_t *out, int64_t blocks, uint32
 			}
 		if (q == HTH_QUANT_MXFP4) /* 2^-7 to 2^-4 */
 			out[0] = (uint8_t)(120 + hth_rng_u32(key, (uint64_t)b, 1000) % 4);
+		if (q == HTH_QUANT_MLX8)
+			memcpy(out, (const float[2]){0.03f * hth_rng_uniform(key, (uint64_t)b, 1000), -1}, 8);
 	}
 }
 

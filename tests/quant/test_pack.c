@@ -64,13 +64,14 @@ static void errors_are_at_most_those_of_the_reference_encoder(void **state)
 		rows++;
 	}
 	fclose(f);
-	assert_int_equal(rows, 22);
+	assert_int_equal(rows, 24);
 	assert_int_equal(worse, 0);
 }
 
 /* A block that came out of pack goes through unpack and pack again: the values stay. Nearly so in q4_k and q5_k: a
  * sub-block that used all levels but one fits as well one level up or down, and only the integer mins of its
- * neighbours could tell which it was; a second pass then adds 0.15 of the first's error at most. */
+ * neighbours could tell which it was; a second pass then adds 0.15 of the first's error at most. mlx8 has 256 levels for 32
+ * elements: lines a little apart give nearly the same values. */
 static void packed_values_pack_to_themselves(void **state)
 {
 	(void)state;
@@ -88,7 +89,8 @@ static void packed_values_pack_to_themselves(void **state)
 			first += ((double)once[i] - (double)x[i]) * ((double)once[i] - (double)x[i]);
 			moved += ((double)twice[i] - (double)once[i]) * ((double)twice[i] - (double)once[i]);
 		}
-		double bound = q == HTH_QUANT_Q4_K || q == HTH_QUANT_Q5_K ? 0.15 : 0.01;
+		bool near = q == HTH_QUANT_Q4_K || q == HTH_QUANT_Q5_K || q == HTH_QUANT_MLX8;
+		double bound = near ? 0.15 : 0.01;
 		if (sqrt(moved) > bound * sqrt(first))
 			fail_msg("%s: the second pass moves values by %.3g of the first", f->name, sqrt(moved / first));
 	}
