@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "cmd/json_out.h"
 #include "cmd/train_options.h"
+#include "export/trained.h"
 #include "formats/adapter.h"
 #include "infer/generate.h"
 #include "plan/plan.h"
@@ -64,6 +65,20 @@ static enum hth_status copy_adapter(const struct hth_train_options *opt, struct 
 	return s;
 }
 
+/* A full fine-tuning as a model of its own. */
+static enum hth_status export_model(const struct hth_train_config *cfg, struct hth_err *err)
+{
+	char *weights = hth_path_join(cfg->output_dir, "model.safetensors");
+	char *folder = hth_path_join(cfg->output_dir, "model");
+	enum hth_status s = weights != NULL && folder != NULL ? HTH_OK : hth_fail_memory(err, "a path", 64);
+
+	if (s == HTH_OK && hth_path_kind(weights) == HTH_PATH_FILE)
+		s = hth_export_trained(cfg->model, weights, folder, err);
+	hth_free(weights);
+	hth_free(folder);
+	return s;
+}
+
 /* What the run left, and for whom. */
 static void print_files(const char *dir)
 {
@@ -73,7 +88,8 @@ static void print_files(const char *dir)
 		     {"adapter/adapters.safetensors", ", mlx-lm"},
 		     {"adapter/adapter_model.safetensors", "),"},
 		     {"adapter.gguf", " adapter.gguf (llama.cpp),"},
-		     {"model.safetensors", " model.safetensors,"}};
+		     {"model.safetensors", " model.safetensors,"},
+		     {"model/config.json", " model/ (hearth, transformers, mlx-lm; hearth convert makes GGUF of it),"}};
 
 	printf("%s:", dir);
 	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
@@ -132,6 +148,8 @@ static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
 	}
 	if (s == HTH_OK && opt->adapter_path != NULL && cfg.type == HTH_TRAIN_LORA)
 		s = copy_adapter(opt, err);
+	if (s == HTH_OK && cfg.type == HTH_TRAIN_FULL)
+		s = export_model(&cfg, err);
 	if (s == HTH_OK)
 		print_result(opt, &result);
 	hth_free(yaml);

@@ -67,6 +67,7 @@ run "$HEARTH" train --model "$model" --data "$tmp/rows.jsonl" --output-dir "$tmp
 claim "options that contradict each other are bad use" '[ $rc = 2 ]' '[ ! -e "$tmp/tm" ]'
 train --iters 3 --output-dir "$tmp/full" --fine-tune-type full
 claim "full fine-tuning leaves a model, not an adapter" '[ $rc = 0 ]' '[ -s "$tmp/full/model.safetensors" ]' '[ ! -e "$tmp/full/adapter" ]'
+claim "and a folder that answers" '[ -s "$tmp/full/model/config.json" ]' '"$HEARTH" generate "$tmp/full/model" hi --max-tokens 4 > /dev/null 2>&1'
 train --iters 3 --output-dir "$tmp/few" --target-modules q_proj --target-modules v_proj --num-layers 1
 run "$HEARTH" inspect "$tmp/few/adapter"
 claim "chosen modules of the last layers" '[ $rc = 0 ]' 'out_has "2 modules" "layers.1.self_attn.q_proj" "layers.1.self_attn.v_proj"'
