@@ -13,6 +13,7 @@
 #include "cmd/where.h"
 #include "export/as_gguf.h"
 #include "export/calibrate.h"
+#include "export/modelfile.h"
 #include "export/quantize.h"
 #include "export/to_folder.h"
 
@@ -110,6 +111,9 @@ static enum hth_status choose_target(struct job *job, struct hth_err *err)
 	const struct hth_model *m = model_of(job);
 	enum hth_status s = hth_export_choose(job->opt, job->form, job->verb, m, &job->target, err);
 
+	if (s == HTH_OK && job->target.folder && job->opt->modelfile)
+		return hth_fail(err, HTH_ERR_USAGE, "hearth %s: --modelfile goes with a GGUF file, not with a folder",
+				job->verb);
 	if (s != HTH_OK || job->target.folder)
 		return s;
 	if (m == NULL || m->gguf != NULL) {
@@ -407,6 +411,19 @@ static void print_text(const struct job *job)
 		printf("  not checked: no rows to check with; --eval FILE names some\n");
 }
 
+static enum hth_status write_modelfile(const struct job *job, struct hth_err *err)
+{
+	bool templated;
+	bool kept = job->eval.n == 0 || job->survival.verdict == HTH_SURVIVED || job->opt->force;
+
+	if (!job->opt->modelfile || !kept)
+		return HTH_OK;
+	enum hth_status s = hth_modelfile_write(job->opt->output, &templated, err);
+	if (s == HTH_OK && !templated)
+		hth_warn("Modelfile: without a TEMPLATE; this model's chat template is none that Ollama's language can say");
+	return s;
+}
+
 static enum hth_status report(const struct job *job, struct hth_err *err)
 {
 	enum hth_status s = HTH_OK;
@@ -461,6 +478,8 @@ static enum hth_status run(struct job *job, struct hth_err *err)
 		s = look_at(job, err);
 	if (s == HTH_OK)
 		s = check(job, err);
+	if (s == HTH_OK)
+		s = write_modelfile(job, err);
 	if (s == HTH_OK)
 		s = report(job, err);
 	clear(job);

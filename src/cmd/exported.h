@@ -8,7 +8,7 @@
 
 struct hth_export_options {
 	const char *adapter, *output, *type, *calibrate, *imatrix, *imatrix_out, *eval, *base;
-	bool overwrite, json, check, force;
+	bool overwrite, json, check, force, modelfile;
 	int64_t threads, calibrate_rows, check_rows, check_answers, group;
 };
 
@@ -47,6 +47,8 @@ enum hth_export_form { HTH_EXPORT_AUTO, HTH_EXPORT_GGUF, HTH_EXPORT_HF, HTH_EXPO
 	 "let both models answer the first N questions; 0: none"},                                                     \
 	{"force", NULL, NULL, HTH_OPTION_SWITCH, HTH_EXPORT_AT(force), 0, 0, NULL, NULL, NULL,                         \
 	 "keep the file even if the fine-tune was lost"},                                                              \
+	{"modelfile", NULL, NULL, HTH_OPTION_SWITCH, HTH_EXPORT_AT(modelfile), 0, 0, NULL, NULL, NULL,                 \
+	 "write a Modelfile for Ollama beside a GGUF file"},                                                           \
 	{"overwrite", NULL, NULL, HTH_OPTION_SWITCH, HTH_EXPORT_AT(overwrite), 0, 0, NULL, NULL, NULL,                 \
 	 "replace the output if it exists"},                                                                           \
 	{"threads", NULL, NULL, HTH_OPTION_INT, HTH_EXPORT_AT(threads), 0, 1024, NULL, "0", "N",                       \

@@ -69,6 +69,11 @@ run "$HEARTH" fuse "$tmp/hf" --adapter "$adapter" --output "$tmp/fused"
 claim "an adapter fused into a folder answers as both did" '[ $rc = 0 ]' '[ "$(answer "$tmp/fused")" = "$want" ]'
 run "$HEARTH" fuse "$tmp/hf" --adapter "$adapter" --output "$tmp/fused.gguf"
 claim "and into a GGUF file from a folder" '[ $rc = 0 ]' '[ "$(answer "$tmp/fused.gguf")" = "$want" ]'
+mkdir "$tmp/ollama"
+run "$HEARTH" convert "$tmp/hf" --output "$tmp/ollama/m.gguf" --modelfile
+claim "a Modelfile beside it: file, template, stops" '[ $rc = 0 ]' 'grep -q "^FROM ./m.gguf" "$tmp/ollama/Modelfile"' 'grep -q "PARAMETER stop \"<|im_end|>\"" "$tmp/ollama/Modelfile"' 'grep -qF "{{ if eq .Role \"system\" }}<|im_start|>system" "$tmp/ollama/Modelfile"'
+run "$HEARTH" convert "$tmp/hf" --to mlx --output "$tmp/om" --modelfile
+claim "no Modelfile for a folder" '[ $rc = 2 ]' 'err_has "--modelfile"'
 mkdir "$tmp/parts"; cp "$model" "$tmp/parts/m-00001-of-00002.gguf"
 run "$HEARTH" convert "$tmp/parts/none-00001-of-00002.gguf" --to hf --output "$tmp/x"
 claim "a missing file is named" '[ $rc = 1 ]' 'err_has "none-00001-of-00002.gguf"'
