@@ -1,0 +1,120 @@
+"""Converted models in transformers, mlx-lm and llama.cpp: every golden family from its folder to GGUF, back to a folder and
+to an MLX folder, against the golden logits; SmolLM2 from GGUF to a folder and to MLX's 4 bits, ids, chats and answers.
+
+Where a peer computes something else the row says what: mlx-lm has no windows for Mistral and Gemma 2 and takes LongRoPE's
+long divisors; llama.cpp has no window for Mistral. Its cache is f16: 0.1 on logits of up to 20."""
+import json
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from common import *  # noqa: F403
+
+FAMILIES = ["llama/untied", "gemma/tiny", "gemma2/tiny", "gemma3/tiny", "granite/tiny", "mistral/tiny", "olmo2/tiny",
+            "olmo3/tiny", "phi3/tiny", "qwen2/tiny", "qwen3/tiny", "smollm3/tiny", "mixtral/tiny", "qwen3moe/tiny"]
+NOT_IN = {"mlx": {"mistral/tiny": "no window", "gemma2/tiny": "no window", "gemma3/tiny": "needs 6 layers",
+                  "phi3/tiny": "long divisors"},
+          "llama.cpp": {"mistral/tiny": "no window", "qwen3moe/tiny": "near ties of the router"}}
+TEXTS = ["Hello world 12345", "  two  spaces\n\n\nline", "na\u00efve caf\u00e9 \u2014 \u6771\u4eac", "def f(x):\n\treturn x**2",
+         "<|im_start|>user\nhi<|im_end|>\n", "I'm you'LL   \t x"]
+
+
+def golden(f):
+    from safetensors.numpy import load_file
+    g = load_file(f"tests/golden/{f}.safetensors")
+    begin = g["begin"].tolist()
+    rows = [g["ids"].tolist()[a:b] for a, b in zip(begin, begin[1:])]
+    return rows, g["logits"].reshape(len(g["ids"]), -1)
+
+
+def judge(peer, f, run, want, tolerance, rows):
+    import numpy as np
+    name = f"{f} converted -> {peer}"
+    try:
+        got = np.concatenate([run(r) for r in rows])
+    except Exception as e:
+        report(False, name, repr(e)[:150])
+        return
+    worst = float(np.abs(got - want).max())
+    report(worst <= tolerance, name, f"max |dlogit| {worst:.1e}, at most {tolerance:.0e}")
+
+
+def families(peer, suffix, load, tolerance):
+    for f in FAMILIES:
+        stem = os.path.join(WORK, "convert-" + f.replace("/", "-"))
+        if f in NOT_IN.get(peer, {}):
+            skip(f"{f} converted -> {peer}", NOT_IN[peer][f])
+            continue
+        rows, want = golden(f)
+        judge(peer, f, load(stem + suffix), want, tolerance, rows)
+
+
+def convert_all():
+    for f in FAMILIES:
+        stem = os.path.join(WORK, "convert-" + f.replace("/", "-"))
+        hearth("convert", f"tests/golden/{f}", "--output", stem + ".gguf")
+        hearth("convert", stem + ".gguf", "--output", stem + "-hf")
+        hearth("convert", f"tests/golden/{f}", "--to", "mlx", "--output", stem + "-mlx")
+
+
+def in_transformers(path):
+    import torch
+    from transformers import AutoModelForCausalLM
+    m = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+    return lambda ids: m(torch.tensor([ids])).logits[0].detach().numpy()
+
+
+def in_mlx(path):
+    import mlx.core as mx
+    import mlx_lm
+    import numpy as np
+    m, _ = mlx_lm.utils.load_model(pathlib.Path(path))
+    m.set_dtype(mx.float32)
+    return lambda ids: np.array(m(mx.array([ids]))[0])
+
+
+def in_llama(path):
+    import llama_cpp
+    import numpy as np
+    llama = llama_cpp.Llama(model_path=path, logits_all=True, n_ctx=64, n_batch=64, n_threads=1, verbose=False)
+
+    def run(ids):
+        llama.reset()
+        llama.eval(ids)
+        return np.array(llama.scores[: len(ids)])
+    return run
+
+
+def real():
+    from transformers import AutoTokenizer
+    folder, four = os.path.join(WORK, "smol-hf"), os.path.join(WORK, "smol-mlx4")
+    hearth("convert", MODEL, "--to", "hf", "--output", folder)
+    hearth("quantize", folder, "--type", "mlx4", "--output", four)
+    t = AutoTokenizer.from_pretrained(folder)
+    ours = hearth("tokenize", MODEL, stdin="".join(json.dumps({"text": x}) + "\n" for x in TEXTS))
+    equal = sum(t(x)["input_ids"] == o["ids"] for x, o in zip(TEXTS, ours))
+    report(equal == len(TEXTS), "tokenizer from GGUF -> transformers", f"{equal} of {len(TEXTS)} texts equal")
+    chat = [{"role": "user", "content": PROMPTS[0]}]
+    row = json.dumps({"messages": chat, "add_generation_prompt": True}) + "\n"
+    same = t.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) == hearth("render", MODEL, stdin=row)[0]["text"]
+    report(same, "chat template from GGUF -> transformers", "equal" if same else "DIFFERENT")
+    judge_greedy("folder from GGUF -> transformers, answers", greedy(model=folder), in_transformers(folder), 0.01)
+    judge_greedy("folder quantised to MLX's 4 bits -> mlx-lm, answers", greedy(model=four), in_mlx(four), 0.05)
+    judge_greedy("MLX's 4 bits, base of it -> mlx-lm, answers", greedy(model=folder), in_mlx(folder), 0.05)
+
+
+def main():
+    convert_all()
+    for peer, suffix, load, tolerance in (("transformers", "-hf", in_transformers, 1e-5), ("mlx", "-mlx", in_mlx, 2e-3),
+                                          ("llama.cpp", ".gguf", in_llama, 0.1)):
+        try:
+            __import__({"mlx": "mlx_lm", "llama.cpp": "llama_cpp"}.get(peer, peer))
+        except Exception as e:
+            skip(f"converted models -> {peer}", str(e))
+            continue
+        families(peer, suffix, load, tolerance)
+    real()
+
+
+main()
