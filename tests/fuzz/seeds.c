@@ -73,23 +73,23 @@ static void safetensors_of_some(void)
 }
 
 /* A golden model's metadata without its tensors' data, and its golden adapter as GGUF. */
-static void from_golden(const char *name)
+static void from_golden(const char *family, const char *name)
 {
 	char from[512], path[512], file[64];
 	struct hth_model *m = NULL;
 	struct hth_adapter a = {0};
 	struct hth_adapter_names names;
-	snprintf(from, sizeof from, "tests/golden/llama/%s.gguf", name);
+	snprintf(from, sizeof from, "tests/golden/%s/%s.gguf", family, name);
 	must(hth_model_open(from, &m, &err));
 	const uint8_t *first = m->gguf->map.data + m->gguf->map.bytes;
 	for (size_t i = 0; i < m->gguf->n_tensors; i++)
 		first = m->gguf->tensors[i].data < first ? m->gguf->tensors[i].data : first;
-	snprintf(file, sizeof file, "%s.bin", name);
+	snprintf(file, sizeof file, "%s-%s.bin", family, name);
 	must(hth_file_write(seed_path(path, "model", file), m->gguf->map.data, (size_t)(first - m->gguf->map.data), &err));
 	hth_model_adapter_names(m, &names);
-	snprintf(from, sizeof from, "tests/golden/llama/%s-adapter-start", name);
+	snprintf(from, sizeof from, "tests/golden/%s/%s-adapter-start", family, name);
 	must(hth_adapter_read(from, &names, &a, &err));
-	snprintf(file, sizeof file, "%s.gguf", name);
+	snprintf(file, sizeof file, "%s-%s.gguf", family, name);
 	must(hth_adapter_write_gguf(seed_path(path, "adapter_gguf", file), &a, &names, &err));
 	hth_adapter_clear(&a);
 	hth_model_close(m);
@@ -102,7 +102,9 @@ int main(int argc, char **argv)
 	folder = argv[1];
 	gguf_of_everything();
 	safetensors_of_some();
-	from_golden("tied");
-	from_golden("untied");
+	from_golden("llama", "tied");
+	from_golden("llama", "untied");
+	from_golden("mixtral", "tiny");
+	from_golden("gptoss_mxfp4", "tiny");
 	return 0;
 }

@@ -227,12 +227,64 @@ static void losses_of_three_steps_equal_peft(void **state)
 	on_all(training_of, true);
 }
 
+/* What the forward pass of one token costs; top: experts chosen. */
+static struct hth_totals cost_of_a_token(struct golden *g, int64_t top)
+{
+	struct hth_exec_config cfg = {.mode = HTH_EXEC_PLAN, .backend = g->backend, .machine = g->machine};
+	int32_t id = 5, position = 0;
+	struct hth_segment segment = {.len = 1, .parent = -1, .state = -1, .adapter = -1, .causal = true};
+	struct hth_out out = {.row = 0, .target = -1};
+	struct hth_batch b = {.n_tokens = 1, .ids = &id, .positions = &position, .n_segments = 1, .segments = &segment,
+			      .n_outs = 1, .outs = &out};
+	struct hth_lora_set set;
+	struct hth_arena arena;
+	struct hth_exec *x;
+	struct hth_err err;
+
+	hth_arena_init(&arena, 1 << 20);
+	g->m->config.n_chosen = top;
+	assert_ok(hth_batch_finish(&b, &arena, &err));
+	assert_ok(hth_lora_set_init(&set, g->m, NULL, 0, &err));
+	assert_ok(hth_exec_new(&cfg, &x, &err));
+	hth_exec_begin(x, false, (struct hth_dropout){0});
+	hth_decoder_forward(x, g->m, &set, &b, HTH_FORWARD_LOGITS);
+	assert_ok(hth_exec_end(x, &err));
+	struct hth_totals totals = *hth_exec_totals(x);
+	hth_exec_free(x);
+	hth_lora_set_clear(&set);
+	hth_arena_clear(&arena);
+	return totals;
+}
+
+/* Two layers, experts of three matrices (24,16) in bf16 and a unit of 24: one choice more is 2 * (3 * 2 * 384 + 5 * 24)
+ * operations. One choice reads one of four experts, two read 1.75 (they are drawn apart); all 8 experts are 18,432 bytes. */
+static void plan_counts_the_chosen_experts_alone(void **state)
+{
+	const struct hth_backend *b;
+
+	(void)state;
+	for (int i = 0; (b = hth_backend_at(i)) != NULL; i++) {
+		struct golden g;
+		golden_open_stem(&g, "tests/golden/mixtral/tiny", "", b, false, 1);
+		struct hth_totals one = cost_of_a_token(&g, 1), two = cost_of_a_token(&g, 2), all = cost_of_a_token(&g, 4);
+		assert_int_equal((int64_t)(two.flops - one.flops), 4848);
+		assert_int_equal((int64_t)(all.flops - one.flops), 3 * 4848);
+		assert_true(two.bytes_moved - one.bytes_moved > 0.75 * 4608);
+		assert_true(two.bytes_moved - one.bytes_moved < 0.75 * 4608 + 1536); /* activations */
+		assert_int_equal(g.m->n_params, 19408);
+		g.m->config.n_chosen = 2;
+		assert_int_equal(hth_model_active_params(g.m), 19408 - 2 * 2 * 3 * 384);
+		golden_close(&g);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(logits_equal_transformers),
 		cmocka_unit_test(loss_and_gradients_of_the_adapter_equal_peft),
 		cmocka_unit_test(losses_of_three_steps_equal_peft),
+		cmocka_unit_test(plan_counts_the_chosen_experts_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
