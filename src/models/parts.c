@@ -88,7 +88,7 @@ static void add_feed_forward_of_experts(struct list *l, int64_t layer)
 	char gguf[64], hf[80];
 
 	hth_router_names(l->folder, layer, gguf, hf);
-	add(l, HTH_PART_MATRIX, gguf, hf, &of->router_w);
+	add(l, HTH_PART_MATRIX, gguf, hf, &of->router_w)->f32 = true;
 	if (of->router_bias.data != NULL)
 		add(l, HTH_PART_BIAS, gguf, hf, &of->router_bias);
 	for (int part = 0; part < HTH_EXPERT_PARTS; part++)

@@ -21,6 +21,7 @@ struct hth_model_part {
 	const struct hth_weight *stack; /* (n_stack) experts' matrices or biases one above the other instead, or NULL */
 	int64_t n_stack;
 	int64_t rows, cols; /* of all pieces or of one of the stack; vectors: rows 1 */
+	bool f32;           /* GGUF files have it in f32 whatever the model is in: routers, whose sums decide */
 	int64_t head_rows;  /* D where the written rows are permuted within heads of D (weight.h), else 0 */
 };
 

@@ -2,7 +2,7 @@
 # Our files in the peers' programs and theirs in ours, on the real SmolLM2: an adapter trained here in PEFT, mlx-lm and
 # llama.cpp, fused models in llama.cpp and transformers, adapters made by PEFT and mlx-lm in hearth. Needs the network once:
 # the peers go into a virtual environment outside the tree ($HEARTH_PEERS).
-# usage: tests/interop/run.sh BUILD [peft|mlx|llama|adapters]...
+# usage: tests/interop/run.sh BUILD [peft|mlx|llama|adapters|experts]...
 build=${1:-build}
 [ $# -gt 0 ] && shift
 here=tests/interop
@@ -34,7 +34,7 @@ echo "Training a small adapter on $model ..."
 log=$work/rows
 : > "$log"
 # One process a peer: one that crashes takes no other with it.
-for p in ${*:-peft mlx llama adapters}; do
+for p in ${*:-peft mlx llama adapters experts}; do
 	HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=passive TOKENIZERS_PARALLELISM=false "$python" $here/with_$p.py "$build/hearth" "$model" "$work" > "$work/$p.out" 2> "$work/$p.err"
 	rc=$?
 	grep -E '^(ok|FAIL|skip) ' "$work/$p.out" | tee -a "$log"
