@@ -1,7 +1,7 @@
 /* Arguments of the op slots of a mixture of experts (args.h has the conventions).
  *
- * Which experts a row goes to is data, never a shape: R rows with k choices each are always R*k slots, sorted by expert.
- * Letters: E experts, k choices a row, F width of an expert. */
+ * Which experts a row goes to is data, never a shape: R rows with k choices each are always R*k slots, sorted by
+ * expert. Letters: E experts, k choices a row, F width of an expert. */
 #ifndef HTH_BACKEND_ARGS_EXPERTS_H
 #define HTH_BACKEND_ARGS_EXPERTS_H
 
@@ -24,7 +24,8 @@ struct hth_routing {
 	struct hth_tensor begin;  /* (1,E+1) int32: slots of expert e are begin[e] .. begin[e+1]-1 */
 };
 
-/* The k largest of softmax(logits); normalise: their weights sum to 1, which is softmax over the chosen logits alone. */
+/* The k largest of softmax(logits); normalise: their weights sum to 1, which is softmax over the chosen logits alone.
+ */
 struct hth_route_args {
 	bool normalise;
 	struct hth_tensor logits;   /* (R,E) */

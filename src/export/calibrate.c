@@ -17,7 +17,14 @@ struct listener {
 	const struct hth_model *model;
 	double **sum;   /* (L*7) of (C); NULL where a layer has no such linear */
 	uint64_t *rows; /* (L*7) */
+	struct expert_sums *experts; /* (L) */
 	int64_t batches, tokens;
+};
+
+/* Of a sparse layer: gate and up see rows of C, down rows of F. All NULL elsewhere. */
+struct expert_sums {
+	double *up, *down; /* (E,C), (E,F) */
+	uint64_t *rows;    /* (E) */
 };
 
 static struct listener *of(struct hth_device *dev)
@@ -53,6 +60,53 @@ static void listen(struct listener *l, const struct hth_linear_args *a)
 	}
 }
 
+/* The layer whose experts' matrices these are, and which of the three; -1: none. */
+static int64_t sparse_layer(const struct listener *l, const struct hth_expert_set *set, int *part)
+{
+	for (int64_t i = 0; i < l->model->config.n_layers; i++)
+		for (*part = 0; *part < HTH_EXPERT_PARTS; (*part)++)
+			if (set == &l->model->layers[i].experts[*part])
+				return i;
+	return -1;
+}
+
+static void add_squares(double *sum, const float *x, int64_t n)
+{
+	for (int64_t c = 0; c < n; c++)
+		sum[c] += (double)x[c] * (double)x[c];
+}
+
+/* Rows of x by the experts they go to. by_slot: x has a row for each slot. */
+static void listen_experts(struct listener *l, const struct hth_expert_set *set, const struct hth_routing *r,
+			   struct hth_tensor x, bool by_slot)
+{
+	const int32_t *begin = r->begin.ctx, *order = r->order.ctx;
+	const float *rows = x.ctx;
+	int part;
+	int64_t layer = sparse_layer(l, set, &part);
+
+	if (layer < 0)
+		return;
+	struct expert_sums *sums = &l->experts[layer];
+	for (int64_t e = 0; e < r->n_experts; e++) {
+		for (int64_t s = begin[e]; s < begin[e + 1]; s++)
+			add_squares((by_slot ? sums->down : sums->up) + e * x.cols,
+				    rows + (by_slot ? s : order[s] / r->top) * x.cols, x.cols);
+		if (by_slot)
+			sums->rows[e] += (uint64_t)(begin[e + 1] - begin[e]);
+	}
+}
+
+static void listen_up(struct listener *l, const struct hth_experts_up_args *a)
+{
+	listen_experts(l, a->member[0], &a->routing, a->x, false);
+}
+
+static void listen_down(struct listener *l, const struct hth_experts_down_args *a)
+{
+	listen_experts(l, a->set, &a->routing, a->a, true);
+}
+
 static void count_batch(struct listener *l, const struct hth_embed_args *a)
 {
 	l->batches++;
@@ -67,6 +121,10 @@ static void count_batch(struct listener *l, const struct hth_embed_args *a)
 		struct listener *l = of(dev);                                                                          \
 		if (HTH_OP_##name == HTH_OP_linear)                                                                    \
 			listen(l, args);                                                                               \
+		if (HTH_OP_##name == HTH_OP_experts_up)                                                                \
+			listen_up(l, args);                                                                            \
+		if (HTH_OP_##name == HTH_OP_experts_down)                                                              \
+			listen_down(l, args);                                                                          \
 		if (HTH_OP_##name == HTH_OP_embed)                                                                     \
 			count_batch(l, args);                                                                          \
 		return l->real->slot[HTH_OP_##name].run(l->device, args, scratch, err);                                \
@@ -92,8 +150,26 @@ static void listener_clear(struct listener *l)
 {
 	for (int64_t i = 0; l->sum != NULL && i < l->model->config.n_layers * HTH_LINEAR_COUNT; i++)
 		hth_free(l->sum[i]);
+	for (int64_t i = 0; l->experts != NULL && i < l->model->config.n_layers; i++) {
+		hth_free(l->experts[i].up);
+		hth_free(l->experts[i].down);
+		hth_free(l->experts[i].rows);
+	}
 	hth_free(l->sum);
 	hth_free(l->rows);
+	hth_free(l->experts);
+}
+
+static bool make_expert_sums(struct expert_sums *s, const struct hth_expert_set *sets)
+{
+	const struct hth_expert_set *up = &sets[HTH_EXPERT_UP], *down = &sets[HTH_EXPERT_DOWN];
+
+	if (up->n == 0)
+		return true;
+	s->up = hth_calloc((size_t)(up->n * up->w[0].cols), sizeof *s->up);
+	s->down = hth_calloc((size_t)(down->n * down->w[0].cols), sizeof *s->down);
+	s->rows = hth_calloc((size_t)up->n, sizeof *s->rows);
+	return s->up != NULL && s->down != NULL && s->rows != NULL;
 }
 
 static enum hth_status listener_init(struct listener *l, const struct hth_model *m, struct hth_err *err)
@@ -111,7 +187,10 @@ static enum hth_status listener_init(struct listener *l, const struct hth_model 
 			l->backend.slot[op].run = runs[op];
 	l->sum = hth_calloc(n, sizeof *l->sum);
 	l->rows = hth_calloc(n, sizeof *l->rows);
-	bool ok = l->sum != NULL && l->rows != NULL;
+	l->experts = hth_calloc((size_t)m->config.n_layers, sizeof *l->experts);
+	bool ok = l->sum != NULL && l->rows != NULL && l->experts != NULL;
+	for (int64_t i = 0; ok && i < m->config.n_layers; i++)
+		ok = make_expert_sums(&l->experts[i], m->layers[i].experts);
 	for (size_t i = 0; ok && i < n; i++) {
 		const struct hth_weight *w = &m->layers[i / HTH_LINEAR_COUNT].linear[i % HTH_LINEAR_COUNT];
 		if (w->data == NULL)
@@ -122,9 +201,34 @@ static enum hth_status listener_init(struct listener *l, const struct hth_model 
 	return ok ? HTH_OK : hth_fail_memory(err, "sums of a calibration", n * sizeof *l->sum);
 }
 
+/* A stack of experts: a matrix each; one that nothing was sent to counts no rows. */
+static enum hth_status collect_stack(const struct listener *l, const struct hth_model_part *p, struct hth_imatrix *out,
+				     struct hth_err *err)
+{
+	for (int64_t i = 0; i < l->model->config.n_layers; i++)
+		for (int k = 0; k < HTH_EXPERT_PARTS; k++) {
+			const struct expert_sums *sums = &l->experts[i];
+			const double *sum = k == HTH_EXPERT_DOWN ? sums->down : sums->up; /* (E,cols) */
+			if (p->stack != l->model->layers[i].experts[k].w)
+				continue;
+			struct hth_imatrix_entry *e =
+				hth_imatrix_add(out, p->name, strlen(p->name), p->cols, p->n_stack);
+			if (e == NULL)
+				return hth_fail_memory(err, "an importance matrix",
+						       (size_t)(p->cols * p->n_stack) * sizeof *e->sum);
+			for (int64_t c = 0; c < p->cols * p->n_stack; c++)
+				e->sum[c] = (float)sum[c];
+			for (int64_t x = 0; x < p->n_stack; x++)
+				e->count[x] = (float)sums->rows[x];
+		}
+	return HTH_OK;
+}
+
 static enum hth_status collect_part(const struct listener *l, const struct hth_model_part *p, struct hth_imatrix *out,
 				    struct hth_err *err)
 {
+	if (p->stack != NULL)
+		return collect_stack(l, p, out, err);
 	int at = p->piece[0].linear; /* linears of a fused tensor share their input */
 
 	if (at < 0 || l->sum[at] == NULL)

@@ -1,4 +1,5 @@
-/* What unpacking and matvec share of the block formats: scales of the blocks of 256, mxfp4's scale, numbers of one element. */
+/* What unpacking and matvec share of the block formats: scales of the blocks of 256, mxfp4's scale, numbers of one
+ * element. */
 
 static inline uint32_t load_u32(const uint8_t *p)
 {

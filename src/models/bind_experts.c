@@ -1,6 +1,6 @@
-/* Binding of a sparse layer: its router, and the experts' matrices, which a source has as one tensor of three dimensions
- * for each part, as gate and up together, or one by one. All three become weights one by one, so that a step reads the
- * chosen ones alone. */
+/* Binding of a sparse layer: its router, and the experts' matrices, which a source has as one tensor of three
+ * dimensions for each part, as gate and up together, or one by one. All three become weights one by one, so that a step
+ * reads the chosen ones alone. */
 #include "models/model_int.h"
 #include "models/parts.h"
 #include "models/source.h"
@@ -18,7 +18,8 @@ void hth_expert_names(const struct hth_family *f, int64_t l, int64_t e, int part
 
 	snprintf(gguf, 64, "blk.%lld.%s_exps", (long long)l, gguf_parts[part]);
 	if (f->w123)
-		snprintf(hf, 80, "model.layers.%lld.block_sparse_moe.experts.%lld.%s", (long long)l, (long long)e, w123[part]);
+		snprintf(hf, 80, "model.layers.%lld.block_sparse_moe.experts.%lld.%s", (long long)l, (long long)e,
+			 w123[part]);
 	else
 		snprintf(hf, 80, "model.layers.%lld.mlp.experts.%lld.%s", (long long)l, (long long)e, proj[part]);
 }
@@ -67,8 +68,8 @@ static enum hth_status bind_stacked(struct hth_model *m, int64_t l, int part, co
 
 	part_shape(&m->config, part, &rows, &cols);
 	if (t->n_dims != 3 || t->dim[0] != n_experts || t->dim[1] != total || t->dim[2] != cols)
-		return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": %d dimensions, expected the shape (%lld,%lld,%lld)", m->path,
-				t->name, t->n_dims, (long long)n_experts, (long long)total, (long long)cols);
+		return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": %d dimensions, expected the shape (%lld,%lld,%lld)",
+				m->path, t->name, t->n_dims, (long long)n_experts, (long long)total, (long long)cols);
 	if ((st = hth_quant_row_bytes(t->quant, (uint64_t)cols, &row_bytes, err)) != HTH_OK ||
 	    (st = new_set(m, set, err)) != HTH_OK)
 		return st;
@@ -99,8 +100,9 @@ static enum hth_status bind_separate(struct hth_model *m, int64_t l, int part, s
 		part_names(m, l, e, part, gguf, hf);
 		st = hth_bind_matrix(m, &set->w[e], gguf, hf, rows, cols, err);
 		if (st == HTH_OK && set->w[e].quant != set->w[0].quant)
-			st = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"%s\" is %s and \"%s\" is %s, expected one format",
-				      m->path, set->w[e].name, hth_quant_format(set->w[e].quant)->name, set->w[0].name,
+			st = hth_fail(err, HTH_ERR_UNAVAILABLE,
+				      "%s: \"%s\" is %s and \"%s\" is %s, expected one format", m->path, set->w[e].name,
+				      hth_quant_format(set->w[e].quant)->name, set->w[0].name,
 				      hth_quant_format(set->w[0].quant)->name);
 	}
 	return st;
@@ -119,18 +121,21 @@ static enum hth_status bind_biases(struct hth_model *m, int64_t l, int part, con
 	if (bias == NULL || v == NULL)
 		return hth_fail_memory(err, "biases of experts", (size_t)(set->n * n) * sizeof(*v));
 	if (t->n_dims != 2 || t->dim[0] != set->n || t->dim[1] != total || f->block_elems != 1)
-		return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": %s of %d dimensions, expected the shape (%lld,%lld)", m->path,
-				t->name, f->name, t->n_dims, (long long)set->n, (long long)total);
+		return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": %s of %d dimensions, expected the shape (%lld,%lld)",
+				m->path, t->name, f->name, t->n_dims, (long long)set->n, (long long)total);
 	for (int64_t i = 0; i < set->n * n; i++) {
 		int64_t at = i / n * total + first + i % n * step;
 		f->unpack(t->data + (uint64_t)at * f->block_bytes, v + i, 1);
 		if (!isfinite(v[i]))
-			return hth_fail(err, HTH_ERR_VALUE, "%s: \"%s\": element %lld is %g, expected a finite number", m->path,
-					t->name, (long long)at, (double)v[i]);
+			return hth_fail(err, HTH_ERR_VALUE, "%s: \"%s\": element %lld is %g, expected a finite number",
+					m->path, t->name, (long long)at, (double)v[i]);
 	}
 	for (int64_t e = 0; e < set->n; e++) {
-		bias[e] = (struct hth_weight){.quant = HTH_QUANT_F32, .rows = 1, .cols = n,
-					      .data = (const uint8_t *)(v + e * n), .row_bytes = (uint64_t)n * sizeof(*v)};
+		bias[e] = (struct hth_weight){.quant = HTH_QUANT_F32,
+					      .rows = 1,
+					      .cols = n,
+					      .data = (const uint8_t *)(v + e * n),
+					      .row_bytes = (uint64_t)n * sizeof(*v)};
 		int stem = (int)strlen(set->w[e].name) - (int)strlen(".weight");
 		snprintf(bias[e].name, sizeof(bias[e].name), "%.*s.bias", stem, set->w[e].name);
 	}
@@ -178,8 +183,7 @@ static enum hth_status bind_part(struct hth_model *m, int64_t l, int part, bool 
 	snprintf(hf, sizeof(hf), "model.layers.%lld.mlp.experts", (long long)l);
 	/* Of a folder's stacked tensors only down has one for itself. */
 	const char *suffix = m->source->kind->gguf ? "weight" : "down_proj";
-	enum hth_status st =
-		hth_source_take(m->source, gguf, part == HTH_EXPERT_DOWN ? hf : NULL, suffix, &t, err);
+	enum hth_status st = hth_source_take(m->source, gguf, part == HTH_EXPERT_DOWN ? hf : NULL, suffix, &t, err);
 	*found = st == HTH_OK && t.quant != HTH_QUANT_NONE;
 	if (st == HTH_OK && *found)
 		st = bind_stacked(m, l, part, &t, 0, rows, err);

@@ -1,7 +1,7 @@
-/* Experts in folders of gpt-oss: mxfp4 as two byte tensors, (E,N,K/32,16) of nibbles and (E,N,K/32) of exponents, or plain
- * numbers transposed, (E,K,N). Both are laid out anew as rows of N, the pairs of gate and up taken apart.
- * In the folder byte i of a block holds elements 2i (low) and 2i+1 (high); in quant/mxfp4.c i and i+16.
- * Source: transformers integrations/mxfp4.py (convert_moe_packed_tensors), modeling_gpt_oss.py. */
+/* Experts in folders of gpt-oss: mxfp4 as two byte tensors, (E,N,K/32,16) of nibbles and (E,N,K/32) of exponents, or
+ * plain numbers transposed, (E,K,N). Both are laid out anew as rows of N, the pairs of gate and up taken apart. In the
+ * folder byte i of a block holds elements 2i (low) and 2i+1 (high); in quant/mxfp4.c i and i+16. Source: transformers
+ * integrations/mxfp4.py (convert_moe_packed_tensors), modeling_gpt_oss.py. */
 #include "base/mem.h"
 #include "formats/hf.h"
 #include "models/source.h"
@@ -47,8 +47,8 @@ static enum hth_status take_mxfp4(struct hth_source *s, const struct hth_st_tens
 
 	if (!fits)
 		return hth_fail(err, HTH_ERR_SHAPE,
-				"%s: \"%s\" and its scales: expected bytes of shape (E,N,K/32,16) and (E,N,K/32)", s->path,
-				t->name);
+				"%s: \"%s\" and its scales: expected bytes of shape (E,N,K/32,16) and (E,N,K/32)",
+				s->path, t->name);
 	/* As many blocks as scales, which are in the file: the product is in range. */
 	enum hth_status st = new_memory(s, number, HTH_QUANT_MXFP4, scales->bytes * BLOCK_BYTES, err);
 	uint8_t *out = st == HTH_OK ? s->repacked[number].data : NULL;
@@ -73,8 +73,8 @@ static enum hth_status take_plain(struct hth_source *s, const struct hth_st_tens
 							: HTH_QUANT_NONE;
 
 	if (quant == HTH_QUANT_NONE || x->n_dims != 3 || (paired && d[2] % 2 != 0))
-		return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": %s of %d dimensions, expected BF16, F16 or F32 of 3", s->path,
-				t->name, hth_st_dtype_name(x->dtype), x->n_dims);
+		return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": %s of %d dimensions, expected BF16, F16 or F32 of 3",
+				s->path, t->name, hth_st_dtype_name(x->dtype), x->n_dims);
 	enum hth_status st = new_memory(s, number, quant, x->bytes, err);
 	uint8_t *out = st == HTH_OK ? s->repacked[number].data : NULL;
 	size_t size = hth_st_dtype_bytes(x->dtype);
@@ -108,8 +108,8 @@ enum hth_status hth_source_take_experts(struct hth_source *s, const char *stem, 
 		x = hth_hf_find(s->hf, t->name, &number);
 		if (x == NULL)
 			return hth_fail(err, HTH_ERR_FORMAT,
-					"%s: no \"%s\" and no \"%s_blocks\" with \"_scales\", expected one of them", s->path,
-					t->name, t->name);
+					"%s: no \"%s\" and no \"%s_blocks\" with \"_scales\", expected one of them",
+					s->path, t->name, t->name);
 		st = take_plain(s, x, number, paired, t, err);
 	}
 	if (st != HTH_OK)

@@ -10,7 +10,8 @@ static enum hth_status check_unit(const struct hth_keys *k, struct hth_err *err)
 	double alpha, limit;
 	enum hth_status st;
 
-	if ((st = hth_keys_real(k, (struct hth_real_key){NULL, "swiglu_alpha", 0, 1e6, 1.702}, &alpha, err)) != HTH_OK ||
+	if ((st = hth_keys_real(k, (struct hth_real_key){NULL, "swiglu_alpha", 0, 1e6, 1.702}, &alpha, err)) !=
+		    HTH_OK ||
 	    (st = hth_keys_real(k, (struct hth_real_key){NULL, "swiglu_limit", 0, 1e6, 7}, &limit, err)) != HTH_OK)
 		return st;
 	if ((float)alpha == HTH_SWIGLU_ALPHA && (float)limit == HTH_SWIGLU_LIMIT)
@@ -30,7 +31,8 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 	c->rope_ramp_exact = k->gguf != NULL;
 	c->sinks = true;
 	c->ffn_norm_post = true;
-	if ((st = hth_config_read(k, c, err)) != HTH_OK || (st = hth_config_window(k, k->family->window_every, c, err)) != HTH_OK ||
+	if ((st = hth_config_read(k, c, err)) != HTH_OK ||
+	    (st = hth_config_window(k, k->family->window_every, c, err)) != HTH_OK ||
 	    (st = check_unit(k, err)) != HTH_OK)
 		return st;
 	c->act = HTH_ACT_SWIGLU_CLAMPED;

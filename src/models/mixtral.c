@@ -1,6 +1,6 @@
-/* Mixtral: Mistral with experts, two of eight a token, their weights made to sum to 1. In GGUF it is architecture "llama"
- * with an expert count: llama.c reads those.
- * Sources: transformers modeling_mixtral.py; llama.cpp convert_hf_to_gguf.py (LlamaModel). */
+/* Mixtral: Mistral with experts, two of eight a token, their weights made to sum to 1. In GGUF it is architecture
+ * "llama" with an expert count: llama.c reads those. Sources: transformers modeling_mixtral.py; llama.cpp
+ * convert_hf_to_gguf.py (LlamaModel). */
 #include "models/config.h"
 
 static enum hth_status config(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)

@@ -1,6 +1,7 @@
-/* Qwen 3 MoE: Qwen 3 with experts in every decoder_sparse_step'th layer that mlp_only_layers does not name. A folder may
- * leave the chosen experts' weights as they are in the softmax over all (norm_topk_prob); GGUF files always normalise.
- * Sources: transformers modeling_qwen3_moe.py, configuration_qwen3_moe.py; llama.cpp src/models/qwen3moe.cpp. */
+/* Qwen 3 MoE: Qwen 3 with experts in every decoder_sparse_step'th layer that mlp_only_layers does not name. A folder
+ * may leave the chosen experts' weights as they are in the softmax over all (norm_topk_prob); GGUF files always
+ * normalise. Sources: transformers modeling_qwen3_moe.py, configuration_qwen3_moe.py; llama.cpp
+ * src/models/qwen3moe.cpp. */
 #include "models/config.h"
 
 static enum hth_status read_dense_layers(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)

@@ -1,6 +1,6 @@
 /* Products with the matrices of the experts that each row goes to: into their hidden width, and back with the weighted
- * sum over a row's experts. The tape keeps an input only where a weight is trained or its routing has a gradient: the sum
- * is folded into the product, so that no value of (R*k,C) lives. Experts take no LoRA. */
+ * sum over a row's experts. The tape keeps an input only where a weight is trained or its routing has a gradient: the
+ * sum is folded into the product, so that no value of (R*k,C) lives. Experts take no LoRA. */
 #include "ops/exec_int.h"
 
 static bool set_trained(const struct hth_expert_set *s)
@@ -12,22 +12,24 @@ static bool set_trained(const struct hth_expert_set *s)
 }
 
 static bool set_fits(struct hth_exec *x, const struct hth_expert_set *s, struct hth_tensor in,
-                     const struct hth_routing *r)
+		     const struct hth_routing *r)
 {
 	if (s->n < 1 || s->n != r->n_experts || in.cols != s->w[0].cols) {
-		hth_exec_fail(x, HTH_ERR_SHAPE, "experts \"%s\": input of %lld columns and a choice of %lld experts, expected %lld "
-		              "and %lld",
-		              s->n < 1 ? "" : s->w[0].name, (long long)in.cols, (long long)r->n_experts,
-		              s->n < 1 ? 0LL : (long long)s->w[0].cols, (long long)s->n);
+		hth_exec_fail(x, HTH_ERR_SHAPE,
+			      "experts \"%s\": input of %lld columns and a choice of %lld experts, expected %lld "
+			      "and %lld",
+			      s->n < 1 ? "" : s->w[0].name, (long long)in.cols, (long long)r->n_experts,
+			      s->n < 1 ? 0LL : (long long)s->w[0].cols, (long long)s->n);
 		return false;
 	}
 	for (int64_t e = 0; e < s->n; e++) {
 		const struct hth_weight *bias = s->bias != NULL ? &s->bias[e] : NULL;
 		if (s->w[e].rows != s->w[0].rows || s->w[e].cols != s->w[0].cols ||
 		    (bias != NULL && (bias->rows != 1 || bias->cols != s->w[0].rows || bias->quant != HTH_QUANT_F32))) {
-			hth_exec_fail(x, HTH_ERR_SHAPE, "experts \"%s\": shape (%lld,%lld) or its bias, expected (%lld,%lld)",
-			              s->w[e].name, (long long)s->w[e].rows, (long long)s->w[e].cols, (long long)s->w[0].rows,
-			              (long long)s->w[0].cols);
+			hth_exec_fail(x, HTH_ERR_SHAPE,
+				      "experts \"%s\": shape (%lld,%lld) or its bias, expected (%lld,%lld)",
+				      s->w[e].name, (long long)s->w[e].rows, (long long)s->w[e].cols,
+				      (long long)s->w[0].rows, (long long)s->w[0].cols);
 			return false;
 		}
 	}
@@ -76,7 +78,7 @@ static void up_backward(struct hth_exec *x, const struct hth_record *r)
 }
 
 void hth_op_experts_up(struct hth_exec *x, struct hth_tensor in, struct hth_routing r,
-                       const struct hth_expert_set *const *member, int n, struct hth_tensor *out)
+		       const struct hth_expert_set *const *member, int n, struct hth_tensor *out)
 {
 	struct hth_experts_up_args a = {.routing = r, .n = n, .x = in};
 	bool below = hth_exec_needs_grad(x, in), trained = false;
@@ -87,7 +89,7 @@ void hth_op_experts_up(struct hth_exec *x, struct hth_tensor in, struct hth_rout
 		return;
 	if (n < 1 || n > HTH_MAX_GROUP || in.rows != r.weight.rows) {
 		hth_exec_fail(x, HTH_ERR_SHAPE, "experts_up: %d members and %lld rows, expected 1..%d and %lld", n,
-		              (long long)in.rows, HTH_MAX_GROUP, (long long)r.weight.rows);
+			      (long long)in.rows, HTH_MAX_GROUP, (long long)r.weight.rows);
 		return;
 	}
 	for (int i = 0; i < n; i++) {
@@ -120,11 +122,11 @@ static void down_backward(struct hth_exec *x, const struct hth_record *r)
 	const struct hth_experts_down_args *f = &r->args.experts_down;
 	bool routed = hth_exec_needs_grad(x, f->routing.weight), below = routed || hth_exec_needs_grad(x, f->a);
 	struct hth_experts_down_backward_args a = {.routing = f->routing,
-	                                           .set = f->set,
-	                                           .a = f->a,
-	                                           .dy = hth_grad_take(x, f->y),
-	                                           .da = HTH_NO_TENSOR,
-	                                           .dweight = HTH_NO_TENSOR};
+						   .set = f->set,
+						   .a = f->a,
+						   .dy = hth_grad_take(x, f->y),
+						   .da = HTH_NO_TENSOR,
+						   .dweight = HTH_NO_TENSOR};
 	bool any = hth_tensor_is(a.dy);
 
 	if (any) {
@@ -144,7 +146,7 @@ static void down_backward(struct hth_exec *x, const struct hth_record *r)
 }
 
 struct hth_tensor hth_op_experts_down(struct hth_exec *x, struct hth_tensor a_in, struct hth_routing r,
-                                      const struct hth_expert_set *set)
+				      const struct hth_expert_set *set)
 {
 	struct hth_experts_down_args a = {.routing = r, .set = set, .a = a_in};
 
@@ -152,8 +154,8 @@ struct hth_tensor hth_op_experts_down(struct hth_exec *x, struct hth_tensor a_in
 	    !set_fits(x, set, a_in, &r))
 		return HTH_NO_TENSOR;
 	if (a_in.rows != r.weight.rows * r.top) {
-		hth_exec_fail(x, HTH_ERR_SHAPE, "experts_down: %lld rows, expected %lld of each of %lld", (long long)a_in.rows,
-		              (long long)r.top, (long long)r.weight.rows);
+		hth_exec_fail(x, HTH_ERR_SHAPE, "experts_down: %lld rows, expected %lld of each of %lld",
+			      (long long)a_in.rows, (long long)r.top, (long long)r.weight.rows);
 		return HTH_NO_TENSOR;
 	}
 	a.y = hth_exec_make(x, r.weight.rows, set->w[0].rows);

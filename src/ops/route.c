@@ -23,9 +23,9 @@ static void route_backward(struct hth_exec *x, const struct hth_record *r)
 {
 	const struct hth_route_args *f = &r->args.route;
 	struct hth_route_backward_args a = {.normalise = f->normalise,
-	                                    .logits = f->logits,
-	                                    .routing = f->routing,
-	                                    .dweight = hth_grad_take(x, f->routing.weight)};
+					    .logits = f->logits,
+					    .routing = f->routing,
+					    .dweight = hth_grad_take(x, f->routing.weight)};
 	bool any = hth_tensor_is(a.dweight);
 
 	if (any) {
@@ -60,7 +60,7 @@ struct hth_routing hth_op_route(struct hth_exec *x, struct hth_tensor logits, in
 		return none;
 	if (top < 1 || top > logits.cols || logits.rows > INT32_MAX / top) {
 		hth_exec_fail(x, HTH_ERR_SHAPE, "route: %lld of %lld experts for each of %lld rows", (long long)top,
-		              (long long)logits.cols, (long long)logits.rows);
+			      (long long)logits.cols, (long long)logits.rows);
 		return none;
 	}
 	a.routing.weight = hth_exec_make(x, logits.rows, top);

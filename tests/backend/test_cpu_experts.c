@@ -1,5 +1,5 @@
-/* Experts of the cpu backend against ref: every block format, experts with none, few and many slots, more slots than one
- * batch, trained experts. Routings are made here, with some experts preferred. */
+/* Experts of the cpu backend against ref: every block format, experts with none, few and many slots, more slots than
+ * one batch, trained experts. Routings are made here, with some experts preferred. */
 #include "cpu_case.h"
 
 struct shape {
@@ -41,18 +41,19 @@ static struct hth_routing routing_of(const struct shape *s)
 	}
 	begin[s->experts] = (int32_t)at;
 	return (struct hth_routing){.n_experts = s->experts,
-	                            .top = s->top,
-	                            .weight = random_tensor(s->rows, s->top, 1),
-	                            .expert = tensor_of((float *)(void *)expert, s->rows, s->top),
-	                            .order = tensor_of((float *)(void *)order, 1, n),
-	                            .begin = tensor_of((float *)(void *)begin, 1, s->experts + 1)};
+				    .top = s->top,
+				    .weight = random_tensor(s->rows, s->top, 1),
+				    .expert = tensor_of((float *)(void *)expert, s->rows, s->top),
+				    .order = tensor_of((float *)(void *)order, 1, n),
+				    .begin = tensor_of((float *)(void *)begin, 1, s->experts + 1)};
 }
 
 /* The gradients of all experts of a set are one result. */
 static struct hth_expert_set *set_of(const struct shape *s, enum hth_quant q, int64_t rows, int64_t cols, bool train)
 {
 	struct hth_expert_set *set = case_alloc(sizeof *set);
-	struct hth_weight *w = case_alloc((size_t)s->experts * sizeof *w), *b = case_alloc((size_t)s->experts * sizeof *b);
+	struct hth_weight *w = case_alloc((size_t)s->experts * sizeof *w),
+			  *b = case_alloc((size_t)s->experts * sizeof *b);
 
 	for (int64_t e = 0; e < s->experts; e++) {
 		w[e] = random_weight(q, rows, cols);
@@ -85,7 +86,8 @@ static void up_of(const struct shape *s, enum hth_quant q)
 /* how: bit 0 base in place, 1 no base, 2 no dx, 3 trained, 4 one member without dy. */
 static void up_backward_of(const struct shape *s, enum hth_quant q, int how)
 {
-	struct hth_experts_up_backward_args a = {.routing = routing_of(s), .n = 2, .x = random_tensor(s->rows, s->c, 1)};
+	struct hth_experts_up_backward_args a = {
+		.routing = routing_of(s), .n = 2, .x = random_tensor(s->rows, s->c, 1)};
 
 	a.base = how & 6 ? HTH_NO_TENSOR : random_tensor(s->rows, s->c, 1);
 	a.dx = how & 4 ? HTH_NO_TENSOR : how & 1 ? a.base : output(s->rows, s->c);
@@ -101,9 +103,9 @@ static void up_backward_of(const struct shape *s, enum hth_quant q, int how)
 static void down_of(const struct shape *s, enum hth_quant q)
 {
 	struct hth_experts_down_args a = {.routing = routing_of(s),
-	                                  .set = set_of(s, q, s->c, s->f, false),
-	                                  .a = random_tensor(s->rows * s->top, s->f, 1),
-	                                  .y = output(s->rows, s->c)};
+					  .set = set_of(s, q, s->c, s->f, false),
+					  .a = random_tensor(s->rows * s->top, s->f, 1),
+					  .y = output(s->rows, s->c)};
 
 	result_tensor("y", a.y);
 	least_size = 3;
@@ -116,11 +118,11 @@ static void down_of(const struct shape *s, enum hth_quant q)
 static void down_backward_of(const struct shape *s, enum hth_quant q, int how)
 {
 	struct hth_experts_down_backward_args a = {.routing = routing_of(s),
-	                                           .set = set_of(s, q, s->c, s->f, how & 4),
-	                                           .a = random_tensor(s->rows * s->top, s->f, 1),
-	                                           .dy = random_tensor(s->rows, s->c, 1),
-	                                           .da = HTH_NO_TENSOR,
-	                                           .dweight = HTH_NO_TENSOR};
+						   .set = set_of(s, q, s->c, s->f, how & 4),
+						   .a = random_tensor(s->rows * s->top, s->f, 1),
+						   .dy = random_tensor(s->rows, s->c, 1),
+						   .da = HTH_NO_TENSOR,
+						   .dweight = HTH_NO_TENSOR};
 
 	if (!(how & 2))
 		a.da = output(s->rows * s->top, s->f);

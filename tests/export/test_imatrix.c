@@ -349,6 +349,64 @@ static void calibration_is_the_same_for_any_number_of_threads_and_hears_the_adap
 		hth_imatrix_clear(&im[way]);
 }
 
+/* What goes into the first layer's experts does not depend on where it goes: over all experts the sums of one choice are
+ * those that each expert has when all are chosen, and half those of two choices. */
+static void experts_are_summed_apart_by_what_is_sent_to_them(void **state)
+{
+	static const int32_t ids[] = {5, 17, 200, 42, 42, 99, 3, 8, 61};
+	enum { N = sizeof ids / sizeof ids[0], E = 4, C = 16 };
+	static const char *const names[] = {"blk.0.ffn_gate_exps.weight", "blk.0.ffn_up_exps.weight"};
+	struct hth_imatrix im[3];
+	struct hth_err err;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct golden g;
+		struct hth_arena arena;
+		struct hth_dataset d;
+		golden_open_stem(&g, "tests/golden/mixtral/tiny", "", hth_backend_find("cpu"), false, 1 + i);
+		g.m->config.n_chosen = i == 2 ? E : i + 1;
+		hth_arena_init(&arena, 1 << 20);
+		one_row(&d, &arena, ids, N);
+		struct hth_calibrate_config cfg = {.model = g.m, .adapter = -1, .data = &d};
+		assert_ok(hth_calibrate(&cfg, &im[i], NULL, &err));
+		hth_arena_clear(&arena);
+		golden_close(&g);
+	}
+	for (int k = 0; k < 2; k++) {
+		const struct hth_imatrix_entry *e[3];
+		for (int i = 0; i < 3; i++) {
+			e[i] = hth_imatrix_find(&im[i], name_of(names[k]));
+			assert_non_null(e[i]);
+			assert_int_equal(e[i]->matrices, E);
+			assert_int_equal(e[i]->cols, C);
+		}
+		float counts[2] = {0};
+		for (int x = 0; x < E; x++) {
+			counts[0] += e[0]->count[x];
+			counts[1] += e[1]->count[x];
+			assert_int_equal((int)e[2]->count[x], N);
+		}
+		assert_int_equal((int)counts[0], N);
+		assert_int_equal((int)counts[1], 2 * N);
+		for (int c = 0; c < C; c++) {
+			double one = 0, two = 0, all = (double)e[2]->sum[c];
+			for (int x = 0; x < E; x++) {
+				one += (double)e[0]->sum[x * C + c];
+				two += (double)e[1]->sum[x * C + c];
+				assert_true(fabs((double)e[2]->sum[x * C + c] - all) <= 1e-5 * (1 + all));
+			}
+			assert_true(fabs(one - all) <= 1e-5 * (1 + all));
+			assert_true(fabs(two - 2 * all) <= 2e-5 * (1 + all));
+		}
+	}
+	const struct hth_imatrix_entry *down = hth_imatrix_find(&im[0], name_of("blk.0.ffn_down_exps.weight"));
+	assert_non_null(down);
+	assert_int_equal(down->cols, 24);
+	for (int i = 0; i < 3; i++)
+		hth_imatrix_clear(&im[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +417,7 @@ int main(void)
 		cmocka_unit_test(two_entries_of_one_name_are_refused),
 		temp_test(failing_memory_is_survived),
 		cmocka_unit_test(calibration_finds_the_mean_squares_of_inputs),
+		cmocka_unit_test(experts_are_summed_apart_by_what_is_sent_to_them),
 		cmocka_unit_test(calibration_is_the_same_for_any_number_of_threads_and_hears_the_adapter),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,12 +42,14 @@ static struct hth_expert_set set_of(struct graph *g, int64_t rows, int64_t cols,
 	return (struct hth_expert_set){.n = E, .w = w, .bias = bias ? b : NULL};
 }
 
-/* Logits 0.3 apart or more, so that no step of the differences changes a choice; expert 3 is never among the first two. */
+/* Logits 0.3 apart or more, so that no step of the differences changes a choice; expert 3 is never among the first two.
+ */
 static void spread_logits(struct graph_leaf *l)
 {
 	for (int64_t r = 0; r < l->rows; r++)
 		for (int64_t e = 0; e < E; e++)
-			l->data[r * E + e] = e == 3 ? -1.0f : 0.3f * (float)((r * 3 + e * 2) % E) + 0.05f * (float)(r % 3);
+			l->data[r * E + e] =
+				e == 3 ? -1.0f : 0.3f * (float)((r * 3 + e * 2) % E) + 0.05f * (float)(r % 3);
 }
 
 static void check(struct experts_case c, bool bias, bool trained, bool x_grad, bool logits_grad)
@@ -88,7 +90,8 @@ static void gradients_of_trained_experts(void **state)
 static void gradients_of_clamped_units(void **state)
 {
 	(void)state;
-	check((struct experts_case){.top = 2, .normalise = true, .act = HTH_ACT_SWIGLU_CLAMPED}, true, false, true, true);
+	check((struct experts_case){.top = 2, .normalise = true, .act = HTH_ACT_SWIGLU_CLAMPED}, true, false, true,
+	      true);
 }
 
 static struct hth_tensor build_gated(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
@@ -131,7 +134,8 @@ static void ties_go_to_the_lower_expert(void **state)
 		if (!b->host_memory)
 			continue;
 		struct hth_device_config dc = {.compute = HTH_COMPUTE_F32};
-		struct hth_exec_config cfg = {.mode = HTH_EXEC_RUN, .backend = b, .arena_bytes = 1 << 16, .machine = {.threads = 1}};
+		struct hth_exec_config cfg = {
+			.mode = HTH_EXEC_RUN, .backend = b, .arena_bytes = 1 << 16, .machine = {.threads = 1}};
 		struct hth_exec *x;
 		assert_ok(b->open(&dc, &cfg.device, &err));
 		assert_ok(hth_exec_new(&cfg, &x, &err));

@@ -1,5 +1,6 @@
 /* Products with the experts that each row goes to, forward. Up: tasks of one expert and 64 columns. Down: tasks of 64
- * columns with all experts in order, so that a row's sum over its experts has one order and needs no buffer of (R*k,C). */
+ * columns with all experts in order, so that a row's sum over its experts has one order and needs no buffer of (R*k,C).
+ */
 #include "backend/cpu/experts_int.h"
 
 #include <math.h>
@@ -35,7 +36,7 @@ bool cpu_slots_of(const struct cpu_slots *s, int64_t e, int64_t *r0, int64_t *r1
 }
 
 void cpu_slot_rows_layout(const struct cpu_slots *s, struct cpu_slot_rows *m, struct cpu_scratch *scratch, int64_t k,
-                          bool gather, bool few)
+			  bool gather, bool few)
 {
 	/* By shape alone: with this many slots for each expert hardly one has few. */
 	enum { MANY = 4 * CPU_MATVEC_ROWS };
@@ -91,14 +92,18 @@ void cpu_slot_rows_fill(const struct cpu_slots *s, struct cpu_slot_rows *m, stru
 		cpu_pack(s->dev, m->rows, m->k, s->sn, m->k, m->packed);
 }
 
-void cpu_expert_product(const struct cpu_slots *s, const struct cpu_slot_rows *m, const struct hth_weight *w, int64_t r0,
-                        int64_t r1, int64_t j0, int64_t j1, float *c, int64_t ldc, const struct cpu_work *work)
+void cpu_expert_product(const struct cpu_slots *s, const struct cpu_slot_rows *m, const struct hth_weight *w,
+			int64_t r0, int64_t r1, int64_t j0, int64_t j1, float *c, int64_t ldc,
+			const struct cpu_work *work)
 {
 	int64_t mr = s->tile.mr, first = r0 / mr * mr, ld = hth_prepared_elems(m->k);
 
 	if (is_few(m, r0, r1)) {
-		struct hth_matvec_in in = {.m = (int)(r1 - r0), .x = m->rows + r0 * m->k, .ldx = m->k,
-		                           .prepared = m->prepared + r0 * ld, .prepared_ld = ld};
+		struct hth_matvec_in in = {.m = (int)(r1 - r0),
+					   .x = m->rows + r0 * m->k,
+					   .ldx = m->k,
+					   .prepared = m->prepared + r0 * ld,
+					   .prepared_ld = ld};
 		cpu_matvec(s->k, w, j0, j1, &in, c + (r0 - first) * ldc, ldc, NULL);
 		return;
 	}
@@ -238,7 +243,7 @@ void cpu_experts_down_cost(const struct hth_machine *m, const void *args, struct
 
 /* y of slots r0..r1-1 of the batch += weight * (c + bias), columns j0..j1-1. c (r1-r0,CPU_COLS). */
 static void add_weighted(const struct down *d, int64_t r0, int64_t r1, int64_t j0, int64_t j1, const float *c,
-                         const float *bias)
+			 const float *bias)
 {
 	const float *weight = d->a->routing.weight.ctx; /* (R*k) */
 	const int32_t *order = cpu_ints(d->a->routing.order);

@@ -5,8 +5,8 @@
 #include <string.h>
 
 void cpu_expert_product_back(const struct cpu_slots *s, const struct cpu_slot_rows *m, const struct hth_weight *w,
-                             int64_t r0, int64_t r1, int64_t j0, int64_t j1, float *c, int64_t ldc, bool add,
-                             const struct cpu_work *work)
+			     int64_t r0, int64_t r1, int64_t j0, int64_t j1, float *c, int64_t ldc, bool add,
+			     const struct cpu_work *work)
 {
 	const struct hth_quant_format *f = hth_quant_format(w->quant);
 	int64_t first = r0 / s->tile.mr * s->tile.mr;
@@ -53,8 +53,15 @@ static void weights_task(void *ctx, int64_t task, int thread)
 	w = &t->set->w[e];
 	if (!cpu_is_trained(w) || !cpu_slots_of(t->s, e, &r0, &r1))
 		return;
-	struct cpu_outer o = {.l = t->l, .ldl = w->rows, .m = w->rows, .r = t->r, .ldr = w->cols, .scale = 1,
-	                      .out = w->param->grad, .ldo = w->cols, .stored = w};
+	struct cpu_outer o = {.l = t->l,
+			      .ldl = w->rows,
+			      .m = w->rows,
+			      .r = t->r,
+			      .ldr = w->cols,
+			      .scale = 1,
+			      .out = w->param->grad,
+			      .ldo = w->cols,
+			      .stored = w};
 	cpu_outer(t->s->k, &o, r0, r1, j0, cpu_min(j0 + CPU_COLS, w->cols), &work);
 }
 
@@ -158,13 +165,13 @@ static void up_task(void *ctx, int64_t task, int thread)
 			for (int i = 0; i < a->n; i++) {
 				if (!hth_tensor_is(a->dy[i]))
 					continue;
-				cpu_expert_product_back(&u->s, &u->dy[i], &a->member[i]->w[e], from, to, j0, j1, sums, u->cols,
-				                        add, &work);
+				cpu_expert_product_back(&u->s, &u->dy[i], &a->member[i]->w[e], from, to, j0, j1, sums,
+							u->cols, add, &work);
 				add = true;
 			}
 			for (int64_t r = from; r < to; r++)
 				u->s.k->axpy(1, sums + (from % mr + r - from) * u->cols,
-				             cpu_row(a->dx, cpu_slot_row(&u->s, u->s.s0 + r)) + j0, j1 - j0);
+					     cpu_row(a->dx, cpu_slot_row(&u->s, u->s.s0 + r)) + j0, j1 - j0);
 		}
 	}
 }
@@ -221,7 +228,7 @@ void cpu_experts_down_backward_cost(const struct hth_machine *m, const void *arg
 
 	out->flops = cpu_experts_flops(d.a->set, &d.a->routing) * (below + (set_trained(d.a->set) ? 1 : 0));
 	out->bytes_moved = cpu_bytes(d.a->a) + cpu_bytes(d.a->dy) + cpu_bytes(d.a->da) +
-	                   cpu_experts_bytes(d.a->set, &d.a->routing) * below;
+			   cpu_experts_bytes(d.a->set, &d.a->routing) * below;
 	down_layout(&d, &s, cpu_tile_of_machine(m), m->threads);
 	out->scratch_bytes = s.bytes;
 }
@@ -237,10 +244,11 @@ static void down_task(void *ctx, int64_t task, int thread)
 	if (!cpu_slots_of(&d->s, e, &r0, &r1))
 		return;
 	cpu_expert_product_back(&d->s, &d->dy, &d->a->set->w[e], r0, r1, j0, cpu_min(j0 + d->cols, width),
-	                        cpu_row(d->a->da, d->s.s0 + r0 / mr * mr) + j0, width, false, &work);
+				cpu_row(d->a->da, d->s.s0 + r0 / mr * mr) + j0, width, false, &work);
 }
 
-/* Task: one expert's slots: dweight = u.a + dy.bias, then da = weight * u; dy becomes weight * dy for trained experts. */
+/* Task: one expert's slots: dweight = u.a + dy.bias, then da = weight * u; dy becomes weight * dy for trained experts.
+ */
 static void down_finish_task(void *ctx, int64_t task, int thread)
 {
 	const struct down *d = ctx;

@@ -1,4 +1,5 @@
-/* Between experts.c and experts_backward.c: batches of slots, and one expert's product with the slots it has in a batch.
+/* Between experts.c and experts_backward.c: batches of slots, and one expert's product with the slots it has in a
+ * batch.
  *
  * Slots are sorted by expert and worked off in batches of a fixed number of rows, so that scratch is bounded. An expert
  * with at most CPU_MATVEC_ROWS slots in a batch has dot products straight on its blocks (decoding: only what was chosen
@@ -41,16 +42,18 @@ struct cpu_slot_rows {
 };
 /* gather: rows come from a tensor with one row for each R. few: dot products are possible (forward). */
 void cpu_slot_rows_layout(const struct cpu_slots *s, struct cpu_slot_rows *m, struct cpu_scratch *scratch, int64_t k,
-                          bool gather, bool few);
+			  bool gather, bool few);
 /* Fills m for the batch from `from`: (R,k) when gathered, else (R*k,k). */
 void cpu_slot_rows_fill(const struct cpu_slots *s, struct cpu_slot_rows *m, struct hth_tensor from);
-/* c = rows r0..r1-1 of the batch @ W^T, columns j0..j1-1. c: where the element of row r0 / mr * mr, column j0 stands. */
-void cpu_expert_product(const struct cpu_slots *s, const struct cpu_slot_rows *m, const struct hth_weight *w, int64_t r0,
-                        int64_t r1, int64_t j0, int64_t j1, float *c, int64_t ldc, const struct cpu_work *work);
+/* c = rows r0..r1-1 of the batch @ W^T, columns j0..j1-1. c: where the element of row r0 / mr * mr, column j0 stands.
+ */
+void cpu_expert_product(const struct cpu_slots *s, const struct cpu_slot_rows *m, const struct hth_weight *w,
+			int64_t r0, int64_t r1, int64_t j0, int64_t j1, float *c, int64_t ldc,
+			const struct cpu_work *work);
 /* The same with W in place of W^T, = or +=. j0 cuts no block (cpu_right_cols). */
 void cpu_expert_product_back(const struct cpu_slots *s, const struct cpu_slot_rows *m, const struct hth_weight *w,
-                             int64_t r0, int64_t r1, int64_t j0, int64_t j1, float *c, int64_t ldc, bool add,
-                             const struct cpu_work *work);
+			     int64_t r0, int64_t r1, int64_t j0, int64_t j1, float *c, int64_t ldc, bool add,
+			     const struct cpu_work *work);
 
 /* What a set costs: FLOPs of one product, and bytes of the experts that are read, if all are as likely. */
 double cpu_experts_flops(const struct hth_expert_set *set, const struct hth_routing *r);

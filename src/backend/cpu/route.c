@@ -13,14 +13,13 @@ void cpu_route_cost(const struct hth_machine *m, const void *args, struct hth_co
 	(void)m;
 	out->flops = 5 * (double)(a->logits.rows * a->logits.cols);
 	out->bytes_moved = cpu_bytes(a->logits) + cpu_bytes(a->routing.weight) + cpu_bytes(a->routing.expert) +
-	                   cpu_bytes(a->routing.order);
+			   cpu_bytes(a->routing.order);
 }
 
 static int32_t *ints(struct hth_tensor t, int64_t row) /* (cols) */
 {
 	return (int32_t *)t.ctx + row * t.cols;
 }
-
 
 /* The largest k, sorted; an expert takes its place behind all that are not smaller, so of equal ones the lower comes
  * first. A logit that is no number comes last. */
@@ -30,8 +29,8 @@ static void choose(const float *logits, int64_t n_experts, int64_t top, int32_t 
 
 	for (int64_t e = 0; e < n_experts; e++) {
 		int64_t at = n < top ? n : top;
-		while (at > 0 && (logits[e] > logits[chosen[at - 1]] ||
-		                  (isnan(logits[chosen[at - 1]]) && !isnan(logits[e]))))
+		while (at > 0 &&
+		       (logits[e] > logits[chosen[at - 1]] || (isnan(logits[chosen[at - 1]]) && !isnan(logits[e]))))
 			at--;
 		if (at == top)
 			continue;
@@ -62,7 +61,7 @@ static void route_task(void *ctx, int64_t task, int thread)
 
 	(void)thread;
 	for (int64_t r = task * TASK_ROWS; r < last; r++) {
-		const float *logits = cpu_row(a->logits, r);  /* (E) */
+		const float *logits = cpu_row(a->logits, r);   /* (E) */
 		float *weight = cpu_row(a->routing.weight, r); /* (k) */
 		int32_t *chosen = ints(a->routing.expert, r);  /* (k) */
 		choose(logits, a->logits.cols, top, chosen);
@@ -114,7 +113,8 @@ void cpu_route_backward_cost(const struct hth_machine *m, const void *args, stru
 static void route_backward_task(void *ctx, int64_t task, int thread)
 {
 	const struct hth_route_backward_args *a = ctx;
-	int64_t n_experts = a->logits.cols, top = a->routing.top, last = cpu_min((task + 1) * TASK_ROWS, a->logits.rows);
+	int64_t n_experts = a->logits.cols, top = a->routing.top,
+		last = cpu_min((task + 1) * TASK_ROWS, a->logits.rows);
 
 	(void)thread;
 	for (int64_t r = task * TASK_ROWS; r < last; r++) {

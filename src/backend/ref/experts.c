@@ -24,7 +24,8 @@ static double experts_read(const struct hth_routing *r)
 
 static double set_bytes(const struct hth_expert_set *s, const struct hth_routing *r)
 {
-	return experts_read(r) * (double)(hth_weight_bytes(&s->w[0]) + (s->bias != NULL ? 4 * (uint64_t)s->w[0].rows : 0));
+	return experts_read(r) *
+	       (double)(hth_weight_bytes(&s->w[0]) + (s->bias != NULL ? 4 * (uint64_t)s->w[0].rows : 0));
 }
 
 static double product_flops(const struct hth_expert_set *s, const struct hth_routing *r)
@@ -89,7 +90,8 @@ void ref_experts_up_backward_cost(const struct hth_machine *m, const void *args,
 	for (int i = 0; i < a->n; i++) {
 		if (!hth_tensor_is(a->dy[i]))
 			continue;
-		out->flops += product_flops(a->member[i], &a->routing) * (below + (ref_is_trained(&a->member[i]->w[0]) ? 1.0 : 0.0));
+		out->flops += product_flops(a->member[i], &a->routing) *
+			      (below + (ref_is_trained(&a->member[i]->w[0]) ? 1.0 : 0.0));
 		out->bytes_moved += set_bytes(a->member[i], &a->routing) * below + ref_bytes(a->dy[i]);
 	}
 	out->scratch_bytes = (uint64_t)(a->x.rows * a->x.cols) * sizeof(double) + (uint64_t)a->x.cols * sizeof(float);
@@ -100,7 +102,8 @@ static void up_backward_expert(const struct hth_experts_up_backward_args *a, int
 {
 	const struct hth_weight *w = &a->member[i]->w[e];
 	const int32_t *begin = ints(a->routing.begin), *order = ints(a->routing.order);
-	bool below = hth_tensor_is(a->dx), biased = a->member[i]->bias != NULL && ref_is_trained(&a->member[i]->bias[e]);
+	bool below = hth_tensor_is(a->dx),
+	     biased = a->member[i]->bias != NULL && ref_is_trained(&a->member[i]->bias[e]);
 
 	for (int64_t n = 0; n < w->rows; n++) {
 		ref_unpack_row(w, n, wrow);
@@ -180,7 +183,8 @@ void ref_experts_down_backward_cost(const struct hth_machine *m, const void *arg
 
 	(void)m;
 	out->flops = product_flops(a->set, &a->routing) * (below + (ref_is_trained(&a->set->w[0]) ? 1.0 : 0.0));
-	out->bytes_moved = ref_bytes(a->a) + ref_bytes(a->dy) + ref_bytes(a->da) + set_bytes(a->set, &a->routing) * below;
+	out->bytes_moved =
+		ref_bytes(a->a) + ref_bytes(a->dy) + ref_bytes(a->da) + set_bytes(a->set, &a->routing) * below;
 	out->scratch_bytes = (uint64_t)(a->a.rows * a->a.cols) * sizeof(double) + (uint64_t)a->a.cols * sizeof(float);
 }
 

@@ -1,5 +1,5 @@
-/* The choice of experts: the k largest logits of each row (of equal ones the lower expert), the softmax over all logits or
- * over the chosen ones, and slots sorted by expert. Logits that are not numbers are never preferred. */
+/* The choice of experts: the k largest logits of each row (of equal ones the lower expert), the softmax over all logits
+ * or over the chosen ones, and slots sorted by expert. Logits that are not numbers are never preferred. */
 #include "backend/ref/ref_int.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@ void ref_route_cost(const struct hth_machine *m, const void *args, struct hth_co
 	(void)m;
 	out->flops = 5.0 * (double)(a->logits.rows * a->logits.cols);
 	out->bytes_moved = ref_bytes(a->logits) + ref_bytes(a->routing.weight) + ref_bytes(a->routing.expert) +
-	                   ref_bytes(a->routing.order);
+			   ref_bytes(a->routing.order);
 }
 
 static int32_t *ints(struct hth_tensor t, int64_t row) /* (cols) */
@@ -33,8 +33,8 @@ static void choose(const float *logits, int64_t n_experts, int64_t top, int32_t 
 	for (int64_t j = 0; j < top; j++) {
 		int64_t best = -1;
 		for (int64_t e = 0; e < n_experts; e++)
-			if (!is_chosen(chosen, j, e) && (best < 0 || logits[e] > logits[best] ||
-			                                 (isnan(logits[best]) && !isnan(logits[e]))))
+			if (!is_chosen(chosen, j, e) &&
+			    (best < 0 || logits[e] > logits[best] || (isnan(logits[best]) && !isnan(logits[e]))))
 				best = e;
 		chosen[j] = (int32_t)best;
 	}
@@ -59,12 +59,13 @@ enum hth_status ref_route(struct hth_device *dev, const void *args, void *scratc
 
 	(void)dev, (void)scratch, (void)err;
 	for (int64_t r = 0; r < a->logits.rows; r++) {
-		const float *logits = ref_row(a->logits, r); /* (E) */
-		int32_t *chosen = ints(a->routing.expert, r);  /* (k) */
+		const float *logits = ref_row(a->logits, r);  /* (E) */
+		int32_t *chosen = ints(a->routing.expert, r); /* (k) */
 		choose(logits, n_experts, top, chosen);
 		double sum = total(logits, n_experts, chosen, top, a->normalise);
 		for (int64_t j = 0; j < top; j++)
-			ref_row(a->routing.weight, r)[j] = (float)(exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum);
+			ref_row(a->routing.weight, r)[j] =
+				(float)(exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum);
 	}
 	for (int64_t e = 0; e < n_experts; e++) {
 		begin[e] = slot;
@@ -100,11 +101,11 @@ enum hth_status ref_route_backward(struct hth_device *dev, const void *args, voi
 		for (int64_t j = 0; j < top; j++)
 			mean += exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum * dweight[j];
 		for (int64_t e = 0; e < n_experts; e++)
-			dlogits[e] = a->normalise ? 0.0f
-			                          : (float)(-exp((double)logits[e] - logits[chosen[0]]) / sum * mean);
+			dlogits[e] =
+				a->normalise ? 0.0f : (float)(-exp((double)logits[e] - logits[chosen[0]]) / sum * mean);
 		for (int64_t j = 0; j < top; j++)
-			dlogits[chosen[j]] = (float)(exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum *
-			                             (dweight[j] - mean));
+			dlogits[chosen[j]] =
+				(float)(exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum * (dweight[j] - mean));
 	}
 	return HTH_OK;
 }
