@@ -136,12 +136,12 @@ static inline vi vi_from_words(uint32_t __attribute__((vector_size(16))) w, int 
 {
 	return (vi)vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(w[i / 4]))));
 }
-/* 16 half floats, `bytes` apart. */
-static inline void v_gather_halves(const uint8_t *p, int bytes, vf out[4])
+/* 16 half floats, `bytes` apart; zero from number n on. */
+static inline void v_halves(const uint8_t *p, int bytes, int64_t n, vf out[4])
 {
-	for (int i = 0; i < 4; i++, p += 4 * bytes) {
+	for (int i = 0; i < 4; i++, p += 4 * bytes, n -= 4) {
 		uint64_t four = 0;
-		for (int j = 0; j < 4; j++) {
+		for (int j = 0; j < 4 && j < n; j++) {
 			uint16_t h;
 			memcpy(&h, p + j * bytes, sizeof h);
 			four |= (uint64_t)h << 16 * j;
@@ -235,11 +235,14 @@ static inline vi v_dot(vb w, const uint8_t *x)
 	int8x16_t a = vreinterpretq_s8_u8(w);
 	return (vi)dot16(vshlq_n_s32(dot16(vdupq_n_s32(0), a, x), 8), a, x + 128);
 }
-/* 32 signed bytes of w times a block of x. */
-static inline vi v_dot_i8(const uint8_t *w, const uint8_t *bytes, const int16_t *words)
+/* 32 bytes of w times a block of x; unsigned ones in two parts that are small as signed ones too. */
+static inline vi v_dot8(bool is_signed, const uint8_t *w, const uint8_t *bytes, const int16_t *words)
 {
+	vb a = vld1q_u8(w), b = vld1q_u8(w + 16), one = vdupq_n_u8(1);
 	(void)words;
-	return v_dots(vld1q_u8(w), vld1q_u8(w + 16), bytes);
+	if (is_signed)
+		return v_dots(a, b, bytes);
+	return v_dots(vshrq_n_u8(a, 1), vshrq_n_u8(b, 1), bytes) * 2 + v_dots(vandq_u8(a, one), vandq_u8(b, one), bytes);
 }
 /* Number i of s in every place. */
 static inline vf v_spread(const vf *s, int i)

@@ -131,29 +131,40 @@ INLINE void finish(const struct sums *t, float fixed, int m, float *y, int64_t l
 
 enum { CHUNK = 16, PARTS = CHUNK / VL }; /* blocks whose scales are converted together; vectors of their scales */
 
-/* d (CHUNK) half floats `bytes` apart; those beyond n are zero. */
-INLINE void load_halves(const uint8_t *p, int bytes, int64_t n, vf d[PARTS])
-{
-	float one[CHUNK] = {0};
+/* What makes formats of nibbles differ: levels instead of numbers (mxfp4), a minimum, fifth bits before the nibbles. */
+enum kind { PLAIN = 0, MINIMUM = 1, FIVE = 2, FP4 = 4 };
 
-	if (n >= CHUNK) {
-		v_gather_halves(p, bytes, d);
-		return;
-	}
-	for (int64_t i = 0; i < n; i++)
-		one[i] = f16_to_f32(p + i * bytes);
+/* Twice mxfp4's levels plus 12. */
+static const uint8_t fp4_levels[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+
+/* The exponents of mxfp4's blocks as scales of doubled levels, 2^(e - 128); beyond n any number. */
+INLINE void fp4_scales(const uint8_t *p, int bytes, int64_t n, vf d[PARTS])
+{
+	uint32_t four[4] = {0};
+
+#pragma GCC unroll 16
+	for (int i = 0; i < CHUNK; i++)
+		if (i < n)
+			four[i / 4] |= (uint32_t)p[i * bytes] << 8 * (i % 4);
+	words all = {four[0], four[1], four[2], four[3]};
 #pragma GCC unroll 4
-	for (int i = 0; i < PARTS; i++)
-		d[i] = v_load(one + i * VL);
+	for (int i = 0; i < PARTS; i++) {
+		vi e = vi_from_words(all, i * VL), subnormal = e < 2, small = (e + 1) << 21, normal = (e - 1) << 23;
+		d[i] = (vf)((small & subnormal) | (normal & ~subnormal));
+	}
 }
 
-/* LANES blocks, from block i of the chunk: nibbles at qs, n of them there, and with five fifth bits in the four bytes before. */
-INLINE void blocks32(const uint8_t *qs, int bytes, bool five, int64_t n, int i, vf scale[][PARTS], int m,
+/* LANES blocks, from block i of the chunk: nibbles at qs, n of them there. */
+INLINE void blocks32(const uint8_t *qs, int bytes, int kind, int64_t n, int i, vf scale[][PARTS], int m,
                      const struct at_x *x, vf *acc)
 {
 	vb b = v_strided(qs, bytes, n), low = b & 15, high = b >> 4;
 
-	if (five) {
+	if (kind & FP4) {
+		low = v_lookup(fp4_levels, low);
+		high = v_lookup(fp4_levels, high);
+	}
+	if (kind & FIVE) {
 		low = v_or_bits(low, qs - 4, bytes, n);
 		high = v_or_bits(high, qs - 2, bytes, n);
 	}
@@ -161,34 +172,37 @@ INLINE void blocks32(const uint8_t *qs, int bytes, bool five, int64_t n, int i, 
 	                      v_spread(scale[r], i), acc[r]);
 }
 
-/* A chunk of n blocks of q4_0, q4_1, q5_0 or q5_1. */
-INLINE void chunk32(int bytes, bool minimum, bool five, const uint8_t *w, int64_t n, const struct at_x *x, int m,
+/* A chunk of n blocks. */
+INLINE void chunk32(int bytes, int kind, const uint8_t *w, int64_t n, const struct at_x *x, int m,
                     struct sums *t)
 {
 	vf d[PARTS], c[PARTS], scale[HTH_MATVEC_MAX_ROWS][PARTS];
-	const uint8_t *qs = w + (minimum ? 4 : 2) + (five ? 4 : 0);
+	const uint8_t *qs = w + (kind & FP4 ? 1 : kind & MINIMUM ? 4 : 2) + (kind & FIVE ? 4 : 0);
 
-	load_halves(w, bytes, n, d);
-	if (minimum)
-		load_halves(w + 2, bytes, n, c);
+	if (kind & FP4)
+		fp4_scales(w, bytes, n, d);
+	else
+		v_halves(w, bytes, n, d);
+	if (kind & MINIMUM)
+		v_halves(w + 2, bytes, n, c);
 #pragma GCC unroll 4
 	for (int i = 0; i < PARTS; i++)
 		EACH_X {
 			vf xs = x_scales(x, r, i * VL, n);
 			scale[r][i] = d[i] * xs;
 			vf s = scale[r][i];
-			if (minimum)
+			if (kind & MINIMUM)
 				s = c[i] * xs;
 			t->fixed[r] = v_fma(s, x_sums(x, r, i * VL, n), t->fixed[r]);
 		}
 #pragma GCC unroll 16
 	for (int i = 0; i < CHUNK; i += LANES, qs += LANES * bytes)
 		if (i < n)
-			blocks32(qs, bytes, five, n - i, i, scale, m, x, t->acc[i / LANES % 2]);
+			blocks32(qs, bytes, kind, n - i, i, scale, m, x, t->acc[i / LANES % 2]);
 }
 
-/* A row: bytes a block, minimum after the scale or not, fifth bits or not. */
-INLINE void row32(int bytes, bool minimum, bool five, const uint8_t *w, int64_t k, int m,
+/* A row of blocks of `bytes` that store weights plus `offset`. */
+INLINE void row32(int bytes, int kind, float offset, const uint8_t *w, int64_t k, int m,
                   const struct hth_matvec_in *in, float *y, int64_t ldy)
 {
 	struct at_x x = x_layout(in->prepared, k, in->prepared_ld);
@@ -196,83 +210,69 @@ INLINE void row32(int bytes, bool minimum, bool five, const uint8_t *w, int64_t 
 
 	begin(&t, m);
 	for (; k >= 32 * CHUNK; k -= 32 * CHUNK, w += CHUNK * bytes, x_skip(&x, 32 * CHUNK))
-		chunk32(bytes, minimum, five, w, CHUNK, &x, m, &t);
+		chunk32(bytes, kind, w, CHUNK, &x, m, &t);
 	if (k >= 32)
-		chunk32(bytes, minimum, five, w, k / 32, &x, m, &t);
-	finish(&t, minimum ? 1 : five ? -16 : -8, m, y, ldy);
+		chunk32(bytes, kind, w, k / 32, &x, m, &t);
+	finish(&t, kind & MINIMUM ? 1 : -offset, m, y, ldy);
 }
 
-INLINE void chunk_q8_0(const uint8_t *w, int64_t n, const struct at_x *x, int m, struct sums *t)
+/* Scales and minimums of n blocks of mlx8. */
+INLINE void mlx8_scales(const uint8_t *w, int64_t n, vf d[PARTS], vf c[PARTS])
 {
-	vf d[PARTS];
+	float pair[2], scale[CHUNK] = {0}, min[CHUNK] = {0};
+
+	for (int64_t i = 0; i < n; i++) {
+		memcpy(pair, w + i * 40, sizeof pair);
+		scale[i] = pair[0];
+		min[i] = pair[1];
+	}
+#pragma GCC unroll 4
+	for (int i = 0; i < PARTS; i++) {
+		d[i] = v_load(scale + i * VL);
+		c[i] = v_load(min + i * VL);
+	}
+}
+
+/* A chunk of n blocks of bytes: signed (q8_0), or unsigned with a minimum (mlx8). */
+INLINE void chunk8(bool mlx, const uint8_t *w, int64_t n, const struct at_x *x, int m, struct sums *t)
+{
+	vf d[PARTS], c[PARTS];
+	int bytes = mlx ? 40 : 34, skip = bytes - 32;
 	float scale[HTH_MATVEC_MAX_ROWS][CHUNK];
 
-	load_halves(w, 34, n, d);
+	if (mlx)
+		mlx8_scales(w, n, d, c);
+	else
+		v_halves(w, bytes, n, d);
 #pragma GCC unroll 4
 	for (int i = 0; i < PARTS; i++)
-		EACH_X v_store(scale[r] + i * VL, d[i] * x_scales(x, r, i * VL, n));
+		EACH_X {
+			vf xs = x_scales(x, r, i * VL, n);
+			v_store(scale[r] + i * VL, d[i] * xs);
+			if (mlx)
+				t->fixed[r] = v_fma(c[i] * xs, x_sums(x, r, i * VL, n), t->fixed[r]);
+		}
 #pragma GCC unroll 16
 	for (int i = 0; i < CHUNK; i++)
 		if (i < n)
 			EACH_X {
-				vi dot = v_dot_i8(w + 34 * i + 2, ROW(x->bytes, r) + i / 4 * 256 + i % 4 * 16,
-				                  ROW(x->words, r) + 32 * i);
+				vi dot = v_dot8(!mlx, w + bytes * i + skip, ROW(x->bytes, r) + i / 4 * 256 + i % 4 * 16,
+				                ROW(x->words, r) + 32 * i);
 				t->acc[i % 2][r] = v_fma(v_from_i32(dot), v_set1(scale[r][i]), t->acc[i % 2][r]);
 			}
 }
 
-INLINE void row_q8_0(const uint8_t *w, int64_t k, int m, const struct hth_matvec_in *in, float *y, int64_t ldy)
+INLINE void row8(bool mlx, const uint8_t *w, int64_t k, int m, const struct hth_matvec_in *in, float *y, int64_t ldy)
 {
 	struct at_x x = x_layout(in->prepared, k, in->prepared_ld);
 	struct sums t;
 
 	begin(&t, m);
-	for (; k >= 32 * CHUNK; k -= 32 * CHUNK, w += CHUNK * 34, x_skip(&x, 32 * CHUNK))
-		chunk_q8_0(w, CHUNK, &x, m, &t);
+	for (; k >= 32 * CHUNK; k -= 32 * CHUNK, w += CHUNK * (mlx ? 40 : 34), x_skip(&x, 32 * CHUNK))
+		chunk8(mlx, w, CHUNK, &x, m, &t);
 	if (k >= 32)
-		chunk_q8_0(w, k / 32, &x, m, &t);
-	finish(&t, 0, m, y, ldy);
-}
-
-/* A chunk of n blocks of mxfp4: twice its levels, and 12 more, are bytes that a table gives. */
-INLINE void chunk_mxfp4(const uint8_t *w, int64_t n, const struct at_x *x, int m, struct sums *t)
-{
-	static const uint8_t levels[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
-	vf scale[HTH_MATVEC_MAX_ROWS][PARTS];
-	float d[CHUNK] = {0};
-
-	for (int i = 0; i < CHUNK && i < n; i++)
-		d[i] = mxfp4_scale(w[17 * i]);
-#pragma GCC unroll 4
-	for (int i = 0; i < PARTS; i++)
-		EACH_X {
-			scale[r][i] = v_load(d + i * VL) * x_scales(x, r, i * VL, n);
-			t->fixed[r] = v_fma(scale[r][i], x_sums(x, r, i * VL, n), t->fixed[r]);
-		}
-#pragma GCC unroll 16
-	for (int i = 0; i < CHUNK; i += LANES)
-		if (i < n) {
-			vb b = v_strided(w + 17 * i + 1, 17, n - i);
-			vb low = v_lookup(levels, b & 15), high = v_lookup(levels, b >> 4);
-			EACH_X {
-				vi dots = v_dots(low, high, ROW(x->bytes, r) + i / 4 * 256 + i % 4 * 16);
-				vf *acc = &t->acc[i / LANES % 2][r];
-				*acc = v_fma(v_from_i32(dots), v_spread(scale[r], i), *acc);
-			}
-		}
-}
-
-INLINE void row_mxfp4(const uint8_t *w, int64_t k, int m, const struct hth_matvec_in *in, float *y, int64_t ldy)
-{
-	struct at_x x = x_layout(in->prepared, k, in->prepared_ld);
-	struct sums t;
-
-	begin(&t, m);
-	for (; k >= 32 * CHUNK; k -= 32 * CHUNK, w += CHUNK * 17, x_skip(&x, 32 * CHUNK))
-		chunk_mxfp4(w, CHUNK, &x, m, &t);
-	if (k >= 32)
-		chunk_mxfp4(w, k / 32, &x, m, &t);
-	finish(&t, -12, m, y, ldy);
+		chunk8(mlx, w, k / 32, &x, m, &t);
+	finish(&t, mlx ? 1 : 0, m, y, ldy);
 }
 
 /* --- blocks of 256 ------------------------------------------------------------------------------------------------ */
@@ -470,12 +470,13 @@ INLINE void row_plain(load_fn *load, one_fn *one, int bytes, const uint8_t *w, i
 MATVEC(f32, row_plain, v_from_f32, f32_to_f32, 4, )
 MATVEC(f16, row_plain, v_from_f16, f16_to_f32, 2, )
 MATVEC(bf16, row_plain, v_from_bf16, bf16_to_f32, 2, )
-MATVEC(q4_0, row32, 18, false, false, )
-MATVEC(q4_1, row32, 20, true, false, )
-MATVEC(q5_0, row32, 22, false, true, )
-MATVEC(q5_1, row32, 24, true, true, )
-MATVEC(q8_0, row_q8_0, )
-MATVEC(mxfp4, row_mxfp4, )
+MATVEC(q4_0, row32, 18, PLAIN, 8, )
+MATVEC(q4_1, row32, 20, MINIMUM, 0, )
+MATVEC(q5_0, row32, 22, FIVE, 16, )
+MATVEC(q5_1, row32, 24, FIVE | MINIMUM, 0, )
+MATVEC(mxfp4, row32, 17, FP4, 12, )
+MATVEC(q8_0, row8, false, )
+MATVEC(mlx8, row8, true, )
 MATVEC(q2_k, row_q2_k, )
 MATVEC(q3_k, row_k16, q3_k_piece, q3_k_scales, 110, 4, )
 MATVEC(q4_k, row_k45, q4_k_piece, 144, )
@@ -487,4 +488,4 @@ MATVEC(q6_k, row_k16, q6_k_piece, q6_k_scales, 210, 32, )
 	.prepare_x = prepare_x, MATVEC_SLOT(F32, f32), MATVEC_SLOT(F16, f16), MATVEC_SLOT(BF16, bf16),                 \
 	MATVEC_SLOT(Q4_0, q4_0), MATVEC_SLOT(Q4_1, q4_1), MATVEC_SLOT(Q5_0, q5_0), MATVEC_SLOT(Q5_1, q5_1),            \
 	MATVEC_SLOT(Q8_0, q8_0), MATVEC_SLOT(Q2_K, q2_k), MATVEC_SLOT(Q3_K, q3_k), MATVEC_SLOT(Q4_K, q4_k),            \
-	MATVEC_SLOT(Q5_K, q5_k), MATVEC_SLOT(Q6_K, q6_k), MATVEC_SLOT(MXFP4, mxfp4)
+	MATVEC_SLOT(Q5_K, q5_k), MATVEC_SLOT(Q6_K, q6_k), MATVEC_SLOT(MXFP4, mxfp4), MATVEC_SLOT(MLX8, mlx8)

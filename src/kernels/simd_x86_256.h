@@ -133,25 +133,28 @@ static inline vi vi_from_words(uint32_t __attribute__((vector_size(16))) w, int 
 {
 	return (vi)_mm256_cvtepu8_epi32(i == 0 ? (__m128i)w : _mm_srli_si128((__m128i)w, 8));
 }
-/* Four half floats, `bytes` apart, through integer registers: the vector units have enough to do. */
-static inline long long four_halves(const uint8_t *p, int bytes)
+/* Four half floats, `bytes` apart, n of them there, through integer registers: the vector units have enough to do. */
+static inline long long four_halves(const uint8_t *p, int bytes, int64_t n)
 {
 	uint64_t all = 0;
 	uint16_t h;
 #pragma GCC unroll 4
-	for (int i = 0; i < 4; i++) {
-		memcpy(&h, p + i * bytes, sizeof h);
-		all |= (uint64_t)h << 16 * i;
-	}
+	for (int i = 0; i < 4; i++)
+		if (i < n) {
+			memcpy(&h, p + i * bytes, sizeof h);
+			all |= (uint64_t)h << 16 * i;
+		}
 	return (long long)all;
 }
-/* 16 half floats, `bytes` apart. */
-static inline void v_gather_halves(const uint8_t *p, int bytes, vf out[2])
+/* 16 half floats, `bytes` apart; zero from number n on. */
+static inline void v_halves(const uint8_t *p, int bytes, int64_t n, vf out[2])
 {
 #pragma GCC unroll 2
-	for (int i = 0; i < 2; i++, p += 8 * bytes) {
-		__m128i low = _mm_cvtsi64_si128(four_halves(p, bytes));
-		out[i] = _mm256_cvtph_ps(_mm_insert_epi64(low, four_halves(p + 4 * bytes, bytes), 1));
+	for (int i = 0; i < 2; i++, p += 8 * bytes, n -= 8) {
+		__m128i half = _mm_cvtsi64_si128(four_halves(p, bytes, n));
+		if (n > 4)
+			half = _mm_insert_epi64(half, four_halves(p + 4 * bytes, bytes, n - 4), 1);
+		out[i] = _mm256_cvtph_ps(half);
 	}
 }
 /* a >= b ? x : 0 */

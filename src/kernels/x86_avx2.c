@@ -87,14 +87,17 @@ static inline vi v_dot(vb w, const uint8_t *x)
 {
 	return join(_mm256_maddubs_epi16((__m256i)w, load_bytes(x)), _mm256_maddubs_epi16((__m256i)w, load_bytes(x + 128)));
 }
-/* 32 signed bytes of w times a block of x. */
-static inline vi v_dot_i8(const uint8_t *w, const uint8_t *bytes, const int16_t *words)
+static inline __m256i words_of(bool is_signed, const uint8_t *p)
 {
-	__m256i a = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)w));
-	__m256i b = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + 16)));
+	__m128i a = _mm_loadu_si128((const __m128i *)p);
+	return is_signed ? _mm256_cvtepi8_epi16(a) : _mm256_cvtepu8_epi16(a);
+}
+/* 32 bytes of w times a block of x. */
+static inline vi v_dot8(bool is_signed, const uint8_t *w, const uint8_t *bytes, const int16_t *words)
+{
 	(void)bytes;
-	return (vi)_mm256_add_epi32(_mm256_madd_epi16(a, load_bytes((const uint8_t *)words)),
-	                            _mm256_madd_epi16(b, load_bytes((const uint8_t *)(words + 16))));
+	return (vi)_mm256_add_epi32(_mm256_madd_epi16(words_of(is_signed, w), load_bytes((const uint8_t *)words)),
+	                            _mm256_madd_epi16(words_of(is_signed, w + 16), load_bytes((const uint8_t *)(words + 16))));
 }
 /* Numbers i and i + 1 of s, each in the four places of its lane. */
 static inline vf v_spread(const vf *s, int i)

@@ -96,11 +96,12 @@ static inline vi v_dot(vb w, const uint8_t *x)
 	__m512i s = _mm512_dpbusd_epi32(_mm512_setzero_si512(), (__m512i)w, _mm512_loadu_si512(x));
 	return (vi)_mm512_dpbusd_epi32(_mm512_slli_epi32(s, 8), (__m512i)w, _mm512_loadu_si512(x + 128));
 }
-/* 32 signed bytes of w times a block of x. */
-static inline vi v_dot_i8(const uint8_t *w, const uint8_t *bytes, const int16_t *words)
+/* 32 bytes of w times a block of x. */
+static inline vi v_dot8(bool is_signed, const uint8_t *w, const uint8_t *bytes, const int16_t *words)
 {
+	__m256i a = _mm256_loadu_si256((const __m256i *)w);
 	(void)bytes;
-	return (vi)_mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)w)),
+	return (vi)_mm512_dpwssd_epi32(_mm512_setzero_si512(), is_signed ? _mm512_cvtepi8_epi16(a) : _mm512_cvtepu8_epi16(a),
 	                               _mm512_loadu_si512(words));
 }
 /* Numbers i .. i+3 of s, each in the four places of its lane. */
@@ -126,25 +127,30 @@ static inline vf v_after8(const float *p, int i)
 	(void)i;
 	return _mm512_insertf32x8(_mm512_setzero_ps(), _mm256_loadu_ps(p), 1);
 }
-/* Four half floats, `bytes` apart, through integer registers: the vector units have enough to do. */
-static inline long long four_halves(const uint8_t *p, int bytes)
+/* Four half floats, `bytes` apart, n of them there, through integer registers: the vector units have enough to do. */
+static inline long long four_halves(const uint8_t *p, int bytes, int64_t n)
 {
 	uint64_t all = 0;
 	uint16_t h;
 #pragma GCC unroll 4
-	for (int i = 0; i < 4; i++) {
-		memcpy(&h, p + i * bytes, sizeof h);
-		all |= (uint64_t)h << 16 * i;
-	}
+	for (int i = 0; i < 4; i++)
+		if (i < n) {
+			memcpy(&h, p + i * bytes, sizeof h);
+			all |= (uint64_t)h << 16 * i;
+		}
 	return (long long)all;
 }
-/* 16 half floats, `bytes` apart. */
-static inline void v_gather_halves(const uint8_t *p, int bytes, vf *out)
+static inline __m128i eight_halves(const uint8_t *p, int bytes, int64_t n)
 {
-	__m128i a = _mm_insert_epi64(_mm_cvtsi64_si128(four_halves(p, bytes)), four_halves(p + 4 * bytes, bytes), 1);
-	p += 8 * bytes;
-	__m128i b = _mm_insert_epi64(_mm_cvtsi64_si128(four_halves(p, bytes)), four_halves(p + 4 * bytes, bytes), 1);
-	*out = _mm512_cvtph_ps(_mm256_set_m128i(b, a));
+	__m128i low = _mm_cvtsi64_si128(four_halves(p, bytes, n));
+	return n <= 4 ? low : _mm_insert_epi64(low, four_halves(p + 4 * bytes, bytes, n - 4), 1);
+}
+/* 16 half floats, `bytes` apart; zero from number n on. */
+static inline void v_halves(const uint8_t *p, int bytes, int64_t n, vf *out)
+{
+	__m128i low = eight_halves(p, bytes, n);
+	*out = _mm512_cvtph_ps(n <= 8 ? _mm256_zextsi128_si256(low)
+	                              : _mm256_set_m128i(eight_halves(p + 8 * bytes, bytes, n - 8), low));
 }
 
 #include "kernels/simd_part.h"
