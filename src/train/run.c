@@ -126,6 +126,15 @@ static void tell_shared_masks(const struct hth_run *r)
 			 "off gives each its own");
 }
 
+/* What "all linear layers" leaves out. */
+static void tell_experts(const struct hth_run *r)
+{
+	const struct hth_train_config *c = r->cfg;
+
+	if (c->type == HTH_TRAIN_LORA && r->model->config.n_experts > 0 && !c->target_named && c->target[HTH_GATE])
+		hth_info("adapters are on attention and dense layers: the experts stay as they are, as in PEFT");
+}
+
 enum hth_status hth_run_make_exec(struct hth_run *r, uint64_t arena_bytes, struct hth_err *err)
 {
 	struct hth_exec_config cfg = {.mode = HTH_EXEC_RUN,
@@ -258,6 +267,7 @@ enum hth_status hth_run_open(struct hth_run *r, struct hth_err *err)
 	r->total = r->fit.walk.steps;
 	r->steps_per_epoch = r->fit.walk.steps_per_epoch;
 	tell_shared_masks(r);
+	tell_experts(r);
 	status = hth_mkdirs(r->cfg->output_dir, err);
 	if (status == HTH_OK)
 		status = lock_folder(r, err);
