@@ -1,6 +1,7 @@
 /* Speed of the cpu backend's ops, each against what this machine can do at most: multiply-add peak, or read bandwidth,
  * both measured here. Tests say whether results are right; this says how fast they come.
- * usage: bench-kernels [threads] [part of a line's name]       HEARTH_CPU=avx2 forces a kernel set */
+ * usage: bench-kernels [threads] [part of a line's name] [bf16]       HEARTH_CPU=avx2 forces a kernel set
+ * With bf16 the products' fractions are of the f32 peak all the same, to be compared. */
 #include "backend/backend.h"
 #include "base/arena.h"
 #include "base/machine.h"
@@ -138,8 +139,9 @@ static void measure_peak(void)
 		hth_pool_run(pool, probe_task, &p, machine.threads);
 		best = fmin(best, now() - t);
 	}
+	double area = (double)p.pick.k.product.mr * p.pick.k.product.nr;
 	double each = p.pick.k.product.nr == 32 || p.pick.k.product.nr == 16 ? 12.0 * p.pick.k.product.nr * (double)p.n
-	                                                      : 2.0 * 64 * p.pick.k.product.mr * p.pick.k.product.nr * (double)(p.n / 100);
+	                                                                     : 2.0 * 64 * area * (double)(p.n / 100);
 	peak_flops = each * machine.threads / best;
 	printf("%-44s %8.1f GFLOP/s  %d threads, %s\n", "multiply-add peak", peak_flops / 1e9, machine.threads,
 	       p.pick.name);
@@ -391,6 +393,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	struct hth_device_config cfg = {.pool = pool, .compute = HTH_COMPUTE_F32};
+	if (argc > 3 && strcmp(argv[3], "bf16") == 0)
+		cfg.compute = HTH_COMPUTE_BF16;
 	backend = hth_backend_find("cpu");
 	if (backend->open(&cfg, &device, &err) != HTH_OK) {
 		fprintf(stderr, "error: %s\n", err.text);
@@ -401,6 +405,7 @@ int main(int argc, char **argv)
 	measure_bandwidth();
 	linear(HTH_QUANT_Q8_0, 512, 1536, 576, 0, 0, true);
 	linear(HTH_QUANT_F32, 512, 1536, 576, 0, 0, true);
+	linear(HTH_QUANT_BF16, 512, 1536, 576, 0, 0, true);
 	linear(HTH_QUANT_Q4_1, 512, 1536, 576, 8, 0, true);
 	linear(HTH_QUANT_Q4_1, 512, 1536, 576, 8, 0.05f, true);
 	linear(HTH_QUANT_Q4_1, 2048, 1536, 576, 8, 0, true);
