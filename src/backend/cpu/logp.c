@@ -1,9 +1,9 @@
 /* Log-probabilities of targets and their gradients; formulas in backend/ref/logp.c. All logits never exist: rows come in
  * batches, the vocabulary in chunks of 1024, z (sn,1024).
  *
- * Fused, frozen head: one pass. exp(z - top) under the largest logit so far is both summed and multiplied into dx, which
- * is rescaled when a chunk raises the top (online softmax); at the end dx is divided by the sum and the targets' rows
- * of W are taken off. Otherwise (given gradients, trained head): with the log-sum-exp known, each chunk's dz is made
+ * Fused, frozen head: one pass. exp(z - top) under the largest logit so far is both summed and, but for the targets,
+ * multiplied into dx, which is rescaled when a chunk raises the top (online softmax); at the end dx is divided by the sum
+ * and the targets' rows of W are added with p - 1, which a product in bf16 would lose where p is near 1. Otherwise (given gradients, trained head): with the log-sum-exp known, each chunk's dz is made
  * and multiplied into dx and dW. */
 #include "backend/cpu/head_int.h"
 
@@ -155,6 +155,11 @@ static void online_row(const struct logp *l, int64_t r)
 		return;
 	if (l->head->soft_cap > 0)
 		cap_slope(l->head->soft_cap, old, z, l->vn);
+	for (int32_t i = l->begin[l->s0 + r]; i < l->begin[l->s0 + r + 1]; i++) {
+		int64_t at = l->b->outs[l->order[i]].target - l->v0;
+		if (at >= 0 && at < l->vn)
+			z[at] = 0;
+	}
 	float *dx = cpu_row(l->dx, l->s0 + r); /* (C) */
 	if (l->v0 > 0 && factor != 1)
 		l->k->scale(factor, dx, dx, l->dx.cols);
@@ -261,21 +266,40 @@ static void walk_chunks(struct logp *l, hth_pool_fn *row_task, bool dx, bool dw)
 	}
 }
 
-/* dx = head.scale * (sum of weights * dx / sum - sum of weight * slope * W[target]) for one row. */
-static void finish_dx(const struct logp *l, int64_t r, const struct cpu_work *w)
+/* The sum of a row's gradients at the target of its out number i; false when an earlier out has that target, or none. */
+static bool gradient_at_target(const struct logp *l, int64_t row, int32_t i, double *sum)
+{
+	int32_t target = l->b->outs[l->order[i]].target;
+
+	*sum = 0;
+	for (int32_t j = l->begin[row]; j < l->begin[row + 1]; j++) {
+		if (l->b->outs[l->order[j]].target != target)
+			continue;
+		if (j < i)
+			return false;
+		*sum += gradient_of(l, l->order[j]);
+	}
+	return target >= 0;
+}
+
+/* With weights g: dx = head.scale * (sum of g * dx / sum + sum over targets of ((sum of g) * p - g at it) * slope * W[target])
+ * for one row. */
+static void finish_dx(const struct logp *l, int64_t r, double lse, const struct cpu_work *w)
 {
 	const struct hth_weight *weight = l->head->w;
 	int64_t row = l->s0 + r, width = l->dx.cols;
 	float *dx = cpu_row(l->dx, row), cap = l->head->soft_cap;
+	double all = gradient_of_row(l, row);
 
-	l->k->scale((float)(-gradient_of_row(l, row) * l->head->scale / l->sum[r]), dx, dx, width);
+	l->k->scale((float)(-all * l->head->scale / l->sum[r]), dx, dx, width);
 	for (int32_t i = l->begin[row]; i < l->begin[row + 1]; i++) {
 		int32_t o = l->order[i], target = l->b->outs[o].target;
-		if (target < 0)
+		double own;
+		if (!gradient_at_target(l, row, i, &own))
 			continue;
-		float slope = cap > 0 ? 1 - l->logp[o] / cap * (l->logp[o] / cap) : 1;
+		double slope = cap > 0 ? 1 - l->logp[o] / cap * (l->logp[o] / cap) : 1;
 		l->k->unpack[weight->quant](hth_weight_row(weight, target), w->panels, width);
-		l->k->axpy(gradient_of(l, o) * slope * l->head->scale, w->panels, dx, width);
+		l->k->axpy((float)((own - all * exp(l->logp[o] - lse)) * slope * l->head->scale), w->panels, dx, width);
 	}
 }
 
@@ -290,7 +314,7 @@ static void finish_task(void *ctx, int64_t task, int thread)
 		double lse = (double)l->top[r] + log((double)l->sum[r]);
 		cpu_row(l->lse, 0)[row] = (float)lse;
 		if (l->online)
-			finish_dx(l, r, &w);
+			finish_dx(l, r, lse, &w);
 		for (int32_t i = l->begin[row]; i < l->begin[row + 1]; i++) {
 			int32_t o = l->order[i];
 			l->logp[o] = l->b->outs[o].target < 0 ? 0 : (float)(l->logp[o] - lse);
