@@ -6,7 +6,7 @@
 
 enum {
 	CPU_ATTN_ROWS = 192, /* query rows of a task: tokens times query heads of one kv head */
-	CPU_ATTN_KEYS = 128, /* keys (backward: of a task; queries) of one block; a multiple of every nr */
+	CPU_ATTN_KEYS = 256, /* keys (backward: of a task; queries) of one block; a multiple of every nr */
 };
 
 /* Query-key pairs visible by span and causality; the window only shrinks it. */

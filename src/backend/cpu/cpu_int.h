@@ -63,7 +63,8 @@ float *cpu_take(struct cpu_scratch *s, int64_t elems);
 /* --- products (product.c) --------------------------------------------------------------------------------------- */
 
 enum {
-	CPU_DEPTH = 512,    /* k of one pass: a panel of 32 columns is 64 KiB */
+	CPU_DEPTH = 512,    /* words of k of one pass: a panel of 32 columns is 64 KiB */
+	CPU_DEEPEST = 768,  /* where that spares a pass */
 	CPU_COLS = 64,      /* columns of a task */
 	CPU_WIDE = 256,     /* where columns cut blocks of 256 */
 	CPU_STRAIGHT = 32,  /* rows of a straight matrix that are unpacked at once: whole words of every tile */
@@ -84,7 +85,7 @@ static inline struct cpu_tile cpu_tile_of_device(const struct cpu_device *dev)
 {
 	return cpu_tile_of_kernels(&dev->kernels.k);
 }
-/* Packed words of k numbers. Panels and blocks that begin at a multiple of CPU_DEPTH or nr begin at a whole word. */
+/* Packed words of k numbers. Panels and blocks that begin at a multiple of 32 or nr begin at a whole word. */
 static inline int64_t cpu_words(struct cpu_tile t, int64_t k)
 {
 	return hth_words(t.pair, t.unit, k);
@@ -103,10 +104,10 @@ static inline int64_t cpu_packed_elems(struct cpu_tile t, int64_t rows, int64_t 
 
 /* What one thread needs for products. */
 struct cpu_work {
-	float *panels; // (CPU_DEPTH,CPU_WIDE) words
-	float *unpack; // (nr,CPU_DEPTH), or (CPU_STRAIGHT,CPU_WIDE)
-	float *a;      // (CPU_DEPTH,mr) words
-	float *rows;   // (mr,CPU_DEPTH)
+	float *panels; // (CPU_DEEPEST,CPU_WIDE) words
+	float *unpack; // (nr,pair * CPU_DEEPEST), or (CPU_STRAIGHT,CPU_WIDE)
+	float *a;      // (CPU_DEEPEST,mr) words
+	float *rows;   // (mr,pair * CPU_DEEPEST)
 	float *c;      // (mr,CPU_WIDE)
 };
 int64_t cpu_work_elems(struct cpu_tile t);

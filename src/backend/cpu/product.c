@@ -35,16 +35,16 @@ int64_t cpu_batch_rows(struct cpu_tile t, int64_t rows, int64_t k)
 	return cpu_min(cpu_ceil(n, t.mr), cpu_ceil(rows, t.mr)) * t.mr;
 }
 
-enum { CPU_UNPACK = HTH_KERNEL_MAX_NR * CPU_DEPTH }; /* >= CPU_STRAIGHT * CPU_WIDE */
-
 static struct cpu_work carve(struct cpu_tile t, struct cpu_scratch *s)
 {
 	struct cpu_work w;
 
-	w.panels = cpu_take(s, CPU_DEPTH * CPU_WIDE);
-	w.unpack = cpu_take(s, CPU_UNPACK);
-	w.a = cpu_take(s, t.mr * CPU_DEPTH);
-	w.rows = cpu_take(s, t.mr * CPU_DEPTH);
+	int64_t deepest = t.pair * CPU_DEEPEST;
+
+	w.panels = cpu_take(s, CPU_DEEPEST * CPU_WIDE);
+	w.unpack = cpu_take(s, t.nr * deepest > CPU_STRAIGHT * CPU_WIDE ? t.nr * deepest : CPU_STRAIGHT * CPU_WIDE);
+	w.a = cpu_take(s, t.mr * CPU_DEEPEST);
+	w.rows = cpu_take(s, t.mr * deepest);
 	w.c = cpu_take(s, t.mr * CPU_WIDE);
 	return w;
 }
@@ -151,6 +151,15 @@ static const float *left_block(const struct hth_kernels *k, const struct cpu_lef
 	return w->a;
 }
 
+/* k of one pass: some CPU_DEPTH words, at most CPU_DEEPEST; whole blocks of every format. */
+static int64_t pass_depth(struct cpu_tile t, int64_t k)
+{
+	enum { BLOCK = 256 };
+	int64_t wanted = t.pair * CPU_DEPTH, passes = (k + wanted / 2 - 1) / wanted;
+
+	return cpu_ceil(k, (passes > 1 ? passes : 1) * BLOCK) * BLOCK;
+}
+
 int64_t cpu_right_cols(const struct cpu_right *b)
 {
 	if (b->transposed || b->w == NULL)
@@ -165,8 +174,8 @@ void cpu_product(const struct hth_kernels *k, const struct cpu_left *a, int64_t 
 	struct cpu_tile t = cpu_tile_of_kernels(k);
 	int64_t mr = t.mr, nr = t.nr;
 
-	for (int64_t k0 = 0; k0 < a->k; k0 += CPU_DEPTH) {
-		int64_t kn = cpu_min(CPU_DEPTH, a->k - k0), words = cpu_words(t, kn), m;
+	for (int64_t k0 = 0, depth = pass_depth(t, a->k); k0 < a->k; k0 += depth) {
+		int64_t kn = cpu_min(depth, a->k - k0), words = cpu_words(t, kn), m;
 		fill_panels(k, b, k0, kn, j0, j1 - j0, w);
 		for (int64_t r = r0; r < r1; r += m) {
 			m = cpu_min(r / mr * mr + mr, r1) - r;
@@ -250,8 +259,8 @@ void cpu_outer(const struct hth_kernels *k, const struct cpu_outer *o, int64_t r
 {
 	struct cpu_tile t = cpu_tile_of_kernels(k);
 
-	for (int64_t t0 = r0; t0 < r1; t0 += CPU_DEPTH) {
-		int64_t n = cpu_min(CPU_DEPTH, r1 - t0), words = cpu_words(t, n);
+	for (int64_t t0 = r0, depth = pass_depth(t, r1 - r0); t0 < r1; t0 += depth) {
+		int64_t n = cpu_min(depth, r1 - t0), words = cpu_words(t, n);
 		fill_outer(k, o, t0, n, j0, j1, w);
 		for (int64_t i0 = 0; i0 < o->m; i0 += t.mr) {
 			int64_t m = cpu_min(t.mr, o->m - i0);
