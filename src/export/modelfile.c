@@ -77,7 +77,7 @@ static bool between(const struct hth_rendered *r, const char *from, const char *
 
 static bool same(struct part a, struct part b)
 {
-	return a.bytes == b.bytes && memcmp(a.text, b.text, a.bytes) == 0;
+	return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.text, b.text, a.bytes) == 0);
 }
 
 /* BOS that the tokenizer puts in front is not the template's to write. */
@@ -151,7 +151,8 @@ static bool find_parts(struct probe *p, struct chat_parts *c)
 
 static void put(struct hth_buf *b, struct part p)
 {
-	(void)hth_buf_add(b, p.text, p.bytes);
+	if (p.bytes > 0)
+		(void)hth_buf_add(b, p.text, p.bytes);
 }
 
 /* A conversation put together from the parts. */
@@ -201,7 +202,7 @@ static bool is_plain(struct part p)
 	for (size_t i = 0; i + 1 < p.bytes; i++)
 		if ((p.text[i] == '{' && p.text[i + 1] == '{') || (p.text[i] == '"' && p.text[i + 1] == '"'))
 			return false;
-	return memchr(p.text, 0, p.bytes) == NULL;
+	return p.bytes == 0 || memchr(p.text, 0, p.bytes) == NULL;
 }
 
 static bool all_plain(const struct chat_parts *c)

@@ -97,29 +97,63 @@ static enum hth_status swap_in(const struct places *p, struct hth_err *err)
 	return st == HTH_OK && had_old ? hth_remove_tree(p->old, err) : st;
 }
 
-/* Opens what was written as any program would, and compares. */
-static enum hth_status look_at(const struct hth_to_folder_config *cfg, const char *dir, struct hth_err *err)
+static enum hth_status check_tokenizer(const struct hth_model *m, const struct hth_tokenizer *back, struct hth_err *err)
 {
-	const struct hth_model *m = cfg->model;
-	struct hth_model *back = NULL, meant = *m;
 	bool same = true;
 	char *text = NULL;
-	enum hth_status st = hth_model_open(dir, &back, err);
+	enum hth_status st = hth_tokenizers_agree(m->tokenizer, back, m->config.n_vocab, &same, &text, err);
 
-	meant.config.tied = m->config.tied && !hth_folder_unties(cfg);
-	if (st == HTH_OK)
-		st = hth_configs_agree(&meant, back, err);
-	if (st == HTH_OK)
-		st = hth_tokenizers_agree(m->tokenizer, back->tokenizer, m->config.n_vocab, &same, &text, err);
 	if (st == HTH_OK && !same)
 		st = hth_fail(err, HTH_ERR_UNAVAILABLE,
 			      "%s: its tokenizer cannot be said in a tokenizer.json: \"%.60s\" would become other ids",
 			      m->path, text);
-	if (st == HTH_OK && (m->template_source == NULL) != (back->template_source == NULL))
-		st = hth_fail(err, HTH_ERR_VALUE, "%s: the chat template did not survive", dir);
-	if (st == HTH_OK && m->template_source != NULL && strcmp(m->template_source, back->template_source) != 0)
-		st = hth_fail(err, HTH_ERR_VALUE, "%s: the chat template did not survive", dir);
 	hth_free(text);
+	return st;
+}
+
+static enum hth_status check_template(const struct hth_model *m, const struct hth_model *back, struct hth_err *err)
+{
+	const char *a = m->template_source, *b = back->template_source;
+
+	if ((a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0))
+		return HTH_OK;
+	return hth_fail(err, HTH_ERR_VALUE, "%s: the chat template did not survive", back->path);
+}
+
+/* Config and tokenizer by their files: opening MLX's quantised weights would lay all of them out anew in memory. */
+static enum hth_status look_at_texts(const struct hth_model *meant, const char *dir, struct hth_err *err)
+{
+	char *config = hth_path_join(dir, "config.json"), *file = hth_path_join(dir, "tokenizer.json");
+	struct hth_tokenizer *back = NULL;
+	enum hth_status st = config != NULL && file != NULL ? HTH_OK : hth_fail_memory(err, "a path", strlen(dir));
+
+	if (st == HTH_OK)
+		st = hth_config_json_agrees(meant, config, err);
+	if (st == HTH_OK)
+		st = hth_tokenizer_from_json(file, &back, err);
+	if (st == HTH_OK)
+		st = check_tokenizer(meant, back, err);
+	hth_tokenizer_free(back);
+	hth_free(config);
+	hth_free(file);
+	return st;
+}
+
+/* Opens what was written as any program would, and compares. */
+static enum hth_status look_at(const struct hth_to_folder_config *cfg, const char *dir, struct hth_err *err)
+{
+	struct hth_model *back = NULL, meant = *cfg->model;
+
+	meant.config.tied = meant.config.tied && !hth_folder_unties(cfg);
+	if (cfg->bits != 0)
+		return look_at_texts(&meant, dir, err);
+	enum hth_status st = hth_model_open(dir, &back, err);
+	if (st == HTH_OK)
+		st = hth_configs_agree(&meant, back, err);
+	if (st == HTH_OK)
+		st = check_tokenizer(&meant, back->tokenizer, err);
+	if (st == HTH_OK)
+		st = check_template(&meant, back, err);
 	hth_model_close(back);
 	return st;
 }

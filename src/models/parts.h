@@ -47,5 +47,7 @@ HTH_MUST enum hth_status hth_config_to_hf(const struct hth_model *m, const char 
 					  struct hth_err *err);
 /* HTH_ERR_VALUE naming the first thing in which two models' configs differ: what was written is read again and compared. */
 HTH_MUST enum hth_status hth_configs_agree(const struct hth_model *a, const struct hth_model *b, struct hth_err *err);
+/* The same for a folder's config.json alone, without its weights. */
+HTH_MUST enum hth_status hth_config_json_agrees(const struct hth_model *m, const char *path, struct hth_err *err);
 
 #endif

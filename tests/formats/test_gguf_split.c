@@ -11,7 +11,7 @@ struct part {
 	const char *name, *model; /* of its tensor; general.name or NULL */
 	int64_t no, count, total;
 };
-static char dir[200], paths[COUNT][256];
+static char dir[256], paths[COUNT][256];
 
 static void write_part(const char *path, const struct part *p)
 {
