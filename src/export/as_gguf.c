@@ -53,7 +53,8 @@ static enum hth_status put_tensors(const struct hth_model *m, struct hth_as_gguf
 					     p->f32 ? HTH_QUANT_F32 : p->piece[0].w->quant, p->piece[0].w->data);
 			continue;
 		}
-		const float *v = p->stack != NULL ? stacked_vectors(p, &a->made.arena) : gguf_vector(m, p, &a->made.arena);
+		const float *v = p->stack != NULL ? stacked_vectors(p, &a->made.arena)
+						  : gguf_vector(m, p, &a->made.arena);
 		if (v == NULL)
 			return hth_fail_memory(err, p->name, (size_t)p->cols * sizeof(*v));
 		ne[1] = p->n_stack;
