@@ -10,6 +10,7 @@ bool hth_has_avx2(void);
 bool hth_has_avx512(void);
 bool hth_has_avx512vnni(void);
 bool hth_has_avx512bf16(void);
+bool hth_has_amx(void); /* asks the system for the tiles, too */
 #endif
 #if defined(__aarch64__)
 bool hth_has_neon(void);

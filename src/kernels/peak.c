@@ -45,9 +45,9 @@ static const struct loop loops[] = {
 #if defined(__x86_64__)
 	{"f32 avx2", HTH_PEAK_AVX2_OPS, hth_peak_avx2, hth_peak_read_avx2, hth_has_avx2},
 	{"f32 avx512", HTH_PEAK_AVX512_OPS, hth_peak_avx512, hth_peak_read_avx512, hth_has_avx512},
-	{"bf16 avx512", HTH_PEAK_BF16_OPS, hth_peak_avx512_bf16, NULL, hth_peak_has_avx512_bf16},
-	{"int8 vnni", HTH_PEAK_VNNI_OPS, hth_peak_vnni, NULL, hth_peak_has_vnni},
-	{"bf16 amx", HTH_PEAK_AMX_OPS, hth_peak_amx, NULL, hth_peak_has_amx},
+	{"bf16 avx512", HTH_PEAK_BF16_OPS, hth_peak_avx512_bf16, NULL, hth_has_avx512bf16},
+	{"int8 vnni", HTH_PEAK_VNNI_OPS, hth_peak_vnni, NULL, hth_has_avx512vnni},
+	{"bf16 amx", HTH_PEAK_AMX_OPS, hth_peak_amx, NULL, hth_has_amx},
 #endif
 };
 enum { N_LOOPS = sizeof loops / sizeof loops[0] };

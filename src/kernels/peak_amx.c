@@ -1,5 +1,5 @@
 /* AMX: products of bf16 tiles, 16 x 32 by 32 x 16 into four accumulators. The tiles must have been granted
- * (hth_peak_has_amx). Source: Intel SDM volume 1, chapter 18. */
+ * (hth_has_amx), and stay configured as x86_product_amx.c has them. Source: Intel SDM volume 1, chapter 18. */
 #include "kernels/peak_int.h"
 
 #if defined(__x86_64__) /* with the flags of the Makefile; compilers name the features differently */
@@ -38,7 +38,6 @@ double hth_peak_amx(int64_t n)
 		_tile_dpbf16ps(7, 1, 3);
 	}
 	_tile_stored(4, out, 64);
-	_tile_release();
 	return (double)out[0];
 }
 #else

@@ -36,10 +36,6 @@ uint64_t hth_peak_read_avx512(const void *data, size_t bytes);
 double hth_peak_avx512_bf16(int64_t n);
 double hth_peak_vnni(int64_t n);
 double hth_peak_amx(int64_t n);
-/* peak_x86.c */
-bool hth_peak_has_avx512_bf16(void);
-bool hth_peak_has_vnni(void);
-bool hth_peak_has_amx(void); /* asks the system for the tiles, too */
 #endif
 
 #endif
