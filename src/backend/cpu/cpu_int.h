@@ -104,7 +104,7 @@ static inline int64_t cpu_packed_elems(struct cpu_tile t, int64_t rows, int64_t 
 
 /* What one thread needs for products. */
 struct cpu_work {
-	float *panels; // (CPU_DEEPEST,CPU_WIDE) words
+	float *panels; // (CPU_DEPTH,CPU_WIDE) or (CPU_DEEPEST,CPU_COLS) words
 	float *unpack; // (nr,pair * CPU_DEEPEST), or (CPU_STRAIGHT,CPU_WIDE)
 	float *a;      // (CPU_DEEPEST,mr) words
 	float *rows;   // (mr,pair * CPU_DEEPEST)

@@ -41,7 +41,7 @@ static struct cpu_work carve(struct cpu_tile t, struct cpu_scratch *s)
 
 	int64_t deepest = t.pair * CPU_DEEPEST;
 
-	w.panels = cpu_take(s, CPU_DEEPEST * CPU_WIDE);
+	w.panels = cpu_take(s, CPU_DEPTH * CPU_WIDE); /* > CPU_DEEPEST * CPU_COLS */
 	w.unpack = cpu_take(s, t.nr * deepest > CPU_STRAIGHT * CPU_WIDE ? t.nr * deepest : CPU_STRAIGHT * CPU_WIDE);
 	w.a = cpu_take(s, t.mr * CPU_DEEPEST);
 	w.rows = cpu_take(s, t.mr * deepest);
@@ -151,20 +151,23 @@ static const float *left_block(const struct hth_kernels *k, const struct cpu_lef
 	return w->a;
 }
 
-/* k of one pass: some CPU_DEPTH words, at most CPU_DEEPEST; whole blocks of every format. */
-static int64_t pass_depth(struct cpu_tile t, int64_t k)
-{
-	enum { BLOCK = 256 };
-	int64_t wanted = t.pair * CPU_DEPTH, passes = (k + wanted / 2 - 1) / wanted;
-
-	return cpu_ceil(k, (passes > 1 ? passes : 1) * BLOCK) * BLOCK;
-}
-
 int64_t cpu_right_cols(const struct cpu_right *b)
 {
 	if (b->transposed || b->w == NULL)
 		return CPU_COLS;
 	return hth_quant_format(b->w->quant)->block_elems > CPU_COLS ? CPU_WIDE : CPU_COLS;
+}
+
+/* k of one pass: whole blocks of every format. As many passes as CPU_DEPTH words give to the nearest, up to CPU_DEEPEST
+ * words each, where panels are CPU_COLS wide; CPU_DEPTH words where they may be CPU_WIDE. */
+static int64_t pass_depth(struct cpu_tile t, const struct cpu_right *b, int64_t k)
+{
+	enum { BLOCK = 256 };
+	int64_t wanted = t.pair * CPU_DEPTH, passes = (k + wanted / 2 - 1) / wanted;
+
+	if (b->w == NULL || cpu_right_cols(b) > CPU_COLS)
+		return wanted;
+	return cpu_ceil(k, (passes > 1 ? passes : 1) * BLOCK) * BLOCK;
 }
 
 void cpu_product(const struct hth_kernels *k, const struct cpu_left *a, int64_t r0, int64_t r1,
@@ -174,7 +177,7 @@ void cpu_product(const struct hth_kernels *k, const struct cpu_left *a, int64_t 
 	struct cpu_tile t = cpu_tile_of_kernels(k);
 	int64_t mr = t.mr, nr = t.nr;
 
-	for (int64_t k0 = 0, depth = pass_depth(t, a->k); k0 < a->k; k0 += depth) {
+	for (int64_t k0 = 0, depth = pass_depth(t, b, a->k); k0 < a->k; k0 += depth) {
 		int64_t kn = cpu_min(depth, a->k - k0), words = cpu_words(t, kn), m;
 		fill_panels(k, b, k0, kn, j0, j1 - j0, w);
 		for (int64_t r = r0; r < r1; r += m) {
@@ -259,7 +262,7 @@ void cpu_outer(const struct hth_kernels *k, const struct cpu_outer *o, int64_t r
 {
 	struct cpu_tile t = cpu_tile_of_kernels(k);
 
-	for (int64_t t0 = r0, depth = pass_depth(t, r1 - r0); t0 < r1; t0 += depth) {
+	for (int64_t t0 = r0, depth = t.pair * CPU_DEPTH; t0 < r1; t0 += depth) {
 		int64_t n = cpu_min(depth, r1 - t0), words = cpu_words(t, n);
 		fill_outer(k, o, t0, n, j0, j1, w);
 		for (int64_t i0 = 0; i0 < o->m; i0 += t.mr) {
