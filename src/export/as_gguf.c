@@ -48,7 +48,7 @@ static enum hth_status put_tensors(const struct hth_model *m, struct hth_as_gguf
 		const struct hth_model_part *p = &a->parts[i];
 		int64_t ne[3] = {p->cols, p->rows, p->n_stack};
 		if (p->kind == HTH_PART_MATRIX) {
-			/* The data of a stack is one expert's, and may be in another format; rows come through the list of parts. */
+			/* A stack's data is one expert's, maybe in another format: rows come through the list of parts. */
 			hth_gguf_made_tensor(&a->made, p->name, p->stack != NULL ? 3 : 2, ne,
 					     p->f32 ? HTH_QUANT_F32 : p->piece[0].w->quant, p->piece[0].w->data);
 			continue;

@@ -278,6 +278,44 @@ static void plan_counts_the_chosen_experts_alone(void **state)
 	}
 }
 
+static int words(const char *list)
+{
+	int n = 0;
+
+	for (const char *end; (end = strchr(list, ' ')) != NULL; list = end + 1) {
+		assert_true(end > list);
+		n++;
+	}
+	assert_int_equal(*list, '\0'); /* each word is followed by a blank */
+	return n;
+}
+
+#define HTH_FAMILY(name) extern const struct hth_family hth_family_##name;
+#include "models/list.h"
+#undef HTH_FAMILY
+
+static void every_family_has_what_the_writers_need(void **state)
+{
+	static const struct hth_family *const families[] = {
+#define HTH_FAMILY(name) &hth_family_##name,
+#include "models/list.h"
+#undef HTH_FAMILY
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		const struct hth_family *f = families[i];
+		assert_non_null(f->name);
+		assert_non_null(f->gguf_arch);
+		assert_non_null(f->config);
+		assert_non_null(f->hf_types);
+		if (f->hf_classes == NULL)
+			fail_msg("family %s has no hf_classes: a folder's config.json cannot be written", f->name);
+		assert_in_range(words(f->hf_types), 1, 8);
+		assert_int_equal(words(f->hf_classes), words(f->hf_types));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +323,7 @@ int main(void)
 		cmocka_unit_test(loss_and_gradients_of_the_adapter_equal_peft),
 		cmocka_unit_test(losses_of_three_steps_equal_peft),
 		cmocka_unit_test(plan_counts_the_chosen_experts_alone),
+		cmocka_unit_test(every_family_has_what_the_writers_need),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,8 +3,8 @@
  *
  * Fused, frozen head: one pass. exp(z - top) under the largest logit so far is both summed and, but for the targets,
  * multiplied into dx, which is rescaled when a chunk raises the top (online softmax); at the end dx is divided by the sum
- * and the targets' rows of W are added with p - 1, which a product in bf16 would lose where p is near 1. Otherwise (given gradients, trained head): with the log-sum-exp known, each chunk's dz is made
- * and multiplied into dx and dW. */
+ * and the targets' rows of W are added with p - 1, which a product in bf16 would lose where p is near 1. Otherwise (given
+ * gradients, trained head): with the log-sum-exp known, each chunk's dz is made and multiplied into dx and dW. */
 #include "backend/cpu/head_int.h"
 
 #include <math.h>
