@@ -67,6 +67,11 @@ static inline int64_t hth_prepared_elems(int64_t k)
 typedef void hth_matvec_fn(const uint8_t *w, uint64_t row_bytes, int64_t n_rows, int64_t k,
                            const struct hth_matvec_in *in, float *y, int64_t ldy);
 
+/* The same from rows that hth_interleave (interleave.h) has put side by side; n_rows is a multiple of 16. Other sums than
+ * matvec's, within its bounds. */
+typedef void hth_matvec16_fn(const uint8_t *w, int64_t n_rows, int64_t k, const struct hth_matvec_in *in, float *y,
+                             int64_t ldy);
+
 typedef float hth_dot_fn(const float *x, const float *y, int64_t n);
 /* Sum of (x - mean)^2. */
 typedef float hth_sumsq_fn(const float *x, float mean, int64_t n);
@@ -121,6 +126,7 @@ struct hth_kernels {
 	hth_unpack_fn *unpack[HTH_QUANT_COUNT];
 	hth_prepare_x_fn *prepare_x; /* a set that overrides any of prepare_x and matvec overrides all of them */
 	hth_matvec_fn *matvec[HTH_QUANT_COUNT];
+	hth_matvec16_fn *matvec16[HTH_QUANT_COUNT]; /* NULL: this set gains nothing by it */
 	hth_dot_fn *dot;
 	hth_sumsq_fn *sumsq;
 	hth_reduce_fn *sum, *max;

@@ -94,6 +94,8 @@ static void lay_over(const struct hth_kernels *from, const char *name, struct ht
 			out->k.matvec[q] = from->matvec[q];
 			out->matvec_winner[q] = name;
 		}
+		if (from->matvec16[q] != NULL)
+			out->k.matvec16[q] = from->matvec16[q];
 	}
 }
 

@@ -159,8 +159,11 @@ static inline void v_halves(const uint8_t *p, int bytes, int64_t n, vf *out)
 
 #include "kernels/simd_matvec.h"
 
+#include "kernels/simd_lanes.h"
+
 extern const struct hth_kernels hth_kernels_avx512vnni;
 const struct hth_kernels hth_kernels_avx512vnni = {
 	SIMD_MATVEC_SLOTS,
+	SIMD_MATVEC16_SLOTS,
 };
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -174,19 +175,32 @@ done:
 struct prepare_ctx {
 	struct hth_model *m;
 	bool both;
+	struct hth_machine machine;
+	uint64_t bytes;
 	enum hth_status st;
 	struct hth_err *err;
 };
+
+/* An embedding that is not also the head is only looked up in; on the host that needs no copy. */
+static bool is_prepared(const struct hth_model *m, const struct hth_weight *w)
+{
+	return w->rows != 1 && (w != &m->embed || m->config.tied || !m->backend->host_memory);
+}
+
+static void count_prepared(void *ctx, struct hth_weight *w)
+{
+	struct prepare_ctx *p = ctx;
+
+	if (is_prepared(p->m, w))
+		p->bytes += p->m->backend->prepare_bytes(&p->machine, w, p->both);
+}
 
 static void prepare_weight(void *ctx, struct hth_weight *w)
 {
 	struct prepare_ctx *p = ctx;
 	const struct hth_model *m = p->m;
 
-	if (p->st != HTH_OK || w->rows == 1)
-		return;
-	/* An embedding that is not also the head is only looked up in; on the host that needs no copy. */
-	if (w == &m->embed && !m->config.tied && m->backend->host_memory)
+	if (p->st != HTH_OK || !is_prepared(m, w))
 		return;
 	p->st = m->backend->prepare(m->device, w, p->both, p->err);
 	if (p->st != HTH_OK)
@@ -202,6 +216,16 @@ enum hth_status hth_model_prepare(struct hth_model *m, const struct hth_backend 
 		return hth_fail(err, HTH_ERR_USAGE, "%s: the model is on a device already", m->path);
 	m->backend = b;
 	m->device = dev;
+	/* On the host a prepared form is a second copy, for speed alone: not where it would take more than half of what is
+	 * free. */
+	if (b->host_memory && b->machine != NULL) {
+		struct hth_machine_info info;
+		b->machine(dev, &p.machine);
+		hth_machine_info(&info);
+		hth_model_each_weight(m, count_prepared, &p);
+		if (!both && p.bytes > info.available_bytes / 2)
+			return HTH_OK;
+	}
 	hth_model_each_weight(m, prepare_weight, &p);
 	return p.st;
 }

@@ -9,7 +9,7 @@ flags="-std=c17 -O2 -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wn
 isa="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mavx512bf16 -mamx-tile -mamx-bf16"
 if ! ${CC:-cc} $flags $isa -include tests/kernels/amx_emulated.h -c -o "$dir/amx.o" src/kernels/x86_product_amx.c ||
 	! ${CC:-cc} $flags -o "$dir/checks" tests/kernels/amx_main.c "$dir/amx.o" src/base/rng.c src/base/status.c src/base/utf8.c src/base/num.c \
-	src/quant/*.c -lm; then
+	src/kernels/interleave.c src/quant/*.c -lm; then
 	echo "1..1"; echo "not ok 1 - the AMX kernels do not compile"; exit 1
 fi
 exec "$dir/checks"

@@ -8,6 +8,7 @@
 #define HTH_TESTS_KERNEL_CHECKS_H
 
 #include "base/num.h"
+#include "kernels/interleave.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -193,6 +194,7 @@ struct matvec_case {
 	uint8_t *w;
 	uint64_t row_bytes;
 	float *x; /* (m,n + 3) */
+	bool lanes; /* through 16 rows side by side: these again and again */
 };
 enum { ROWS = 3, X_MOST = 4 * (MAX_N + 3) + 1 };
 
@@ -203,7 +205,18 @@ static void run_matvec(const struct hth_kernels *k, enum hth_quant q, const stru
 
 	for (int r = 0; r < c->m; r++)
 		k->prepare_x(c->x + r * in.ldx, c->n, prepared + r * in.prepared_ld);
-	k->matvec[q](c->w, c->row_bytes, ROWS, c->n, &in, y, 4);
+	if (!c->lanes) {
+		k->matvec[q](c->w, c->row_bytes, ROWS, c->n, &in, y, 4);
+		return;
+	}
+	static uint8_t rows[HTH_LANES * 4 * MAX_N], lanes[HTH_LANES * 4 * MAX_N + 1];
+	float all[HTH_MATVEC_MAX_ROWS * HTH_LANES];
+	for (uint64_t i = 0; i < HTH_LANES; i++)
+		memcpy(rows + i * c->row_bytes, c->w + i % ROWS * c->row_bytes, c->row_bytes);
+	hth_interleave(q, rows, c->row_bytes, c->n, lanes + 1);
+	k->matvec16[q](lanes + 1, HTH_LANES, c->n, &in, all, HTH_LANES);
+	for (int r = 0; r < c->m; r++)
+		memcpy(y + r * 4, all + r * HTH_LANES + 9, ROWS * sizeof *y); /* rows 9, 10, 11: 0, 1, 2 again */
 }
 
 /* Row j of w times row r of x in double, and the bound of the error. */
@@ -260,12 +273,12 @@ static int compare_matvec(const char *set, const struct hth_kernels *k, enum hth
 }
 
 /* Ordinary numbers; then blocks of zeros, of the largest and smallest magnitudes, and single large elements. */
-static int check_matvec_width(const char *set, const struct hth_kernels *k, enum hth_quant q, int64_t n)
+static int check_matvec_width(const char *set, const struct hth_kernels *k, enum hth_quant q, int64_t n, bool lanes)
 {
 	static uint8_t w[ROWS * 4 * MAX_N + 1];
 	static float x[X_MOST];
 	const struct hth_quant_format *f = hth_quant_format(q);
-	struct matvec_case c = {n, 1, w + 1, (uint64_t)n / f->block_elems * f->block_bytes, x + 1};
+	struct matvec_case c = {n, 1, w + 1, (uint64_t)n / f->block_elems * f->block_bytes, x + 1, lanes};
 	int bad = 0;
 
 	random_blocks(q, w + 1, ROWS * n / f->block_elems, (uint32_t)n);
@@ -282,13 +295,13 @@ static int check_matvec_width(const char *set, const struct hth_kernels *k, enum
 }
 
 /* NaN or infinity anywhere in a row makes its results NaN or infinity, and leaves other rows alone. */
-static int check_matvec_odd(const char *set, const struct hth_kernels *k, enum hth_quant q, int64_t n)
+static int check_matvec_odd(const char *set, const struct hth_kernels *k, enum hth_quant q, int64_t n, bool lanes)
 {
 	static const float odd[] = {NAN, INFINITY, -INFINITY};
 	static uint8_t w[ROWS * 4 * MAX_N];
 	static float x[X_MOST];
 	const struct hth_quant_format *f = hth_quant_format(q);
-	struct matvec_case c = {n, 2, w, (uint64_t)n / f->block_elems * f->block_bytes, x};
+	struct matvec_case c = {n, 2, w, (uint64_t)n / f->block_elems * f->block_bytes, x, lanes};
 	float y[4 * 4];
 
 	random_blocks(q, w, ROWS * n / f->block_elems, 99);
@@ -307,19 +320,28 @@ static int check_matvec_odd(const char *set, const struct hth_kernels *k, enum h
 	return 0;
 }
 
-static int check_matvecs(const char *set, const struct hth_kernels *k)
+static int check_matvecs_of(const char *set, const struct hth_kernels *k, enum hth_quant q, bool lanes)
 {
 	static const int64_t single[] = {1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 100, 257, 1027};
 	static const int64_t blocks[] = {1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 18, 19, 33};
+	int64_t elems = hth_quant_format(q)->block_elems;
+	int bad = 0;
+
+	for (int i = 0; elems == 1 && i < (int)(sizeof single / sizeof single[0]); i++)
+		bad += check_matvec_width(set, k, q, single[i], lanes);
+	for (int i = 0; elems > 1 && i < (int)(sizeof blocks / sizeof blocks[0]) && blocks[i] * elems <= MAX_N; i++)
+		bad += check_matvec_width(set, k, q, blocks[i] * elems, lanes);
+	return bad + check_matvec_odd(set, k, q, elems == 256 ? 512 : 576, lanes);
+}
+
+static int check_matvecs(const char *set, const struct hth_kernels *k)
+{
 	int bad = 0;
 
 	for (int q = 0; q < HTH_QUANT_COUNT; q++) {
-		int64_t elems = hth_quant_format((enum hth_quant)q)->block_elems;
-		for (int i = 0; elems == 1 && i < (int)(sizeof single / sizeof single[0]); i++)
-			bad += check_matvec_width(set, k, (enum hth_quant)q, single[i]);
-		for (int i = 0; elems > 1 && i < (int)(sizeof blocks / sizeof blocks[0]) && blocks[i] * elems <= MAX_N; i++)
-			bad += check_matvec_width(set, k, (enum hth_quant)q, blocks[i] * elems);
-		bad += check_matvec_odd(set, k, (enum hth_quant)q, elems == 256 ? 512 : 576);
+		bad += check_matvecs_of(set, k, (enum hth_quant)q, false);
+		if (k->matvec16[q] != NULL)
+			bad += check_matvecs_of(set, k, (enum hth_quant)q, true);
 	}
 	return bad;
 }

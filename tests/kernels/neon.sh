@@ -13,7 +13,7 @@ flags="-std=c17 -O2 -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -We
 # The objects' flags are the Makefile's: only one file may have dot products.
 if ! "$CROSS" $flags -march=armv8.2-a+dotprod -c -o "$dir/dots.o" src/kernels/arm_dots_dotprod.c ||
 	! "$CROSS" $flags -static -o "$dir/checks" tests/kernels/neon_main.c "$dir/dots.o" \
-	src/kernels/ref.c src/kernels/pick.c src/kernels/detect.c src/kernels/arm_neon.c src/quant/*.c src/base/rng.c src/base/status.c src/base/utf8.c src/base/num.c -lm; then
+	src/kernels/ref.c src/kernels/pick.c src/kernels/detect.c src/kernels/arm_neon.c src/kernels/interleave.c src/quant/*.c src/base/rng.c src/base/status.c src/base/utf8.c src/base/num.c -lm; then
 	echo "1..1"; echo "not ok 1 - neon kernels do not compile"; exit 1
 fi
 exec "$QEMU" "$dir/checks"

@@ -2,11 +2,13 @@
  * Each op's file stands beside the one of the same name in backend/ref, which is its definition. In bf16 the operands of
  * the products of many rows are rounded, attention's too; sums, the residual stream and decoding's dot products are f32.
  *
- * Weights are used in the blocks of their file: nothing is prepared. state.h says how the past is kept. */
+ * Weights are used in the blocks of their file; where the kernels gain by it, decoding has them side by side as well
+ * (kernels/interleave.h). state.h says how the past is kept. */
 #include "backend/cpu/cpu_int.h"
 #include "backend/cpu/state.h"
 #include "base/checked.h"
 #include "base/mem.h"
+#include "kernels/interleave.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -60,22 +62,56 @@ static void cpu_close(struct hth_device *dev)
 	hth_free(dev);
 }
 
+/* Bytes of w with its rows side by side in sixteens, for decoding; 0: this set has no use for that form, or the matrix is
+ * not cut so. In training (both) rows come in hundreds: the blocks of the file serve those. */
+static uint64_t side_by_side(hth_matvec16_fn *fn, const struct hth_weight *w, bool both)
+{
+	if (both || fn == NULL || w->rows % HTH_LANES != 0 || w->head_rows % HTH_LANES != 0)
+		return 0;
+	return (uint64_t)w->rows / HTH_LANES * hth_interleaved_bytes(w->quant, w->cols);
+}
+
 static uint64_t cpu_prepare_bytes(const struct hth_machine *m, const struct hth_weight *w, bool both)
 {
-	(void)m, (void)w, (void)both;
-	return 0;
+	struct hth_kernel_pick pick;
+
+	if (hth_kernels_pick(m->kernels, &pick, NULL) != HTH_OK) /* another machine's: no set of ours has it */
+		return 0;
+	return side_by_side(pick.k.matvec16[w->quant], w, both);
+}
+
+enum { PREPARE_GROUPS = 8 }; /* sixteens of a task */
+
+static void prepare_task(void *ctx, int64_t task, int thread)
+{
+	const struct hth_weight *w = ctx;
+	int64_t last = cpu_min(w->rows / HTH_LANES, (task + 1) * PREPARE_GROUPS);
+	uint64_t bytes = hth_interleaved_bytes(w->quant, w->cols), rows = HTH_LANES * w->row_bytes;
+
+	(void)thread;
+	for (uint64_t g = (uint64_t)task * PREPARE_GROUPS; g < (uint64_t)last; g++)
+		hth_interleave(w->quant, w->data + g * rows, w->row_bytes, w->cols, (uint8_t *)w->prepared + g * bytes);
 }
 
 static enum hth_status cpu_prepare(struct hth_device *dev, struct hth_weight *w, bool both, struct hth_err *err)
 {
-	(void)dev, (void)both, (void)err;
+	const struct cpu_device *d = cpu_device(dev);
+	uint64_t bytes = side_by_side(d->kernels.k.matvec16[w->quant], w, both);
+
 	w->prepared = NULL;
+	if (bytes == 0)
+		return HTH_OK;
+	w->prepared = bytes <= SIZE_MAX ? hth_alloc_aligned((size_t)bytes, 64) : NULL;
+	if (w->prepared == NULL)
+		return hth_fail_memory(err, "a matrix laid out for decoding", (size_t)bytes);
+	hth_pool_run(d->pool, prepare_task, w, cpu_ceil(w->rows / HTH_LANES, PREPARE_GROUPS));
 	return HTH_OK;
 }
 
 static void cpu_unprepare(struct hth_device *dev, struct hth_weight *w)
 {
 	(void)dev;
+	hth_free(w->prepared);
 	w->prepared = NULL;
 }
 

@@ -5,6 +5,7 @@
  * walks the row blocks of A past them. c is added to once each 512 of k. An element's value depends on k and the kernel
  * set only, not on the task it falls into. */
 #include "backend/cpu/cpu_int.h"
+#include "kernels/interleave.h"
 
 #include <string.h>
 
@@ -279,7 +280,7 @@ void cpu_outer(const struct hth_kernels *k, const struct cpu_outer *o, int64_t r
 int64_t cpu_matvec_step(const struct hth_weight *w)
 {
 	enum { TASK_BYTES = 32 << 10 };
-	int64_t unit = w->head_rows > 0 ? w->head_rows : 8,
+	int64_t unit = w->head_rows > 0 ? w->head_rows : HTH_LANES,
 		rows = TASK_BYTES / (int64_t)(w->row_bytes > 0 ? w->row_bytes : 1);
 
 	return (rows < unit ? 1 : rows / unit) * unit;
@@ -298,19 +299,30 @@ struct hth_matvec_in cpu_matvec_in(const struct hth_kernels *k, struct hth_tenso
 	return in;
 }
 
+/* n stored rows from p on, which are multiples of HTH_LANES where w is prepared. */
+static void stored_rows(const struct hth_kernels *k, const struct hth_weight *w, int64_t p, int64_t n,
+			const struct hth_matvec_in *in, float *y, int64_t ldy)
+{
+	if (w->prepared == NULL) {
+		k->matvec[w->quant](w->data + (uint64_t)p * w->row_bytes, w->row_bytes, n, w->cols, in, y, ldy);
+		return;
+	}
+	uint64_t at = (uint64_t)p / HTH_LANES * hth_interleaved_bytes(w->quant, w->cols);
+	k->matvec16[w->quant]((const uint8_t *)w->prepared + at, n, w->cols, in, y, ldy);
+}
+
 void cpu_matvec(const struct hth_kernels *k, const struct hth_weight *w, int64_t n0, int64_t n1,
 		const struct hth_matvec_in *in, float *y, int64_t ldy, float *permuted)
 {
 	int64_t d = w->head_rows;
-	const uint8_t *rows = w->data + (uint64_t)n0 * w->row_bytes;
 
 	if (d == 0) {
-		k->matvec[w->quant](rows, w->row_bytes, n1 - n0, w->cols, in, y, ldy);
+		stored_rows(k, w, n0, n1 - n0, in, y, ldy);
 		return;
 	}
 	/* Whole heads: stored rows in order, then each head's results to their logical places. */
-	for (int64_t n = n0; n < n1; n += d, rows += (uint64_t)d * w->row_bytes) {
-		k->matvec[w->quant](rows, w->row_bytes, d, w->cols, in, permuted, d);
+	for (int64_t n = n0; n < n1; n += d) {
+		stored_rows(k, w, n, d, in, permuted, d);
 		for (int r = 0; r < in->m; r++)
 			for (int64_t i = 0; i < d; i++)
 				y[r * ldy + n - n0 + i] = permuted[r * d + hth_weight_stored_row(w, n + i) - n];
