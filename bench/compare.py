@@ -1,7 +1,7 @@
 """Runs hearth and its peers on the same work, one after the other, and prints a ratio a row against the project's targets.
 Both sides get the same ids, the same starting adapter, the same threads; a training row counts only if the losses agree.
 
-usage: compare.py HEARTH MODEL.gguf WORK THREADS [ROW...]      rows: dense chat losses quantised inference"""
+usage: compare.py HEARTH MODEL.gguf WORK THREADS [ROW...]      rows: dense chat losses quantised inference large"""
 import json
 import os
 import random
@@ -9,9 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 HEARTH, MODEL, WORK, THREADS = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-WANTED = sys.argv[5:] or ["dense", "chat", "losses", "quantised", "inference"]
+WANTED = sys.argv[5:] or ["dense", "chat", "losses", "quantised", "inference", "large"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 START = os.path.join(WORK, "start")
 STEPS = int(os.environ.get("HEARTH_BENCH_STEPS", "4"))
@@ -107,8 +108,9 @@ def training(name, path, ids_path, batch, key, least):
 
 
 def losses():
-    """50 steps of 4 real rows, f32 beside f32 and bf16 beside bf16, where this machine computes in it. Step by step PEFT in
-    bf16 is up to 2 % from itself compiled, so that the mean over the steps is held to the tolerance, and the last ten."""
+    """50 steps of 4 real rows, f32 beside f32 and bf16 beside bf16, where this machine computes in it: the mean over all
+    steps and over the last ten are held to the tolerance. PEFT has two ways of bf16: products in it under autocast, as ours, or the
+    whole model in it, its fastest. The latter is up to 5 % from PEFT's own f32, and is shown, not held against us."""
     global wrong
     path, ids_path, _ = chat_rows("losses.jsonl", 4 * LOSS_STEPS)
     for dtype in ("f32", "bf16"):
@@ -117,15 +119,19 @@ def losses():
         except RuntimeError as e:
             print(f"losses in {dtype}: skipped, {e}")
             continue
-        theirs = peer("peft.py", MODEL, ids_path, START, dtype, "eager", 4, LOSS_STEPS, THREADS)["losses"]
-        n = min(len(mine), len(theirs))
-        worst = max(abs(a - b) / b for a, b in zip(mine, theirs))
-        all_of, late = (abs(sum(mine[i:n]) / sum(theirs[i:n]) - 1) for i in (0, n - 10))
-        good = n == LOSS_STEPS and max(all_of, late) <= LOSS_TOLERANCE
-        wrong += not good
-        print(f"losses over {n} steps, {dtype} beside PEFT {dtype}: {sum(mine) / n:.4f} and {sum(theirs) / n:.4f}, {100 * all_of:.2f} % apart, "
-              f"the last ten {100 * late:.2f} % (at most {100 * LOSS_TOLERANCE} %), a single step up to {100 * worst:.2f} %{'' if good else '  DIFFERENT'}",
-              flush=True)
+        for mode in ("eager",) if dtype == "f32" else ("autocast", "eager"):
+            theirs = peer("peft.py", MODEL, ids_path, START, dtype, mode, 4, LOSS_STEPS, THREADS)["losses"]
+            wrong += not same_losses(f"{dtype} beside PEFT {dtype} {mode}", mine, theirs) and (dtype, mode) != ("bf16", "eager")
+
+
+def same_losses(name, mine, theirs):
+    n = min(len(mine), len(theirs))
+    worst = max(abs(a - b) / b for a, b in zip(mine, theirs))
+    all_of, late = (abs(sum(mine[i:n]) / sum(theirs[i:n]) - 1) for i in (0, n - 10))
+    good = n == LOSS_STEPS and max(all_of, late) <= LOSS_TOLERANCE
+    print(f"losses over {n} steps, {name}: {sum(mine) / n:.4f} and {sum(theirs) / n:.4f}, {100 * all_of:.2f} % apart, the last ten "
+          f"{100 * late:.2f} % (at most {100 * LOSS_TOLERANCE} %), a single step up to {100 * worst:.2f} %{'' if good else '  DIFFERENT'}", flush=True)
+    return good
 
 
 def chat_rows(name, n):
@@ -159,34 +165,64 @@ def quantised():
     row(f"LoRA step on a quantised base, q4_1 {q['best']:.0f} tok/s, bf16 {full['best']:.0f} tok/s", q["best"] / full["best"], 0.9)
 
 
-def inference():
-    path = random_rows(1, 512)
-    text = json.loads(open(path).readline())["text"]
+def beside_llama(name, model, n_tokens):
+    """Prompt and decode of one file; greedy ids are counted where they are the same."""
+    text = json.loads(open(random_rows(1, 512)).readline())["text"]
     ids = hearth("tokenize", MODEL, stdin=json.dumps({"text": text}) + "\n")[0]["ids"]
     ids_path = os.path.join(WORK, "prompt.json")
     json.dump(ids, open(ids_path, "w"))
     best = {"prompt": 0.0, "decode": 0.0}
     for _ in range(3):
-        got = hearth("generate", MODEL, text, "--raw", "--max-tokens", "128", "--threads", str(THREADS), "--json")[0]
+        got = hearth("generate", model, text, "--raw", "--max-tokens", str(n_tokens), "--threads", str(THREADS), "--json")[0]
         best["prompt"] = max(best["prompt"], got["prompt_tokens"] / got["prompt_s"])
         best["decode"] = max(best["decode"], max(1, got["tokens"] - 1) / got["decode_s"])
     print(f"  hearth: prompt of {got['prompt_tokens']} at {best['prompt']:.0f} tok/s, {got['tokens']} tokens at {best['decode']:.1f} tok/s")
-    theirs = peer("llama.py", MODEL, ids_path, 128, THREADS)
+    theirs = peer("llama.py", model, ids_path, n_tokens, THREADS)
     if theirs is None:
-        print("decode and prompt beside llama.cpp: skipped, it does not run here (its default build fails on some AMX machines)")
+        print(f"{name}: skipped, llama.cpp does not run here (its default build fails on some AMX machines)")
         return
     same = sum(a == b for a, b in zip(got["ids"], theirs["ids"]))
-    print(f"  llama.cpp: {theirs['prompt']:.0f} and {theirs['decode']:.1f} tok/s; {same} of the first {min(len(got['ids']), 128)} ids the same")
-    row(f"decode, ours {best['decode']:.1f} tok/s, llama.cpp {theirs['decode']:.1f} tok/s", best["decode"] / theirs["decode"], 2)
-    row(f"prompt of 512, ours {best['prompt']:.0f} tok/s, llama.cpp {theirs['prompt']:.0f} tok/s", best["prompt"] / theirs["prompt"], 15 if AMX else 2)
+    print(f"  llama.cpp: {theirs['prompt']:.0f} and {theirs['decode']:.1f} tok/s; {same} of the first {min(len(got['ids']), n_tokens)} ids the same")
+    row(f"decode{name}, ours {best['decode']:.1f} tok/s, llama.cpp {theirs['decode']:.1f} tok/s", best["decode"] / theirs["decode"], 2)
+    row(f"prompt of 512{name}, ours {best['prompt']:.0f} tok/s, llama.cpp {theirs['prompt']:.0f} tok/s", best["prompt"] / theirs["prompt"],
+        15 if AMX else 2)
+
+
+def inference():
+    beside_llama("", MODEL, 128)
+
+
+def large():
+    """Random weights, rows of 2048: quantising f16 to q4_k_m, and decoding 1.1 GB of q8_0."""
+    f16, q8, q4 = (os.path.join(WORK, f"random-{t}.gguf") for t in ("f16", "q8_0", "q4_k_m"))
+    try:
+        if not os.path.exists(f16):
+            subprocess.run([sys.executable, os.path.join(HERE, "random_model.py"), MODEL, f16], check=True)
+        start = time.perf_counter()
+        hearth("quantize", f16, "--type", "q4_k_m", "--output", q4, "--threads", str(THREADS), "--no-check", "--json")
+        mine = time.perf_counter() - start
+        size = os.path.getsize(q4)
+        os.remove(q4)
+        theirs = peer("llama_quantize.py", f16, q4, "q4_k_m", THREADS)
+        if theirs is not None:
+            print(f"  q4_k_m: ours {size / 1e6:.0f} MB, llama-quantize {os.path.getsize(q4) / 1e6:.0f} MB")
+            os.remove(q4)
+            row(f"quantise f16 to q4_k_m, ours {mine:.1f} s, llama-quantize {theirs['seconds']:.1f} s", theirs["seconds"] / mine, 1)
+        hearth("quantize", f16, "--type", "q8_0", "--output", q8, "--threads", str(THREADS), "--no-check", "--json")
+        os.remove(f16)
+        beside_llama(f", {os.path.getsize(q8) / 1e9:.1f} GB of q8_0", q8, 48)
+    finally:
+        for path in (f16, q8, q4):
+            if os.path.exists(path):
+                os.remove(path)
 
 
 def main():
     doctor = hearth("doctor", "--json")[0]
     print(f"{doctor['cpu']}, {THREADS} threads, kernels {doctor['kernels']}{', AMX' if AMX else ''}; {os.path.basename(MODEL)}", flush=True)
-    if not os.path.exists(START) and set(WANTED) - {"inference"}:
+    if not os.path.exists(START) and set(WANTED) - {"inference", "large"}:
         subprocess.run([sys.executable, os.path.join(HERE, "peft.py"), MODEL, "--init", START], check=True, stderr=subprocess.DEVNULL)
-    for name, work in (("dense", dense), ("chat", chat), ("losses", losses), ("quantised", quantised), ("inference", inference)):
+    for name, work in (("dense", dense), ("chat", chat), ("losses", losses), ("quantised", quantised), ("inference", inference), ("large", large)):
         if name in WANTED:
             work()
     print(f"{missed} below target, {wrong} with other losses", flush=True)

@@ -1,7 +1,8 @@
 """One side of a training comparison: PEFT on the same rows, from the same adapter, with the same optimizer.
 
-usage: peft.py MODEL.gguf ROWS.json ADAPTER f32|bf16 eager|compile BATCH STEPS THREADS
+usage: peft.py MODEL.gguf ROWS.json ADAPTER f32|bf16 eager|compile|autocast BATCH STEPS THREADS
    or: peft.py MODEL.gguf --init ADAPTER          writes the adapter that both sides start from
+bf16 is the whole model in bf16; with autocast the weights are f32 and only products run in bf16.
 ROWS.json holds [[ids, targets], ...]; each step takes the next BATCH of them, padded to the longest.
 Prints one JSON line: losses, tok_s (data-set tokens a second, the best step and over all but the first), peak_bytes."""
 import json
@@ -52,7 +53,7 @@ def main():
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     rows = json.load(open(rows_path))
-    base = load(path, torch.float32 if dtype == "f32" else torch.bfloat16)
+    base = load(path, torch.bfloat16 if dtype == "bf16" and mode != "autocast" else torch.float32)
     model = PeftModel.from_pretrained(base, adapter, is_trainable=True, autocast_adapter_dtype=True)
     model.train()
     params = [p for p in model.parameters() if p.requires_grad]
@@ -65,7 +66,8 @@ def main():
         ids, labels, mask = batch_of(part, 0)
         tokens = sum(len(r) for r, _ in part)
         start = time.perf_counter()
-        loss = run(input_ids=ids, attention_mask=mask, labels=labels).loss
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mode == "autocast"):
+            loss = run(input_ids=ids, attention_mask=mask, labels=labels).loss
         loss.backward()
         adam.step()
         adam.zero_grad()

@@ -1,7 +1,7 @@
 #!/bin/sh
 # hearth beside its peers on this machine: every row of the project's targets that a CPU can run, as a ratio. The peers are
-# the interop tests' ($HEARTH_PEERS). Nothing else should run meanwhile; the rows take a quarter of an hour.
-# usage: bench/run.sh BUILD [dense|chat|losses|quantised|inference]...      HEARTH_THREADS=N for fewer threads
+# the interop tests' ($HEARTH_PEERS). Nothing else should run meanwhile; the rows take half an hour.
+# usage: bench/run.sh BUILD [dense|chat|losses|quantised|inference|large]...      HEARTH_THREADS=N for fewer threads
 build=${1:-build}
 [ $# -gt 0 ] && shift
 peers=${HEARTH_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/hearth-peers}
