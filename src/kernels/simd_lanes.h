@@ -181,7 +181,8 @@ INLINE void lanes_q6_k(const uint8_t *w, int64_t k, int m, const struct hth_matv
 					__m512i bits = _mm512_loadu_si512(qh + 64 * v);
 					if (b / 2 == 1)
 						nibble = _mm512_srli_epi16(nibble, 4);
-					bits = b < 2 ? _mm512_slli_epi16(bits, b == 0 ? 4 : 2) : _mm512_srli_epi16(bits, b == 2 ? 0 : 2);
+					bits = b == 0 ? _mm512_slli_epi16(bits, 4) : b == 1 ? _mm512_slli_epi16(bits, 2)
+					     : b == 3 ? _mm512_srli_epi16(bits, 2) : bits;
 					/* (nibble & 15) | (bits & 0x30) */
 					nibble = _mm512_and_si512(nibble, _mm512_set1_epi8(15));
 					q[v] = _mm512_ternarylogic_epi32(nibble, bits, two, 0xF8);
