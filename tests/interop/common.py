@@ -26,7 +26,7 @@ def hearth(*args, stdin=None):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def rows():
+def rows(model=MODEL):
     """The first rows of the hazmat test set as (file, ids, targets); each in a file of its own."""
     out = []
     lines = open("examples/hazmat/test.jsonl", encoding="utf-8").readlines()[:N_ROWS]
@@ -34,7 +34,7 @@ def rows():
         path = os.path.join(WORK, f"row{i}.jsonl")
         with open(path, "w", encoding="utf-8") as f:
             f.write(line)
-        tokens = hearth("data", "show", path, "--model", MODEL, "--rows", "1", "--json")[0]["tokens"]
+        tokens = hearth("data", "show", path, "--model", model, "--rows", "1", "--json")[0]["tokens"]
         out.append((path, [t["id"] for t in tokens], [bool(t["target"]) for t in tokens]))
     return out
 

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Our files in the peers' programs and theirs in ours, on the real SmolLM2: an adapter trained here in PEFT, mlx-lm and
-# llama.cpp, fused models in llama.cpp and transformers, adapters made by PEFT and mlx-lm in hearth. Needs the network once:
-# the peers go into a virtual environment outside the tree ($HEARTH_PEERS).
-# usage: tests/interop/run.sh BUILD [peft|mlx|llama|adapters|experts]...
+# llama.cpp, fused, converted and quantised models, adapters and models made by the peers in hearth; Gemma 3 270M too.
+# BUILD/interop.md is the table of it. Needs the network once: the peers go into a virtual environment outside the tree
+# ($HEARTH_PEERS).
+# usage: tests/interop/run.sh BUILD [peft|mlx|llama|adapters|experts|convert|quants|chat]...
 build=${1:-build}
 [ $# -gt 0 ] && shift
 here=tests/interop
@@ -25,6 +26,7 @@ for p in torch transformers peft "$mlx" mlx_lm llama_cpp gguf; do
 	"$python" -m pip install --quiet --disable-pip-version-check "$p" || echo "$p could not be installed: its rows are skipped"
 done
 sh tools/get_model.sh models || exit 1
+sh tools/get_gemma.sh models || echo "Gemma 3 270M could not be had: its rows are skipped"
 
 rm -rf "$work"; mkdir -p "$work"
 echo "Training a small adapter on $model ..."
@@ -34,7 +36,7 @@ echo "Training a small adapter on $model ..."
 log=$work/rows
 : > "$log"
 # One process a peer: one that crashes takes no other with it.
-for p in ${*:-peft mlx llama adapters experts}; do
+for p in ${*:-peft mlx llama adapters experts convert quants chat}; do
 	HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=passive TOKENIZERS_PARALLELISM=false "$python" $here/with_$p.py "$build/hearth" "$model" "$work" > "$work/$p.out" 2> "$work/$p.err"
 	rc=$?
 	grep -E '^(ok|FAIL|skip) ' "$work/$p.out" | tee -a "$log"
@@ -42,4 +44,5 @@ for p in ${*:-peft mlx llama adapters experts}; do
 		echo "FAIL $p: ended with status $rc: $(tail -1 "$work/$p.err" | cut -c1-160)" | tee -a "$log"
 	fi
 done
+"$python" $here/table.py "$log" > "$build/interop.md" && echo "The table: $build/interop.md"
 awk '/^ok /{p++} /^FAIL /{f++} /^skip /{s++} END {printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0}' "$log"
