@@ -92,7 +92,8 @@ static enum hth_status open_source(struct job *job, struct hth_err *err)
 	struct hth_open_config open = {.model = job->model,
 				       .adapters = &opt->adapter,
 				       .n_adapters = opt->adapter != NULL,
-				       .threads = opt->threads};
+				       .threads = opt->threads,
+				       .compute = HTH_COMPUTE_F32};
 	s = hth_opened_open(&job->o, &open, err);
 	if (s != HTH_OK)
 		return s;

@@ -151,7 +151,8 @@ static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
 				       .adapters = opt->talk.adapters.items,
 				       .n_adapters = opt->talk.adapters.n,
 				       .backend = opt->talk.backend,
-				       .threads = opt->talk.threads};
+				       .threads = opt->talk.threads,
+				       .compute = (enum hth_compute)opt->talk.compute};
 	if (s == HTH_OK)
 		s = hth_opened_open(&o, &open, err);
 	if (s == HTH_OK)

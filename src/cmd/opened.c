@@ -15,7 +15,7 @@ static enum hth_status open_device(struct hth_opened *o, const struct hth_open_c
 	enum hth_status s = hth_pool_new((int)cfg->threads, &o->pool, err);
 	if (s != HTH_OK)
 		return s;
-	struct hth_device_config dev = {.pool = o->pool, .compute = HTH_COMPUTE_F32};
+	struct hth_device_config dev = {.pool = o->pool, .compute = cfg->compute};
 	return o->backend->open(&dev, &o->device, err);
 }
 

@@ -20,6 +20,7 @@ struct hth_open_config {
 	size_t n_adapters;
 	const char *backend; /* NULL: the first in the list */
 	int64_t threads;     /* 0: all usable */
+	enum hth_compute compute;
 };
 
 /* Opens for inference. On failure everything is closed again. */
@@ -36,6 +37,7 @@ struct hth_talk_options {
 	int64_t threads, max_tokens, top_k, seed, context, repetition_window;
 	double temp, top_p, min_p, repetition_penalty;
 	struct hth_text_list stop;
+	int compute; /* enum hth_compute */
 	bool json;
 };
 void hth_talk_generate_config(const struct hth_talk_options *o, struct hth_generate_config *out);
@@ -185,6 +187,8 @@ void hth_talk_generate_config(const struct hth_talk_options *o, struct hth_gener
 		 "0",                                                                                                   \
 		 "N",                                                                                                   \
 		 "threads; 0: as many as this process may use"},                                                        \
+		{"compute", NULL, NULL, HTH_OPTION_CHOICE, HTH_TALK_AT(compute), 0, 0, "auto|f32|bf16", "f32", NULL,    \
+		 "type of the products that read a prompt; bf16 is faster where the processor has it"},                 \
 		{"backend", NULL, NULL, HTH_OPTION_TEXT, HTH_TALK_AT(backend), 0, 0, NULL, NULL, "NAME", "cpu or ref"}, \
 	{                                                                                                               \
 		"json", NULL, NULL, HTH_OPTION_SWITCH, HTH_TALK_AT(json), 0, 0, NULL, NULL, NULL,                       \

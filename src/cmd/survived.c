@@ -149,7 +149,8 @@ enum hth_status hth_survived_check(const struct hth_export_options *opt, struct 
 	enum hth_status s = HTH_OK;
 
 	if (opt->base != NULL) {
-		struct hth_open_config open = {.model = opt->base, .threads = opt->threads};
+		struct hth_open_config open = {
+			.model = opt->base, .threads = opt->threads, .compute = HTH_COMPUTE_F32};
 		s = hth_opened_open(&base, &open, err);
 	}
 	if (s == HTH_OK)
