@@ -109,19 +109,19 @@ def training(name, path, ids_path, batch, key, least):
 
 
 def losses():
-    """50 steps of 4 real rows, f32 beside f32 and bf16 beside bf16, where this machine computes in it: the mean over all
+    """50 steps of 2 real rows, f32 beside f32 and bf16 beside bf16, where this machine computes in it: the mean over all
     steps and over the last ten are held to the tolerance. PEFT has two ways of bf16: products in it under autocast, as ours, or the
     whole model in it, its fastest. The latter is up to 5 % from PEFT's own f32, and is shown, not held against us."""
     global wrong
-    path, ids_path, _ = chat_rows("losses.jsonl", 4 * LOSS_STEPS)
+    path, ids_path, _ = chat_rows("losses.jsonl", 2 * LOSS_STEPS)
     for dtype in ("f32", "bf16"):
         try:
-            mine = ours(path, 4, steps=LOSS_STEPS, compute=dtype)["losses"]
+            mine = ours(path, 2, steps=LOSS_STEPS, compute=dtype)["losses"]
         except RuntimeError as e:
             print(f"losses in {dtype}: skipped, {e}")
             continue
         for mode in ("eager",) if dtype == "f32" else ("autocast", "eager"):
-            theirs = peer("peft.py", MODEL, ids_path, START, dtype, mode, 4, LOSS_STEPS, THREADS)["losses"]
+            theirs = peer("peft.py", MODEL, ids_path, START, dtype, mode, 2, LOSS_STEPS, THREADS)["losses"]
             wrong += not same_losses(f"{dtype} beside PEFT {dtype} {mode}", mine, theirs) and (dtype, mode) != ("bf16", "eager")
 
 

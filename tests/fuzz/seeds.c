@@ -51,10 +51,13 @@ static void gguf_of_everything(void)
 	must(hth_gguf_put_array(w, "test.none", HTH_GGUF_U8, 0, zeros, 0, &err));
 	for (int q = 0; q < HTH_QUANT_COUNT; q++) {
 		const int64_t ne[2] = {hth_quant_format((enum hth_quant)q)->block_elems, 2};
+		if (hth_quant_format((enum hth_quant)q)->ggml_type < 0) /* lives in memory only */
+			continue;
 		must(hth_gguf_add_tensor(w, hth_quant_format((enum hth_quant)q)->name, 2, ne, (enum hth_quant)q, &err));
 	}
 	for (int q = 0; q < HTH_QUANT_COUNT; q++)
-		must(hth_gguf_write_data(w, zeros, 2 * hth_quant_format((enum hth_quant)q)->block_bytes, &err));
+		if (hth_quant_format((enum hth_quant)q)->ggml_type >= 0)
+			must(hth_gguf_write_data(w, zeros, 2 * hth_quant_format((enum hth_quant)q)->block_bytes, &err));
 	must(hth_gguf_writer_commit(w, &err));
 }
 
