@@ -61,14 +61,6 @@ static enum hth_status parse_what(const char *text, struct wanted *out, struct h
 	return HTH_OK;
 }
 
-static bool any_row(const struct wanted *w)
-{
-	for (int i = 0; i < BENCH_WHAT_COUNT; i++)
-		if (w->row[i])
-			return true;
-	return false;
-}
-
 /* "8b" is Llama-3.1-8B: the end of a name, letters of either case. */
 static bool is_shape(const char *name, const char *text)
 {
@@ -172,15 +164,21 @@ static void close_bench(struct bench *b)
 	hth_pool_free(b->pool);
 }
 
-/* The rows wanted of one model, printed as they come. */
-static enum hth_status measure_model(struct bench *b, const struct bench_options *opt, const struct wanted *want,
-				     struct bench_model *s, struct bench_row *rows, int *n, struct hth_err *err)
+/* A row of training or of inference? A model is laid out for one or the other. */
+static bool is_training(int what)
 {
-	bool first = true;
+	return what == BENCH_TRAIN || what == BENCH_CHAT;
+}
+
+/* The rows wanted of one model, of training or of inference, printed as they come. */
+static enum hth_status measure_model(struct bench *b, const struct bench_options *opt, const struct wanted *want,
+				     bool train, struct bench_model *s, struct bench_row *rows, int *n, struct hth_err *err)
+{
+	int before = *n;
 
 	for (int w = 0; w < BENCH_WHAT_COUNT; w++) {
 		struct bench_row *row = &rows[*n];
-		if (!want->row[w] || *n == BENCH_MAX_ROWS)
+		if (!want->row[w] || is_training(w) != train || *n == BENCH_MAX_ROWS)
 			continue;
 		*row = (struct bench_row){0};
 		enum hth_status status = bench_row_measure(b, s, (enum bench_what)w, row, err);
@@ -190,47 +188,48 @@ static enum hth_status measure_model(struct bench *b, const struct bench_options
 		if (w == BENCH_TRAIN && row->why_not[0] == '\0' && row->sample.best_s > 0)
 			b->peaks.train_flops_per_s = row->flops / row->sample.best_s;
 		if (!opt->json)
-			bench_print_row(b, row, first, opt->profile);
-		first = false;
+			bench_print_row(b, row, *n - before == 1, opt->profile);
 	}
 	return HTH_OK;
 }
 
-static enum hth_status measure_shapes(struct bench *b, const struct bench_options *opt, const struct wanted *want,
-				      struct bench_row *rows, int *n, struct hth_err *err)
+/* One model: the file at path, or the shape of this number when path is NULL. */
+static enum hth_status measure_both(struct bench *b, const struct bench_options *opt, const struct wanted *want,
+				    const char *path, int shape, struct bench_row *rows, int *n, struct hth_err *err)
 {
-	for (int i = 0; bench_shape_name(i) != NULL; i++) {
+	enum hth_status status = HTH_OK;
+
+	for (int train = 1; train >= 0 && status == HTH_OK; train--) {
 		struct bench_model s;
-		if (!is_wanted(opt, bench_shape_name(i)))
+		bool any = false;
+		for (int w = 0; w < BENCH_WHAT_COUNT; w++)
+			any = any || (want->row[w] && is_training(w) == train);
+		if (!any)
 			continue;
-		enum hth_status status = bench_model_make(b, i, opt->type, &s, err);
-		if (status == HTH_ERR_MEMORY) {
-			hth_warn("%s: not measured: %s", bench_shape_name(i), err->text);
-			continue;
-		}
+		status = path != NULL ? bench_model_open(b, path, train, &s, err)
+				      : bench_model_make(b, shape, opt->type, train, &s, err);
 		if (status == HTH_OK)
-			status = measure_model(b, opt, want, &s, rows, n, err);
+			status = measure_model(b, opt, want, train, &s, rows, n, err);
 		bench_model_close(&s);
-		if (status != HTH_OK)
-			return status;
 	}
-	return HTH_OK;
+	return status;
 }
 
 static enum hth_status measure(struct bench *b, const struct bench_options *opt, const struct wanted *want,
 			       const char *path, struct bench_row *rows, int *n, struct hth_err *err)
 {
-	if (!any_row(want))
-		return HTH_OK;
-	if (path == NULL)
-		return measure_shapes(b, opt, want, rows, n, err);
-	struct bench_model s;
-	bool train = want->row[BENCH_TRAIN] || want->row[BENCH_CHAT];
-	enum hth_status status = bench_model_open(b, path, train, &s, err);
-	if (status == HTH_OK)
-		status = measure_model(b, opt, want, &s, rows, n, err);
-	bench_model_close(&s);
-	return status;
+	if (path != NULL)
+		return measure_both(b, opt, want, path, 0, rows, n, err);
+	for (int i = 0; bench_shape_name(i) != NULL; i++) {
+		if (!is_wanted(opt, bench_shape_name(i)))
+			continue;
+		enum hth_status status = measure_both(b, opt, want, NULL, i, rows, n, err);
+		if (status == HTH_ERR_MEMORY)
+			hth_warn("%s: not measured: %s", bench_shape_name(i), err->text);
+		else if (status != HTH_OK)
+			return status;
+	}
+	return HTH_OK;
 }
 
 static enum hth_status run(struct hth_cli *cli, struct hth_err *err)

@@ -38,8 +38,8 @@ struct bench_model {
 /* A standard shape by index; NULL past the end. */
 const char *bench_shape_name(int i);
 /* type NULL: the shape's usual one. HTH_ERR_MEMORY where even a few layers and the head do not fit. */
-HTH_MUST enum hth_status bench_model_make(const struct bench *b, int shape, const char *type, struct bench_model *out,
-					  struct hth_err *err);
+HTH_MUST enum hth_status bench_model_make(const struct bench *b, int shape, const char *type, bool train,
+					  struct bench_model *out, struct hth_err *err);
 HTH_MUST enum hth_status bench_model_open(const struct bench *b, const char *path, bool train, struct bench_model *out,
 					  struct hth_err *err);
 void bench_model_close(struct bench_model *s); /* safe on zeroed */

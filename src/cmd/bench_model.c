@@ -170,8 +170,8 @@ static enum hth_status fill_model(const struct shape *s, enum hth_quant q, struc
 	return status;
 }
 
-enum hth_status bench_model_make(const struct bench *b, int shape, const char *type, struct bench_model *out,
-				 struct hth_err *err)
+enum hth_status bench_model_make(const struct bench *b, int shape, const char *type, bool train,
+				 struct bench_model *out, struct hth_err *err)
 {
 	const struct shape *s = &shapes[shape];
 	uint64_t layer, head, l3 = b->l3_bytes > 0 ? b->l3_bytes : USUAL_L3_BYTES;
@@ -206,7 +206,7 @@ enum hth_status bench_model_make(const struct bench *b, int shape, const char *t
 							      : hth_fail_memory(err, "a model's name", 64);
 	bench_model_set_layers(out, out->distinct);
 	if (status == HTH_OK)
-		status = hth_model_prepare(out->m, b->backend, b->device, true, err);
+		status = hth_model_prepare(out->m, b->backend, b->device, train, err);
 	for (int64_t l = out->distinct; l < out->n_layers && status == HTH_OK; l++)
 		out->m->layers[l] = out->m->layers[l % out->distinct];
 	if (status != HTH_OK)
