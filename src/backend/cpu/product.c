@@ -279,7 +279,7 @@ void cpu_outer(const struct hth_kernels *k, const struct cpu_outer *o, int64_t r
 
 int64_t cpu_matvec_step(const struct hth_weight *w)
 {
-	enum { TASK_BYTES = 32 << 10 };
+	enum { TASK_BYTES = 128 << 10 };
 	int64_t unit = w->head_rows > 0 ? w->head_rows : HTH_LANES,
 		rows = TASK_BYTES / (int64_t)(w->row_bytes > 0 ? w->row_bytes : 1);
 
