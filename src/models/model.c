@@ -218,12 +218,12 @@ enum hth_status hth_model_prepare(struct hth_model *m, const struct hth_backend 
 	m->device = dev;
 	/* On the host a prepared form is a second copy, for speed alone: not where it would take more than half of what is
 	 * free. */
-	if (b->host_memory && b->machine != NULL) {
+	if (!both && b->host_memory && b->machine != NULL) {
 		struct hth_machine_info info;
 		b->machine(dev, &p.machine);
 		hth_machine_info(&info);
 		hth_model_each_weight(m, count_prepared, &p);
-		if (!both && p.bytes > info.available_bytes / 2)
+		if (p.bytes > info.available_bytes / 2)
 			return HTH_OK;
 	}
 	hth_model_each_weight(m, prepare_weight, &p);

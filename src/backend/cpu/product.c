@@ -1,8 +1,8 @@
 /* Products with matrices in any block format: panels are unpacked where they are used, to the words of the compute type
  * (kernels.h), and each unpacking serves some 512 rows, so that its price is a few percent of the multiply-adds.
  *
- * A task has up to 512 rows and 64 columns: for each 512 of k it fills panels of B (in the second-level cache) and
- * walks the row blocks of A past them. c is added to once each 512 of k. An element's value depends on k and the kernel
+ * A task has up to 512 rows and 64 columns: for each pass of k it fills panels of B (in the second-level cache) and
+ * walks the row blocks of A past them. c is added to once a pass. An element's value depends on k and the kernel
  * set only, not on the task it falls into. */
 #include "backend/cpu/cpu_int.h"
 #include "kernels/interleave.h"
@@ -88,17 +88,19 @@ static void unpack_part(const struct hth_kernels *k, const struct hth_weight *w,
 static const float *rows_of(const struct hth_kernels *k, const struct cpu_right *b, int64_t i, int64_t n, int64_t c0,
 			    int64_t count, int64_t *ld, const struct cpu_work *w)
 {
-	const float *from = b->f32 + (b->row0 + i) * b->ld + c0;
-
-	*ld = b->ld;
-	if (b->w == NULL && b->scale == 1)
-		return from;
 	*ld = count;
-	for (int64_t r = 0; r < n; r++)
-		if (b->w != NULL)
+	if (b->w != NULL) {
+		for (int64_t r = 0; r < n; r++)
 			unpack_part(k, b->w, b->row0 + i + r, c0, count, w->unpack + r * count);
-		else
-			k->scale(b->scale, from + r * b->ld, w->unpack + r * count, count);
+		return w->unpack;
+	}
+	const float *from = b->f32 + (b->row0 + i) * b->ld + c0;
+	if (b->scale == 1) {
+		*ld = b->ld;
+		return from;
+	}
+	for (int64_t r = 0; r < n; r++)
+		k->scale(b->scale, from + r * b->ld, w->unpack + r * count, count);
 	return w->unpack;
 }
 
