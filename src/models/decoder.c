@@ -148,6 +148,20 @@ static struct hth_tensor layer(const struct pass *p, struct hth_tensor h, int64_
 	return hth_op_add(p->x, h, y, c->residual_scale);
 }
 
+/* A layer as a span: a training step may run it again instead of keeping what is inside. */
+struct layer_at {
+	struct pass p;
+	int64_t l;
+};
+
+static void layer_span(struct hth_exec *x, const void *ctx, const struct hth_tensor *in, struct hth_tensor *out)
+{
+	const struct layer_at *at = ctx;
+
+	(void)x;
+	out[0] = layer(&at->p, in[0], at->l);
+}
+
 /* One set of weights serves a batch: adapters that bring their own do not mix with others. */
 static bool pick_replacements(struct pass *p, const struct hth_lora_set *loras)
 {
@@ -181,8 +195,10 @@ struct hth_tensor hth_decoder_forward(struct hth_exec *x, const struct hth_model
 				      .soft_cap = c->logit_soft_cap};
 
 	struct hth_tensor h = hth_op_embed(x, b, now(&p, &m->embed, false), c->embed_scale); /* (T,C) */
-	for (int64_t l = 0; l < c->n_layers; l++)
-		h = layer(&p, h, l);
+	for (int64_t l = 0; l < c->n_layers; l++) {
+		struct layer_at at = {.p = p, .l = l};
+		hth_op_span(x, layer_span, &at, sizeof at, &h, 1, &h, 1);
+	}
 	h = norm(&p, h, &m->final_norm); /* (R,C) */
 	return what == HTH_FORWARD_LOGITS ? hth_op_logits(x, h, &head) : hth_op_logp(x, b, h, &head);
 }

@@ -78,6 +78,7 @@ void hth_exec_begin(struct hth_exec *x, bool train, struct hth_dropout drop)
 	x->err = (struct hth_err){.status = HTH_OK};
 	x->train = train;
 	x->outer_loss = false;
+	x->recompute = 0;
 	x->drop = drop;
 	x->n_values = 0;
 	x->n_records = 0;

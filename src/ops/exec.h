@@ -40,6 +40,9 @@ void hth_exec_free(struct hth_exec *x);
 void hth_exec_begin(struct hth_exec *x, bool train, struct hth_dropout drop);
 /* The loss of this pass is not the fused one (preference losses): call between begin and hth_op_logp. */
 void hth_exec_outer_loss(struct hth_exec *x);
+/* Gradient checkpointing: of the first n spans of this pass (hth_op_span) only the inputs are kept; the backward pass
+ * runs each once more. Call between begin and the first span; without a tape it means nothing. */
+void hth_exec_recompute(struct hth_exec *x, int64_t n);
 /* Adds grad (rows,cols), f32 on the host and copied, to the gradient of t: before hth_exec_backward. Does nothing
  * for a value that needs none. grad may be NULL while planning. */
 void hth_exec_seed(struct hth_exec *x, struct hth_tensor t, const float *grad);

@@ -8,6 +8,8 @@
 
 #include "ops/ops.h"
 
+#include <stddef.h>
+
 /* Offsets of one arena, first fit: always the lowest free block that is large enough (alloc.c). */
 struct hth_space_hole {
 	uint64_t offset, bytes;
@@ -36,6 +38,15 @@ struct hth_value {
 	bool needs_grad;
 };
 
+struct hth_span_args {
+	hth_span_fn *fn;
+	_Alignas(max_align_t) uint8_t ctx[HTH_SPAN_CTX_BYTES];
+	int n_in, n_out;
+	struct hth_tensor in[HTH_SPAN_TENSORS];  /* held */
+	struct hth_tensor out[HTH_SPAN_TENSORS]; /* by id alone */
+};
+
+/* A rule whose outputs got no gradient does nothing but let go of what its record holds. */
 struct hth_record;
 typedef void hth_backward_fn(struct hth_exec *x, const struct hth_record *r);
 
@@ -57,6 +68,7 @@ struct hth_record {
 		struct hth_add_args add;
 		struct hth_gather_args gather;
 		struct hth_logp_args logp;
+		struct hth_span_args span;
 	} args;
 };
 
@@ -64,6 +76,7 @@ struct hth_exec {
 	struct hth_exec_config cfg;
 	struct hth_err err; /* the first error since begin */
 	bool train, outer_loss;
+	int64_t recompute; /* spans still to come that are not kept */
 	struct hth_dropout drop;
 	struct hth_value *values;
 	size_t n_values, cap_values;
@@ -95,6 +108,8 @@ struct hth_tensor hth_exec_leaf(struct hth_exec *x, int64_t rows, int64_t cols, 
 bool hth_exec_needs_grad(const struct hth_exec *x, struct hth_tensor t);
 /* Marks t as needing a gradient and appends a record; NULL after an error. */
 struct hth_record *hth_tape_add(struct hth_exec *x, struct hth_tensor t, hth_backward_fn *backward);
+/* Runs the rules of the records from mark on, the last first, and forgets them. */
+void hth_tape_back(struct hth_exec *x, size_t mark);
 /* The gradient of t, handed over with its holder; HTH_NO_TENSOR when there is none. */
 struct hth_tensor hth_grad_take(struct hth_exec *x, struct hth_tensor t);
 /* Where a rule writes base + its part: over base when it can be, else a new value. */

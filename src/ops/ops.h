@@ -37,6 +37,13 @@ void hth_op_experts_up(struct hth_exec *x, struct hth_tensor in, struct hth_rout
 struct hth_tensor hth_op_experts_down(struct hth_exec *x, struct hth_tensor a, struct hth_routing r,
                                       const struct hth_expert_set *set);
 struct hth_tensor hth_op_add(struct hth_exec *x, struct hth_tensor a, struct hth_tensor b, float scale);
+/* A part of the pass: fn makes out of in by further ops and consumes in, as an op does. What else it reads stands in ctx,
+ * which is copied, and stays where it is until backward is done. Where hth_exec_recompute says so, nothing inside is
+ * kept and fn is called again in the backward pass: it must then do what it did. out may be in. */
+enum { HTH_SPAN_TENSORS = 4, HTH_SPAN_CTX_BYTES = 96 };
+typedef void hth_span_fn(struct hth_exec *x, const void *ctx, const struct hth_tensor *in, struct hth_tensor *out);
+void hth_op_span(struct hth_exec *x, hth_span_fn *fn, const void *ctx, size_t ctx_bytes, const struct hth_tensor *in,
+                 int n_in, struct hth_tensor *out, int n_out);
 /* x (T,C) -> (R,C) */
 struct hth_tensor hth_op_gather(struct hth_exec *x, struct hth_tensor in, const struct hth_rowset *rows);
 /* in (R,C), the wanted rows -> (R,V); not differentiable */

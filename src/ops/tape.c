@@ -33,12 +33,17 @@ struct hth_record *hth_tape_add(struct hth_exec *x, struct hth_tensor t, hth_bac
 	return r;
 }
 
-void hth_exec_backward(struct hth_exec *x)
+void hth_tape_back(struct hth_exec *x, size_t mark)
 {
-	while (x->n_records > 0 && x->err.status == HTH_OK) {
+	while (x->n_records > mark && x->err.status == HTH_OK) {
 		const struct hth_record *r = &x->records[--x->n_records];
 		r->backward(x, r);
 	}
+}
+
+void hth_exec_backward(struct hth_exec *x)
+{
+	hth_tape_back(x, 0);
 }
 
 static struct hth_tensor grad_handle(const struct hth_exec *x, struct hth_tensor t)

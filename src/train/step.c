@@ -53,6 +53,8 @@ static enum hth_status pass(struct hth_stepper *s, const struct hth_batch *b, bo
 			    double *loss, struct hth_err *err)
 {
 	hth_exec_begin(s->exec, train, drop);
+	if (train && b->n_tokens > s->recompute.over)
+		hth_exec_recompute(s->exec, s->recompute.layers);
 	struct hth_tensor logp = hth_decoder_forward(s->exec, s->model, s->loras, b, HTH_FORWARD_LOGP);
 	if (train)
 		hth_exec_backward(s->exec);

@@ -8,6 +8,13 @@
 #include "data/batch_build.h"
 #include "train/params.h"
 
+/* Gradient checkpointing: in micro-batches of more than `over` computed tokens the first `layers` layers keep their
+ * input alone and run again in the backward pass. It costs time and changes no bit. */
+struct hth_recompute {
+	int64_t layers; /* 0: off */
+	int64_t over;
+};
+
 /* What steps work with; all borrowed but the two arenas, which are reset and refilled. */
 struct hth_stepper {
 	struct hth_exec *exec;
@@ -15,9 +22,11 @@ struct hth_stepper {
 	const struct hth_lora_set *loras; /* of the parameters; the empty set in full fine-tuning */
 	struct hth_params *params;
 	struct hth_cut_config cut;
+	struct hth_recompute recompute;
 	struct hth_arena step_arena;  /* a step's cut */
 	struct hth_arena batch_arena; /* one micro-batch */
 };
+/* Without gradient checkpointing; set recompute for it. */
 void hth_stepper_init(struct hth_stepper *s, struct hth_exec *exec, const struct hth_model *m,
 		      const struct hth_lora_set *loras, struct hth_params *params, const struct hth_cut_config *cut);
 void hth_stepper_clear(struct hth_stepper *s); /* the arenas */
