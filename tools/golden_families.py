@@ -112,6 +112,19 @@ FAMILIES = {
         intermediate_size=24, num_local_experts=4, num_experts_per_tok=2, tie_word_embeddings=False, sliding_window=None,
         rope_parameters=PLAIN, permuted=True, modules=ATTENTION,
     ),
+    "qwen2moe": dict(
+        cls="Qwen2Moe", gguf="qwen2moe", seed=27, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=24, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=6,
+        num_experts_per_tok=2, norm_topk_prob=False, tie_word_embeddings=False, use_sliding_window=False,
+        rope_parameters=PLAIN | {"rope_theta": 1e6},
+    ),
+    # A folder alone says: weights that sum to 1, a dense layer, windows.
+    "qwen2moe_mixed": dict(
+        cls="Qwen2Moe", gguf=None, seed=28, hidden_size=16, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=24, moe_intermediate_size=12, shared_expert_intermediate_size=8, num_experts=5,
+        num_experts_per_tok=3, norm_topk_prob=True, num_hidden_layers=3, decoder_sparse_step=1, mlp_only_layers=[1],
+        tie_word_embeddings=True, use_sliding_window=True, sliding_window=4, max_window_layers=2, rope_parameters=PLAIN,
+    ),
     "qwen3moe": dict(
         cls="Qwen3Moe", gguf="qwen3moe", seed=23, hidden_size=16, num_attention_heads=4, num_key_value_heads=2,
         head_dim=8, intermediate_size=24, moe_intermediate_size=12, num_experts=8, num_experts_per_tok=3,
@@ -266,6 +279,8 @@ def gguf_name(name, spec):
         ("model.layers.", "blk."), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"), ("self_attn.qkv_proj", "attn_qkv"),
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"),
+        ("mlp.shared_expert_gate.", "ffn_gate_inp_shexp."), ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+        ("mlp.shared_expert.up_proj", "ffn_up_shexp"), ("mlp.shared_expert.down_proj", "ffn_down_shexp"),
         ("self_attn.sinks", "attn_sinks.weight"), ("mlp.router.", "ffn_gate_inp."), ("mlp.gate.", "ffn_gate_inp."),
         ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"), ("mlp.down_proj", "ffn_down"),
         ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
@@ -304,11 +319,13 @@ def put_rope(w, c, spec):
 
 def put_family(w, c, spec):
     kind = spec["cls"]
-    if kind in ("Mixtral", "Qwen3Moe", "GptOss"):
-        w.add_expert_count(c.num_local_experts)
+    if kind in ("Mixtral", "Qwen2Moe", "Qwen3Moe", "GptOss"):
+        w.add_expert_count(c.num_experts if kind == "Qwen2Moe" else c.num_local_experts)
         w.add_expert_used_count(c.num_experts_per_tok)
         if kind != "Mixtral":
-            w.add_expert_feed_forward_length(c.moe_intermediate_size if kind == "Qwen3Moe" else c.intermediate_size)
+            w.add_expert_feed_forward_length(c.moe_intermediate_size if kind.startswith("Qwen") else c.intermediate_size)
+        if kind == "Qwen2Moe":
+            w.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
     if kind in ("Gemma2", "Gemma3", "Olmo3", "GptOss"):
         w.add_sliding_window(c.sliding_window)
     if kind in ("Gemma3", "Olmo3"):
@@ -386,6 +403,8 @@ def write_gguf(model, path, spec, plain=False):
             a = permute(a, c.num_attention_heads if "q_proj" in name else c.num_key_value_heads)
         if spec["cls"].startswith("Gemma") and name.endswith("norm.weight"):
             a = a + 1
+        if stored.endswith("ffn_gate_inp_shexp.weight"):
+            a = a[0]
         a = np.ascontiguousarray(a)
         kind = MXFP4 if spec.get("mxfp4") and a.ndim == 3 else gguf.GGMLQuantizationType.BF16
         if a.ndim >= 2 and not plain and not stored.endswith(".bias") and "ffn_gate_inp" not in stored:

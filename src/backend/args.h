@@ -191,6 +191,18 @@ struct hth_gated_backward_args {
 	struct hth_tensor dgate, dup; /* (R,F); dgate may alias gate, dup may alias up, either may alias dy */
 };
 
+/* y = sigmoid(gate) * x, one gate a row (a shared expert's). */
+struct hth_row_gate_args {
+	struct hth_tensor x;    /* (R,C) */
+	struct hth_tensor gate; /* (R,1) */
+	struct hth_tensor y;    /* (R,C); may alias x */
+};
+/* dx = dy * s, dgate = s * (1 - s) * sum of dy * x, with s = sigmoid(gate). */
+struct hth_row_gate_backward_args {
+	struct hth_tensor x, gate, dy;
+	struct hth_tensor dx, dgate; /* (R,C), may alias x or dy; (R,1) */
+};
+
 /* y = a + scale * b. */
 struct hth_add_args {
 	float scale;

@@ -80,7 +80,8 @@ static enum hth_status add_part(struct job *j, const struct hth_model_part *p, s
 	int stem = (int)(strlen(p->name) - strlen(".weight"));
 
 	if (!hth_folder_quantises(j->cfg, p))
-		return add(j, p->name, dtype, p->kind == HTH_PART_MATRIX ? 2 : 1, p->rows, p->cols, err);
+		return add(j, p->name, dtype, p->kind == HTH_PART_MATRIX || p->kind == HTH_PART_ROW ? 2 : 1, p->rows,
+			   p->cols, err);
 	if ((st = add(j, p->name, HTH_ST_U32, 2, p->rows, p->cols / 32 * j->cfg->bits, err)) != HTH_OK)
 		return st;
 	snprintf(name, sizeof(name), "%.*s.scales", stem, p->name);

@@ -10,7 +10,9 @@ struct hth_model;
 
 /* The linears of a layer, in the order used for adapters, dropout places and files. */
 enum hth_linear_kind { HTH_Q, HTH_K, HTH_V, HTH_O, HTH_GATE, HTH_UP, HTH_DOWN, HTH_LINEAR_COUNT };
-const char *hth_linear_module(enum hth_linear_kind k); /* "self_attn.q_proj" */
+const char *hth_linear_module(enum hth_linear_kind k); /* "self_attn.q_proj", for messages */
+/* "model.layers.3.self_attn.q_proj": the name of a layer's own linear. */
+void hth_linear_name(const struct hth_model *m, int64_t layer, enum hth_linear_kind k, char hf[80]);
 
 /* Weights that an adapter brings whole (PEFT's modules_to_save): embedding, head, norms. */
 struct hth_replacement {

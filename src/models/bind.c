@@ -155,8 +155,8 @@ static enum hth_status bind_linear(struct hth_model *m, int64_t l, enum hth_line
 	struct names own, stored;
 	int64_t rows, cols, first = 0, total;
 
-	hth_linear_names(k, l, own.gguf, own.hf);
-	hth_linear_shape(&m->config, k, &rows, &cols);
+	hth_linear_names(&m->config, k, l, own.gguf, own.hf);
+	hth_linear_shape(&m->config, l, k, &rows, &cols);
 	*w = (struct hth_weight){.rows = rows, .cols = cols};
 	bool fused = m->family->fused && hth_linear_fused(&m->config, k, l, stored.gguf, stored.hf, &first, &total);
 	enum hth_status st = bind_rows(m, w, fused ? &stored : &own, own.hf, first, fused ? total : rows, err);
@@ -205,7 +205,8 @@ static enum hth_status bind_layer(struct hth_model *m, int64_t l, struct hth_err
 	enum hth_status st = HTH_OK;
 
 	bool sparse = hth_layer_in(&m->config.sparse, l);
-	for (int k = 0; st == HTH_OK && k < (sparse ? HTH_GATE : HTH_LINEAR_COUNT); k++)
+	bool dense = !sparse || m->config.n_shared_ff > 0;
+	for (int k = 0; st == HTH_OK && k < (dense ? HTH_LINEAR_COUNT : HTH_GATE); k++)
 		st = bind_linear(m, l, (enum hth_linear_kind)k, err);
 	if (st == HTH_OK && sparse)
 		st = hth_bind_experts(m, l, err);

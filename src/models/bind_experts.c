@@ -32,6 +32,12 @@ void hth_router_names(const struct hth_family *f, int64_t l, char gguf[64], char
 	snprintf(hf, 80, "model.layers.%lld.%s", (long long)l, name);
 }
 
+void hth_shared_gate_names(int64_t l, char gguf[64], char hf[80])
+{
+	snprintf(gguf, 64, "blk.%lld.ffn_gate_inp_shexp", (long long)l);
+	snprintf(hf, 80, "model.layers.%lld.mlp.shared_expert_gate", (long long)l);
+}
+
 /* The name of one expert's matrix, and of the tensors in a source that hold it alone. */
 static void part_names(const struct hth_model *m, int64_t l, int64_t e, int part, char gguf[64], char hf[80])
 {
@@ -239,10 +245,29 @@ static enum hth_status bind_router(struct hth_model *m, int64_t l, struct hth_er
 	return hth_bind_vector(m, &layer->router_bias, &t, name, m->config.n_experts, NULL, err);
 }
 
+/* The shared expert's own matrices are linears (bind.c). */
+static enum hth_status bind_shared_gate(struct hth_model *m, int64_t l, struct hth_err *err)
+{
+	struct hth_layer *layer = &m->layers[l];
+	struct hth_source_tensor t;
+	char gguf[64], hf[80], name[96];
+
+	hth_shared_gate_names(l, gguf, hf);
+	enum hth_status st = hth_source_take(m->source, gguf, hf, "weight", &t, err);
+	if (st == HTH_OK && t.quant == HTH_QUANT_NONE)
+		return hth_bind_missing(m, &t, err);
+	snprintf(name, sizeof(name), "%s.weight", hf);
+	layer->shared_gate = (struct hth_linear){.w = &layer->shared_gate_w};
+	return st == HTH_OK ? hth_bind_vector(m, &layer->shared_gate_w, &t, name, m->config.width, NULL, err) : st;
+}
+
 enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err *err)
 {
 	bool both = false, found;
 	enum hth_status st = bind_router(m, l, err);
+
+	if (st == HTH_OK && m->config.n_shared_ff > 0)
+		st = bind_shared_gate(m, l, err);
 
 	if (st != HTH_OK || (m->family->interleaved && !m->source->kind->gguf))
 		return st != HTH_OK ? st : bind_interleaved(m, l, err);

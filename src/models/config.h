@@ -52,6 +52,9 @@ void hth_layer_set(struct hth_layer_set *s, int64_t l, bool in);
 /* Experts: how many, how many of them a row goes to, their width; every layer is sparse then. A mixture in a family that
  * has none is refused. */
 HTH_MUST enum hth_status hth_config_experts(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);
+/* Qwen's folders: which layers are sparse (decoder_sparse_step, mlp_only_layers). */
+HTH_MUST enum hth_status hth_config_sparse_layers(const struct hth_keys *k, struct hth_model_config *c,
+						  struct hth_err *err);
 HTH_MUST enum hth_status hth_config_rope(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);
 
 /* Configs that relatives share. */
@@ -65,6 +68,7 @@ HTH_MUST enum hth_status hth_config_gemma_scale(const struct hth_keys *k, int64_
 void hth_config_put_float(json_t *out, const char *key, float v);
 void hth_config_put_layer_types(const struct hth_model_config *c, json_t *out);
 void hth_config_gemma_to_hf(const struct hth_model_config *c, json_t *out);
+void hth_config_qwen_experts_to_hf(const struct hth_model_config *c, json_t *out);
 void hth_config_qwen_to_hf(const struct hth_model_config *c, json_t *out);
 
 #endif

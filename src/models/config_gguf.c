@@ -50,7 +50,8 @@ static void put_sizes(struct keys *k)
 		hth_gguf_made_f32(k->out, key(k, "final_logit_softcapping"), (double)c->logit_soft_cap);
 }
 
-/* GGUF's sparse models are sparse in every layer and make the chosen experts' weights sum to 1; what is otherwise shows
+/* GGUF's sparse models are sparse in every layer, and whether the chosen experts' weights sum to 1 follows from the
+ * architecture; what is otherwise shows
  * when the file is read again. */
 static void put_experts(struct keys *k)
 {
@@ -59,6 +60,8 @@ static void put_experts(struct keys *k)
 	hth_gguf_made_u32(k->out, key(k, "expert_count"), k->c->n_experts);
 	hth_gguf_made_u32(k->out, key(k, "expert_used_count"), k->c->n_chosen);
 	hth_gguf_made_u32(k->out, key(k, "expert_feed_forward_length"), k->c->n_expert_ff);
+	if (k->c->n_shared_ff > 0)
+		hth_gguf_made_u32(k->out, key(k, "expert_shared_feed_forward_length"), k->c->n_shared_ff);
 }
 
 /* Which layers have the window is said only where it is not what the family implies: old readers know no list. */

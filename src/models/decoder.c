@@ -114,18 +114,32 @@ static struct hth_tensor expert_forward(const struct pass *p, const struct hth_r
 	return hth_op_experts_down(p->x, hth_op_gated(p->x, c->act, out[0], out[1]), r, &w->experts[HTH_EXPERT_DOWN]);
 }
 
-/* in (R,C) -> (R,C) */
-static struct hth_tensor feed_forward(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in,
-				      int64_t l)
+/* in (R,C) -> (R,C) through gate, up and down. */
+static struct hth_tensor dense_forward(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in,
+				       int64_t l)
 {
 	const struct hth_linear *gate_up[2] = {&p->linears[l * HTH_LINEAR_COUNT + HTH_GATE],
 					       &p->linears[l * HTH_LINEAR_COUNT + HTH_UP]};
 	struct hth_tensor out[2]; /* (R,F) */
 
-	if (hth_layer_in(&p->m->config.sparse, l))
-		return expert_forward(p, rows, in, l);
 	hth_op_linear(p->x, rows, in, gate_up, 2, out);
 	return linear(p, rows, hth_op_gated(p->x, p->m->config.act, out[0], out[1]), l, HTH_DOWN);
+}
+
+/* in (R,C) -> (R,C) */
+static struct hth_tensor feed_forward(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in,
+				      int64_t l)
+{
+	const struct hth_linear *shared_gate = &p->m->layers[l].shared_gate;
+	struct hth_tensor weight; /* (R,1) */
+
+	if (!hth_layer_in(&p->m->config.sparse, l))
+		return dense_forward(p, rows, in, l);
+	if (p->m->config.n_shared_ff == 0)
+		return expert_forward(p, rows, in, l);
+	struct hth_tensor y = expert_forward(p, rows, hth_keep(p->x, in), l);
+	hth_op_linear(p->x, rows, hth_keep(p->x, in), &shared_gate, 1, &weight);
+	return hth_op_add(p->x, y, hth_op_row_gate(p->x, dense_forward(p, rows, in, l), weight), 1);
 }
 
 /* h (T,C) -> (R,C) in the last layer, else (T,C). */

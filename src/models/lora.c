@@ -128,7 +128,7 @@ static enum hth_status refuse_part(const struct hth_model *m, const char *name, 
 	int64_t layer;
 	char module[80];
 
-	if (!hth_module_parse(name, m->config.n_layers, &layer, &k))
+	if (!hth_module_parse(&m->config, name, &layer, &k))
 		return HTH_OK;
 	hth_module_of_linear(m, layer, k, module, &own);
 	return hth_fail(err, HTH_ERR_UNAVAILABLE,
@@ -159,7 +159,7 @@ static enum hth_status check_module(const struct hth_model *m, const struct hth_
 					"adapter: \"%s\": layer %lld of %s is a mixture of experts, which take no adapter "
 					"here; the linears of its attention do",
 					shown, (long long)part[i].layer, m->name);
-		hth_linear_shape(&m->config, part[i].kind, &one, &cols);
+		hth_linear_shape(&m->config, part[i].layer, part[i].kind, &one, &cols);
 		rows += one;
 	}
 	if (mod->out != rows || mod->in != cols || mod->rank < 1)
@@ -190,15 +190,16 @@ static bool copy_param(struct hth_arena *arena, const char *module, const char *
 }
 
 /* The LoRA of one part of a module, whose A is there already in `a`. */
-static struct hth_lora *make_lora(const struct hth_lora_module *mod, const struct hth_module_part *p, uint32_t place,
-				  const struct hth_param *a, struct hth_arena *arena)
+static struct hth_lora *make_lora(const struct hth_model *m, const struct hth_lora_module *mod,
+				  const struct hth_module_part *p, uint32_t place, const struct hth_param *a,
+				  struct hth_arena *arena)
 {
 	struct hth_lora *l = hth_arena_calloc(arena, 1, sizeof(*l));
-	char own[96];
+	char own[80];
 
 	if (l == NULL)
 		return NULL;
-	snprintf(own, sizeof(own), "model.layers.%lld.%s", (long long)p->layer, hth_linear_module(p->kind));
+	hth_linear_name(m, p->layer, p->kind, own);
 	l->a = *a;
 	l->scale = mod->scale;
 	l->place = place;
@@ -228,7 +229,7 @@ static enum hth_status add_module(const struct hth_model *m, const struct hth_lo
 		struct hth_lora **slot = &list[part[i].layer * HTH_LINEAR_COUNT + part[i].kind];
 		if (*slot != NULL)
 			return hth_fail(err, HTH_ERR_FORMAT, "adapter: \"%s\" is there twice", mod->name);
-		*slot = make_lora(mod, &part[i], place, &a, arena);
+		*slot = make_lora(m, mod, &part[i], place, &a, arena);
 		ok = *slot != NULL;
 	}
 	return ok ? HTH_OK

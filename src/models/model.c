@@ -286,6 +286,7 @@ void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth
 		visit(&layer->router_w, fn, ctx);
 		visit(&layer->router_bias, fn, ctx);
 		visit_experts(layer, fn, ctx);
+		visit(&layer->shared_gate_w, fn, ctx);
 	}
 	visit(&m->final_norm, fn, ctx);
 	if (!m->config.tied)

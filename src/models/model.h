@@ -48,6 +48,7 @@ struct hth_model_config {
 	bool tied;               /* head = embedding */
 	bool norm_before, norm_after; /* norms before / after each block (OLMo 2: only after; Gemma 2: both) */
 	int64_t n_experts, n_chosen, n_expert_ff; /* E, k, F of an expert; 0: every layer is dense */
+	int64_t n_shared_ff;         /* width of the expert that every row of a sparse layer passes too; 0: none */
 	struct hth_layer_set sparse; /* layers with experts */
 	bool route_normalise;        /* weights of the chosen experts sum to 1 */
 	bool sinks;                  /* attention has a learned extra logit a head */
@@ -65,10 +66,12 @@ struct hth_layer {
 	struct hth_weight attn_norm, attn_post_norm, ffn_norm, ffn_post_norm; /* (1,C) */
 	struct hth_weight q_norm, k_norm; /* (1,D) per head or (1,H*D) over all */
 	struct hth_weight sinks;          /* (1,H) */
-	/* In place of gate, up and down where the layer is sparse; n 0 elsewhere. */
+	/* In place of gate, up and down where the layer is sparse, or beside them as the shared expert; n 0 elsewhere. */
 	struct hth_weight router_w, router_bias; /* (E,C), (1,E) */
 	struct hth_linear router;                /* of these two, for hth_op_linear */
 	struct hth_expert_set experts[HTH_EXPERT_PARTS];
+	struct hth_weight shared_gate_w; /* (1,C) f32: its sigmoid scales the shared expert */
+	struct hth_linear shared_gate;   /* of it, for hth_op_linear */
 };
 
 struct hth_model {

@@ -19,14 +19,16 @@ enum hth_vector_kind {
 struct hth_weight *hth_layer_vector(struct hth_layer *layer, enum hth_vector_kind k);
 
 /* "blk.3.attn_q" / "model.layers.3.self_attn.q_proj", without ".weight" or ".bias". */
-void hth_linear_names(enum hth_linear_kind k, int64_t layer, char gguf[64], char hf[80]);
+void hth_linear_names(const struct hth_model_config *c, enum hth_linear_kind k, int64_t layer, char gguf[64],
+		      char hf[80]);
 void hth_vector_names(const struct hth_model_config *c, enum hth_vector_kind k, int64_t layer, char gguf[64],
 		      char hf[80]);
 /* Splits "model.layers.3.self_attn.q_proj"; false for any other text and for layers outside 0..n_layers-1. */
-bool hth_module_parse(const char *module, int64_t n_layers, int64_t *layer, enum hth_linear_kind *k);
+bool hth_module_parse(const struct hth_model_config *c, const char *module, int64_t *layer, enum hth_linear_kind *k);
 
-/* Rows and columns of a linear under a config. */
-void hth_linear_shape(const struct hth_model_config *c, enum hth_linear_kind k, int64_t *rows, int64_t *cols);
+/* Rows and columns of a layer's linear under a config. */
+void hth_linear_shape(const struct hth_model_config *c, int64_t layer, enum hth_linear_kind k, int64_t *rows,
+		      int64_t *cols);
 
 /* In families with fused tensors: the tensor that holds this linear's rows, the first of them there and their number in
  * all. False: the linear has a tensor of its own. */
@@ -50,6 +52,7 @@ HTH_MUST enum hth_status hth_bind_missing(const struct hth_model *m, const struc
 /* Names of an expert's matrix (GGUF's holds all of the layer), and of the router. */
 void hth_expert_names(const struct hth_family *f, int64_t layer, int64_t expert, int part, char gguf[64], char hf[80]);
 void hth_router_names(const struct hth_family *f, int64_t layer, char gguf[64], char hf[80]);
+void hth_shared_gate_names(int64_t layer, char gguf[64], char hf[80]); /* the row that weighs the shared expert */
 /* The router and experts of a sparse layer (bind_experts.c). */
 HTH_MUST enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err *err);
 

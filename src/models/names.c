@@ -5,24 +5,49 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
+struct names {
 	const char *gguf, *hf;
-} linear_names[HTH_LINEAR_COUNT] = {
+};
+static const struct names linear_names[HTH_LINEAR_COUNT] = {
 	[HTH_Q] = {"attn_q", "self_attn.q_proj"},   [HTH_K] = {"attn_k", "self_attn.k_proj"},
 	[HTH_V] = {"attn_v", "self_attn.v_proj"},   [HTH_O] = {"attn_output", "self_attn.o_proj"},
 	[HTH_GATE] = {"ffn_gate", "mlp.gate_proj"}, [HTH_UP] = {"ffn_up", "mlp.up_proj"},
 	[HTH_DOWN] = {"ffn_down", "mlp.down_proj"},
 };
 
+/* In sparse layers whose rows all pass one more expert. */
+static const struct names shared_names[HTH_LINEAR_COUNT] = {
+	[HTH_GATE] = {"ffn_gate_shexp", "mlp.shared_expert.gate_proj"},
+	[HTH_UP] = {"ffn_up_shexp", "mlp.shared_expert.up_proj"},
+	[HTH_DOWN] = {"ffn_down_shexp", "mlp.shared_expert.down_proj"},
+};
+
+static const struct names *names_of(const struct hth_model_config *c, int64_t layer, enum hth_linear_kind k)
+{
+	bool shared = k >= HTH_GATE && c->n_shared_ff > 0 && hth_layer_in(&c->sparse, layer);
+
+	return shared ? &shared_names[k] : &linear_names[k];
+}
+
 const char *hth_linear_module(enum hth_linear_kind k)
 {
 	return linear_names[k].hf;
 }
 
-void hth_linear_names(enum hth_linear_kind k, int64_t layer, char gguf[64], char hf[80])
+void hth_linear_names(const struct hth_model_config *c, enum hth_linear_kind k, int64_t layer, char gguf[64],
+		      char hf[80])
 {
-	snprintf(gguf, 64, "blk.%lld.%s", (long long)layer, linear_names[k].gguf);
-	snprintf(hf, 80, "model.layers.%lld.%s", (long long)layer, linear_names[k].hf);
+	const struct names *n = names_of(c, layer, k);
+
+	snprintf(gguf, 64, "blk.%lld.%s", (long long)layer, n->gguf);
+	snprintf(hf, 80, "model.layers.%lld.%s", (long long)layer, n->hf);
+}
+
+void hth_linear_name(const struct hth_model *m, int64_t layer, enum hth_linear_kind k, char hf[80])
+{
+	char gguf[64];
+
+	hth_linear_names(&m->config, k, layer, gguf, hf);
 }
 
 /* Hugging Face calls the norm before the feed-forward block by its place behind attention, unless the family has
@@ -65,12 +90,14 @@ struct hth_weight *hth_layer_vector(struct hth_layer *layer, enum hth_vector_kin
 	}
 }
 
-void hth_linear_shape(const struct hth_model_config *c, enum hth_linear_kind k, int64_t *rows, int64_t *cols)
+void hth_linear_shape(const struct hth_model_config *c, int64_t layer, enum hth_linear_kind k, int64_t *rows,
+		      int64_t *cols)
 {
 	int64_t q = c->n_head * c->head, kv = c->n_kv * c->head;
+	int64_t ff = hth_layer_in(&c->sparse, layer) ? c->n_shared_ff : c->n_ff;
 
-	*rows = k == HTH_Q ? q : k == HTH_K || k == HTH_V ? kv : k == HTH_GATE || k == HTH_UP ? c->n_ff : c->width;
-	*cols = k == HTH_O ? q : k == HTH_DOWN ? c->n_ff : c->width;
+	*rows = k == HTH_Q ? q : k == HTH_K || k == HTH_V ? kv : k == HTH_GATE || k == HTH_UP ? ff : c->width;
+	*cols = k == HTH_O ? q : k == HTH_DOWN ? ff : c->width;
 }
 
 bool hth_linear_fused(const struct hth_model_config *c, enum hth_linear_kind k, int64_t layer, char gguf[64],
@@ -103,18 +130,19 @@ static const char *parse_layer(const char *text, int64_t n_layers, int64_t *laye
 }
 
 /* Both naming schemes are prefix, layer number, dot, name of the linear. */
-static bool parse_name(const char *name, const char *prefix, bool gguf, int64_t n_layers, int64_t *layer,
-		       enum hth_linear_kind *k)
+static bool parse_name(const struct hth_model_config *c, const char *name, const char *prefix, bool gguf,
+		       int64_t *layer, enum hth_linear_kind *k)
 {
 	size_t n = strlen(prefix);
 
 	if (strncmp(name, prefix, n) != 0)
 		return false;
-	const char *rest = parse_layer(name + n, n_layers, layer);
+	const char *rest = parse_layer(name + n, c->n_layers, layer);
 	if (rest == NULL || *rest != '.')
 		return false;
 	for (int i = 0; i < HTH_LINEAR_COUNT; i++) {
-		if (strcmp(rest + 1, gguf ? linear_names[i].gguf : linear_names[i].hf) != 0)
+		const struct names *own = names_of(c, *layer, (enum hth_linear_kind)i);
+		if (strcmp(rest + 1, gguf ? own->gguf : own->hf) != 0)
 			continue;
 		*k = (enum hth_linear_kind)i;
 		return true;
@@ -122,9 +150,9 @@ static bool parse_name(const char *name, const char *prefix, bool gguf, int64_t 
 	return false;
 }
 
-bool hth_module_parse(const char *module, int64_t n_layers, int64_t *layer, enum hth_linear_kind *k)
+bool hth_module_parse(const struct hth_model_config *c, const char *module, int64_t *layer, enum hth_linear_kind *k)
 {
-	return parse_name(module, "model.layers.", false, n_layers, layer, k);
+	return parse_name(c, module, "model.layers.", false, layer, k);
 }
 
 /* The parts of a fused module, given one of its names without the layer's prefix. */
@@ -140,7 +168,7 @@ static int fused_parts(const struct hth_model *m, int64_t layer, const char *nam
 		if (!hth_linear_fused(&m->config, p.kind, layer, names[0], names[1], &p.first, &total) ||
 		    strcmp(name, names[gguf ? 0 : 1]) != 0)
 			continue;
-		hth_linear_shape(&m->config, p.kind, &p.rows, &cols);
+		hth_linear_shape(&m->config, layer, p.kind, &p.rows, &cols);
 		out[n++] = p;
 	}
 	return n;
@@ -158,13 +186,13 @@ static int parts_of(const struct hth_model *m, const char *name, bool gguf, stru
 			return n;
 	}
 	out[0] = (struct hth_module_part){0};
-	if (!parse_name(name, prefix, gguf, m->config.n_layers, &out[0].layer, &out[0].kind))
+	if (!parse_name(&m->config, name, prefix, gguf, &out[0].layer, &out[0].kind))
 		return 0;
 	char names[2][80];
 	if (m->family->fused &&
 	    hth_linear_fused(&m->config, out[0].kind, 0, names[0], names[1], &out[0].first, &out[0].rows))
 		return 0; /* a part of a fused module is no module */
-	hth_linear_shape(&m->config, out[0].kind, &out[0].rows, &cols);
+	hth_linear_shape(&m->config, out[0].layer, out[0].kind, &out[0].rows, &cols);
 	return 1;
 }
 
@@ -194,10 +222,10 @@ static void module_names(const struct hth_model *m, int64_t layer, enum hth_line
 	int64_t total, cols;
 
 	*part = (struct hth_module_part){.layer = layer, .kind = k};
-	hth_linear_shape(&m->config, k, &part->rows, &cols);
+	hth_linear_shape(&m->config, layer, k, &part->rows, &cols);
 	if (!m->family->fused || !hth_linear_fused(&m->config, k, layer, gguf, hf, &part->first, &total)) {
 		part->first = 0;
-		hth_linear_names(k, layer, gguf, hf);
+		hth_linear_names(&m->config, k, layer, gguf, hf);
 	}
 }
 

@@ -54,7 +54,7 @@ static int add_linear(struct list *l, int64_t layer, enum hth_linear_kind k)
 
 	if (m->family->fused && hth_linear_fused(&m->config, k, layer, gguf, hf, &first, &total))
 		return add_fused(l, layer, k, gguf, hf, total);
-	hth_linear_names(k, layer, gguf, hf);
+	hth_linear_names(&m->config, k, layer, gguf, hf);
 	struct hth_model_part *p = add(l, HTH_PART_MATRIX, gguf, hf, &of->linear[k]);
 	p->piece[0].linear = (int)(layer * HTH_LINEAR_COUNT + k);
 	p->head_rows = permuted ? m->config.head : 0;
@@ -89,6 +89,10 @@ static void add_feed_forward_of_experts(struct list *l, int64_t layer)
 
 	hth_router_names(l->folder, layer, gguf, hf);
 	add(l, HTH_PART_MATRIX, gguf, hf, &of->router_w)->f32 = true;
+	if (of->shared_gate_w.data != NULL) {
+		hth_shared_gate_names(layer, gguf, hf);
+		add(l, HTH_PART_ROW, gguf, hf, &of->shared_gate_w);
+	}
 	if (of->router_bias.data != NULL)
 		add(l, HTH_PART_BIAS, gguf, hf, &of->router_bias);
 	for (int part = 0; part < HTH_EXPERT_PARTS; part++)
@@ -101,7 +105,7 @@ static void add_layer(struct list *l, int64_t layer)
 	bool sparse = of->experts[0].n > 0;
 	char gguf[64], hf[80];
 
-	for (int k = 0; k < (sparse ? HTH_GATE : HTH_LINEAR_COUNT);)
+	for (int k = 0; k < (of->linear[HTH_DOWN].data != NULL ? HTH_LINEAR_COUNT : HTH_GATE);)
 		k += add_linear(l, layer, (enum hth_linear_kind)k);
 	if (sparse)
 		add_feed_forward_of_experts(l, layer);

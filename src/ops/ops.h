@@ -26,6 +26,8 @@ struct hth_tensor hth_op_attention(struct hth_exec *x, const struct hth_batch *b
                                    const struct hth_attention_shape *shape, struct hth_tensor q, struct hth_tensor k,
                                    struct hth_tensor v);
 struct hth_tensor hth_op_gated(struct hth_exec *x, enum hth_act act, struct hth_tensor gate, struct hth_tensor up);
+/* in (R,C), gate (R,1) -> sigmoid(gate) * in */
+struct hth_tensor hth_op_row_gate(struct hth_exec *x, struct hth_tensor in, struct hth_tensor gate);
 /* logits (R,E) -> where each row goes. Consumes logits; the routing is held once, hth_routing_keep for another user. */
 struct hth_routing hth_op_route(struct hth_exec *x, struct hth_tensor logits, int64_t top, bool normalise);
 struct hth_routing hth_routing_keep(struct hth_exec *x, struct hth_routing r);

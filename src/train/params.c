@@ -67,7 +67,7 @@ static enum hth_status add_lora(struct hth_params *p, const struct hth_train_con
 	if (lora == NULL)
 		return hth_fail_memory(err, "an adapter", sizeof *lora);
 	p->loras[layer * HTH_LINEAR_COUNT + k] = lora;
-	snprintf(own, sizeof own, "model.layers.%lld.%s", (long long)layer, hth_linear_module((enum hth_linear_kind)k));
+	hth_linear_name(p->model, layer, (enum hth_linear_kind)k, own);
 	if (*owner == lora)
 		status = add_param(p, &lora->a, module, "lora_A.weight", rank, w->cols, err);
 	if (status == HTH_OK)

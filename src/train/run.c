@@ -132,7 +132,8 @@ static void tell_experts(const struct hth_run *r)
 	const struct hth_train_config *c = r->cfg;
 
 	if (c->type == HTH_TRAIN_LORA && r->model->config.n_experts > 0 && !c->target_named && c->target[HTH_GATE])
-		hth_info("adapters are on attention and dense layers: the experts stay as they are, as in PEFT");
+		hth_info("adapters are on attention and %s: the experts stay as they are, as in PEFT",
+			 r->model->config.n_shared_ff > 0 ? "shared experts" : "dense layers");
 }
 
 enum hth_status hth_run_make_exec(struct hth_run *r, uint64_t arena_bytes, struct hth_err *err)

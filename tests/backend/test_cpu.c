@@ -85,6 +85,27 @@ static void rotations(void **state)
 	}
 }
 
+static void row_gates(void **state)
+{
+	int64_t rows = 45, cols = 801; /* three tasks */
+
+	(void)state;
+	for (int over = 0; over < 2; over++) {
+		struct hth_row_gate_args a = {.x = random_tensor(rows, cols, 2), .gate = random_tensor(rows, 1, 6)};
+		a.y = over ? a.x : output(rows, cols);
+		result_tensor("y", a.y);
+		check_case("row_gate", HTH_OP_row_gate, &a);
+		struct hth_row_gate_backward_args b = {.x = random_tensor(rows, cols, 2),
+						       .gate = random_tensor(rows, 1, 6),
+						       .dy = random_tensor(rows, cols, 2)};
+		b.dx = over ? b.x : output(rows, cols);
+		b.dgate = output(rows, 1);
+		result_tensor("dx", b.dx);
+		result_tensor("dgate", b.dgate);
+		check_case("row_gate_backward", HTH_OP_row_gate_backward, &b);
+	}
+}
+
 static void gated_units(void **state)
 {
 	(void)state;
@@ -337,6 +358,7 @@ int main(void)
 	        CASE_TEST(norms),
 	        CASE_TEST(norm_backwards),
 	        CASE_TEST(rotations),
+	        CASE_TEST(row_gates),
 	        CASE_TEST(gated_units),
 	        CASE_TEST(sums_and_gathers),
 	        CASE_TEST(embeddings),

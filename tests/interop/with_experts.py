@@ -24,7 +24,7 @@ transformers.utils.logging.disable_progress_bar()
 
 LOSS_TOLERANCE = 1e-5  # f32 sums in another order, and eval's six decimals
 # llama.cpp rounds the ends of YaRN's ramp: of gpt-oss the golden whose ends are whole stands here.
-FAMILIES = ["mixtral", "qwen3moe", "gptoss_mxfp4"]
+FAMILIES = ["mixtral", "qwen2moe", "qwen3moe", "gptoss_mxfp4"]
 TEXTS = [("hello", "the thing in it"), ("what is it?", "it is the other thing"), ("in the", "then in the end"),
          ("why", "the answer is in here"), ("one more", "and then the last"), ("no", "in the middle of it")]
 

@@ -82,7 +82,7 @@ static void folder_gives_the_config_of_its_gguf(void **state)
 {
 	static const char *const families[] = {"qwen2", "qwen3", "gemma",   "gemma2",  "gemma3",
 					       "phi3",  "olmo2", "granite", "smollm3", "olmo3",
-					       "qwen3moe", "gptoss", "gptoss_mxfp4"};
+					       "qwen2moe", "qwen3moe", "gptoss", "gptoss_mxfp4"};
 	struct hth_model *hf, *gguf;
 	struct hth_err err;
 	char path[100];
@@ -107,6 +107,7 @@ static void folder_gives_the_config_of_its_gguf(void **state)
 		assert_int_equal(a->n_experts, b->n_experts);
 		assert_int_equal(a->n_chosen, b->n_chosen);
 		assert_int_equal(a->n_expert_ff, b->n_expert_ff);
+		assert_int_equal(a->n_shared_ff, b->n_shared_ff);
 		assert_int_equal(a->route_normalise, b->route_normalise);
 		assert_int_equal(a->rot, b->rot);
 		assert_int_equal(a->tied, b->tied);
@@ -261,6 +262,10 @@ static const struct {
 	{"mixtral", "num_experts_per_tok", "5", HTH_ERR_FORMAT, "num_experts_per_tok"},
 	{"mixtral", "num_experts_per_tok", NULL, HTH_ERR_NOTFOUND, "num_experts_per_tok"},
 	{"mixtral", "intermediate_size", "25", HTH_ERR_SHAPE, "experts.0.w1.weight"},
+	{"qwen2moe", "num_experts", "0", HTH_ERR_FORMAT, "0 experts"},
+	{"qwen2moe", "shared_expert_intermediate_size", "0", HTH_ERR_FORMAT, "shared_expert_intermediate_size"},
+	{"qwen2moe", "shared_expert_intermediate_size", "21", HTH_ERR_SHAPE, "mlp.shared_expert.gate_proj.weight"},
+	{"qwen2moe", "qkv_bias", "false", HTH_ERR_UNAVAILABLE, "qkv_bias"},
 	{"qwen3moe", "moe_intermediate_size", "13", HTH_ERR_SHAPE, "experts.0.gate_proj.weight"},
 	{"qwen3moe", "num_local_experts", "9000", HTH_ERR_FORMAT, "num_local_experts"},
 	{"qwen3moe", "num_experts", "7", HTH_ERR_FORMAT, "expected one number"},

@@ -350,6 +350,7 @@ static void ops_name_shapes_that_do_not_fit(void **state)
 	as.n_head = 2;
 	EXPECT(hth_op_attention(x, &g.batch, 0, &as, LEAF(9, 6), LEAF(9, 4), LEAF(9, 4)), "q (9,6)");
 	EXPECT(hth_op_gated(x, HTH_ACT_SILU, LEAF(2, 3), LEAF(3, 2)), "gated: gate (2,3), up (3,2)");
+	EXPECT(hth_op_row_gate(x, LEAF(2, 3), LEAF(2, 3)), "row gate: (2,3) gated by (2,3), expected one gate a row");
 	EXPECT(hth_op_gather(x, LEAF(8, 3), &g.batch.wanted), "gather: wants row 8 of 8");
 	EXPECT(hth_op_logits(x, LEAF(2, 4), &head), "logits \"w\": input of 4 columns, expected 3");
 	EXPECT(hth_op_logp(x, &g.batch, LEAF(3, 3), &head), "logp: input of 3 rows, expected the 2 wanted ones");

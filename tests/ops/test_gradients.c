@@ -288,6 +288,27 @@ static void gated_gradients_of_every_activation(void **state)
 	}
 }
 
+/* row gate */
+static struct hth_tensor build_row_gate(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	(void)g;
+	return hth_op_row_gate(x, leaf[0], leaf[1]);
+}
+
+static void row_gate_gradients_reach_rows_and_gates(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct graph g;
+		graph_init(&g);
+		graph_add_leaf(&g, 5, 7, i != 1);
+		graph_add_leaf(&g, 5, 1, i != 2);
+		g.build = build_row_gate;
+		graph_check(&g, FD_TOLERANCE);
+		graph_clear(&g);
+	}
+}
+
 /* add, and values with several consumers */
 static struct hth_tensor build_add(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
 {
@@ -409,6 +430,7 @@ int main(void)
 		cmocka_unit_test(attention_gradients_over_a_tree_of_segments),
 		cmocka_unit_test(attention_gradients_with_window_cap_and_sinks),
 		cmocka_unit_test(gated_gradients_of_every_activation),
+		cmocka_unit_test(row_gate_gradients_reach_rows_and_gates),
 		cmocka_unit_test(add_gradients_are_scaled_shared_and_summed),
 		cmocka_unit_test(gather_gradient_goes_back_to_its_rows),
 		cmocka_unit_test(logp_gradients_of_the_fused_loss),
