@@ -95,7 +95,15 @@ $(foreach l,$(LAYERS),$(eval $(call test_rule,$(l))))
 SCRIPTS   := $(sort $(wildcard tests/e2e/*.sh)) $(wildcard tests/kernels/*.sh)
 MODEL     := models/SmolLM2-135M-Instruct.Q4_1.gguf
 
-tests: $(TESTS) $(BUILD)/hearth
+tests: $(TESTS) $(BUILD)/hearth $(BUILD)/tests/corpus/make_corpus $(BUILD)/tests/corpus/serve_listing
+
+# What tests/e2e/corpus.sh makes its hostile files with, and the hub that serves hostile listings.
+$(BUILD)/tests/corpus/make_corpus: $(wildcard tests/corpus/*.[ch]) tests/support.h $(call libs_for,formats)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -Itests -o $@ $(filter-out %/serve.c,$(filter %.c,$^)) $(call libs_for,formats) -lcmocka $(LIBS) $(LDFLAGS)
+$(BUILD)/tests/corpus/serve_listing: tests/corpus/serve.c tests/hub/server.h tests/support.h $(call libs_for,hub)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -Itests -o $@ $< $(call libs_for,hub) -lcmocka $(LIBS) $(LDFLAGS)
 
 # Everything that needs no GPU and no big download.
 test: deps
@@ -114,7 +122,7 @@ check-clang: deps-check
 	 echo "clang: no warnings"; else echo "skipped: clang is not here"; fi
 check-san: deps
 	@$(MAKE) -j$(JOBS) BUILD=$(BUILD)-san OPT="-O1 -g" SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" tests
-	@HTH_FIXTURE_EVERY=10 sh tests/run.sh $(BUILD)-san $(TESTS:$(BUILD)/%=$(BUILD)-san/%)
+	@HTH_FIXTURE_EVERY=10 sh tests/run.sh $(BUILD)-san $(TESTS:$(BUILD)/%=$(BUILD)-san/%) tests/e2e/corpus.sh
 check-fuzz: deps-check
 	@sh tests/fuzz/run.sh $(BUILD) 5
 check-real: $(BUILD)/hearth tests

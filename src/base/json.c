@@ -7,6 +7,7 @@
 #include "base/json_int.h"
 #include "base/mem.h"
 
+#include <math.h>
 #include <string.h>
 
 #define TEXT_(x) #x
@@ -212,6 +213,8 @@ enum hth_status hth_json_read(const char *path, size_t max_bytes, int flags, jso
 /* "a string", "the number 3", ... into out. */
 static const char *found(const json_t *v, char out[64])
 {
+	bool whole;
+
 	switch (json_typeof(v)) {
 	case JSON_OBJECT:
 		return "an object";
@@ -222,8 +225,9 @@ static const char *found(const json_t *v, char out[64])
 	case JSON_INTEGER:
 		snprintf(out, 64, "%lld", (long long)json_integer_value(v));
 		return out;
-	case JSON_REAL:
-		snprintf(out, 64, "%.9g", json_real_value(v));
+	case JSON_REAL: /* 16.0 is no 16 */
+		whole = fabs(json_real_value(v)) < 1e9 && floor(json_real_value(v)) == json_real_value(v);
+		snprintf(out, 64, "%.9g%s", json_real_value(v), whole ? ".0" : "");
 		return out;
 	case JSON_TRUE:
 		return "true";

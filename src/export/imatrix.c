@@ -33,6 +33,7 @@ void hth_imatrix_clear(struct hth_imatrix *im)
 		clear_entry(&im->entries[i]);
 	hth_free(im->entries);
 	hth_free(im->dataset);
+	hth_free(im->path);
 	*im = (struct hth_imatrix){0};
 }
 
@@ -286,6 +287,8 @@ enum hth_status hth_imatrix_read(const char *path, struct hth_imatrix *out, stru
 	bool gguf = map.bytes >= 4 && memcmp(map.data, "GGUF", 4) == 0;
 	s = gguf ? read_gguf(path, out, err) : read_old(&map, out, err);
 	hth_map_close(&map);
+	if (s == HTH_OK && (out->path = hth_strdup(path)) == NULL)
+		s = hth_fail_memory(err, "a path", strlen(path));
 	if (s == HTH_OK)
 		s = hth_imatrix_sort(out, path, err);
 	if (s != HTH_OK)

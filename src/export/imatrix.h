@@ -19,6 +19,7 @@ struct hth_imatrix_entry {
 struct hth_imatrix {
 	struct hth_imatrix_entry *entries; /* sorted by name */
 	size_t n, cap;
+	char *path;                        /* it was read from; NULL: it was made here; owned */
 	char *dataset;      /* base name of the text it was made from, or NULL; owned */
 	int64_t chunks;     /* batches */
 	int64_t chunk_size; /* tokens a batch */

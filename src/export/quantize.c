@@ -188,9 +188,10 @@ static enum hth_status find_importance(struct job *job, struct passage *p, struc
 	bool fits = e != NULL && e->cols * e->matrices == n * p->cols && (n == 1 || n == p->t->ne[2]);
 	if (e != NULL && !fits && !hth_gguf_str_equal(p->t->name, "token_embd.weight"))
 		return hth_fail(err, HTH_ERR_SHAPE,
-				"importance of \"%.*s\": %lld matrices of %lld columns, expected %lld of %lld; was it "
-				"made for another model?",
-				(int)p->t->name.bytes, p->t->name.data, (long long)e->matrices, (long long)e->cols,
+				"%s%simportance of \"%.*s\": %lld matrices of %lld columns, expected %lld of %lld; was "
+				"it made for another model?",
+				im->path != NULL ? im->path : "", im->path != NULL ? ": " : "", (int)p->t->name.bytes,
+				p->t->name.data, (long long)e->matrices, (long long)e->cols,
 				(long long)p->t->ne[2], (long long)p->cols);
 	if (fits) {
 		p->importance = e->mean;

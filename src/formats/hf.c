@@ -271,8 +271,11 @@ enum hth_status hth_hf_template(const struct hth_hf *h, char **out, size_t *byte
 		st = hth_file_read(path, MAX_TEMPLATE_BYTES, out, bytes, err);
 	else
 		st = hth_json_read(path, MAX_CONFIG_BYTES, HTH_JSON_BIG_INT_AS_REAL, &config, err);
+	const json_t *text = configured_template(config), *said = json_object_get(config, "chat_template");
+	if (st == HTH_OK && text == NULL && said != NULL && !json_is_null(said))
+		st = hth_fail(err, HTH_ERR_FORMAT,
+			      "%s: \"chat_template\": expected a text, or a list of {\"name\": .., \"template\": ..}", path);
 	hth_free(path);
-	const json_t *text = configured_template(config);
 	if (st == HTH_OK && text != NULL) {
 		*bytes = json_string_length(text);
 		*out = hth_strndup(json_string_value(text), *bytes);

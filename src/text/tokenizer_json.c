@@ -35,8 +35,11 @@ enum hth_status hth_json_need_string(struct hth_json_loader *l, const json_t *ob
 /* An id of the file; the largest decides how many ids there are, so it may not run away from their number. */
 static enum hth_status check_id(struct hth_json_loader *l, const json_t *v, size_t count, const char *key, size_t *out)
 {
-	json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
+	json_int_t id = json_integer_value(v);
 
+	if (!json_is_integer(v))
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: id that is no integer, expected one for each token",
+				hth_json_at(l, key));
 	if (id < 0 || (uint64_t)id >= HTH_MAX_TOKENS || (uint64_t)id > (uint64_t)count * 4 + 65536)
 		return hth_fail(l->err, HTH_ERR_FORMAT,
 				"%s: id %lld, expected an integer from 0 to not far above the %zu tokens",
@@ -233,29 +236,39 @@ static int32_t named_token(const struct hth_tokenizer *t, const json_t *config, 
 	return text == NULL ? -1 : hth_tokenizer_id(t, text);
 }
 
-static void mark_end(struct hth_tokenizer *t, const json_t *v)
+/* -1 says "none", and an id above the vocabulary is one that never comes (an embedding has more rows). */
+static enum hth_status mark_end(struct hth_json_loader *l, const json_t *v)
 {
-	json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
+	json_int_t id = json_integer_value(v);
 
-	if (id >= 0 && (uint64_t)id < t->vocab.n)
-		t->vocab.tokens[id].flags |= HTH_TOKEN_END;
+	if (!json_is_integer(v) || id < -1 || id >= (json_int_t)HTH_MAX_TOKENS)
+		return hth_fail(l->err, HTH_ERR_FORMAT,
+				"%.*sgeneration_config.json: \"eos_token_id\": expected a token's id or a list of such",
+				(int)(hth_path_base(l->path) - l->path), l->path);
+	if (id >= 0 && (uint64_t)id < l->t->vocab.n)
+		l->t->vocab.tokens[id].flags |= HTH_TOKEN_END;
+	return HTH_OK;
 }
 
-/* A file beside tokenizer.json; NULL when there is none or it does not parse: it only adds to what is known. */
-static json_t *read_beside(const char *path, const char *name)
+/* A file beside tokenizer.json; NULL when there is none. One that is broken is an error: what it says of the ends of
+ * a turn would be missed only when an answer does not end. */
+static enum hth_status read_beside(struct hth_json_loader *l, const char *name, json_t **doc)
 {
-	char full[4096];
-	json_t *doc = NULL;
-	size_t dir = (size_t)(hth_path_base(path) - path);
+	size_t dir = (size_t)(hth_path_base(l->path) - l->path), bytes = dir + strlen(name) + 1;
+	enum hth_status st = HTH_OK;
 
-	if (dir + strlen(name) >= sizeof(full))
-		return NULL;
-	memcpy(full, path, dir);
+	*doc = NULL;
+	char *full = hth_alloc(bytes);
+	if (full == NULL)
+		return hth_fail_memory(l->err, "a path", bytes);
+	memcpy(full, l->path, dir);
 	memcpy(full + dir, name, strlen(name) + 1);
-	if (hth_path_kind(full) != HTH_PATH_FILE ||
-	    hth_json_read(full, MAX_CONFIG_BYTES, HTH_JSON_BIG_INT_AS_REAL, &doc, NULL) != HTH_OK)
-		return NULL;
-	return doc;
+	if (hth_path_kind(full) == HTH_PATH_FILE)
+		st = hth_json_read(full, MAX_CONFIG_BYTES, HTH_JSON_BIG_INT_AS_REAL, doc, l->err);
+	if (st == HTH_OK && *doc != NULL && !json_is_object(*doc))
+		st = hth_fail(l->err, HTH_ERR_FORMAT, "%s: expected an object", full);
+	hth_free(full);
+	return st;
 }
 
 /* A token id by its key in the GGUF file around; -1 when there is none. */
@@ -286,23 +299,31 @@ static enum hth_status read_gguf_ids(struct hth_json_loader *l)
 	return HTH_OK;
 }
 
-static void read_configs(struct hth_json_loader *l)
+static enum hth_status read_configs(struct hth_json_loader *l)
 {
 	struct hth_tokenizer *t = l->t;
-	json_t *v;
+	json_t *v, *config;
 	size_t i;
 
 	if (strcmp(hth_path_base(l->path), "tokenizer.json") != 0)
-		return;
-	json_t *config = read_beside(l->path, "tokenizer_config.json");
-	t->bos = named_token(t, config, "bos_token");
-	t->eos = named_token(t, config, "eos_token");
+		return HTH_OK;
+	enum hth_status st = read_beside(l, "tokenizer_config.json", &config);
+	if (st == HTH_OK) {
+		t->bos = named_token(t, config, "bos_token");
+		t->eos = named_token(t, config, "eos_token");
+		json_decref(config);
+		st = read_beside(l, "generation_config.json", &config);
+	}
+	json_t *eos = st == HTH_OK ? json_object_get(config, "eos_token_id") : NULL;
+	if (eos != NULL && !json_is_array(eos) && !json_is_null(eos))
+		st = mark_end(l, eos);
+	json_array_foreach(eos, i, v)
+	{
+		if (st == HTH_OK)
+			st = mark_end(l, v);
+	}
 	json_decref(config);
-	config = read_beside(l->path, "generation_config.json");
-	json_t *eos = json_object_get(config, "eos_token_id");
-	mark_end(t, eos);
-	json_array_foreach(eos, i, v) mark_end(t, v);
-	json_decref(config);
+	return st;
 }
 
 static enum hth_status load(struct hth_json_loader *l, const json_t *doc)
@@ -333,9 +354,7 @@ static enum hth_status load(struct hth_json_loader *l, const json_t *doc)
 	if ((st = read_bpe(l, model)) != HTH_OK || (st = read_added(l, added)) != HTH_OK ||
 	    (st = hth_json_read_post(l, json_object_get(doc, "post_processor"), 0)) != HTH_OK)
 		return st;
-	if (l->g == NULL)
-		read_configs(l);
-	else if ((st = read_gguf_ids(l)) != HTH_OK)
+	if ((st = l->g == NULL ? read_configs(l) : read_gguf_ids(l)) != HTH_OK)
 		return st;
 	return hth_tokenizer_finish(t, l->replace, l->n_replace, "", l->err);
 }
