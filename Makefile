@@ -48,9 +48,13 @@ ISA_vnni   := $(ISA_avx512) -mavx512vnni -mavx512bf16
 ISA_bf16   := $(ISA_avx512) -mavx512bf16
 ISA_amx    := $(ISA_avx512) -mamx-tile -mamx-bf16 -mamx-int8 -mavx512bf16
 endif
-# A Mac's compiler has them by default.
+# A Mac's compiler has the first by default.
 ifeq ($(UNAME_M),aarch64)
 ISA_dotprod := -march=armv8.2-a+dotprod
+endif
+ifneq ($(filter aarch64 arm64,$(UNAME_M)),)
+ISA_i8mm    := -march=armv8.2-a+dotprod+i8mm
+ISA_bf16    := -march=armv8.2-a+dotprod+bf16
 endif
 
 SRCS     := $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c) $(wildcard src/$(l)/*/*.c))

@@ -104,6 +104,8 @@ static const struct hth_peak *peak_of(const struct bench *b)
 		p = hth_peaks_find(&b->peaks, "bf16 amx");
 		if (p == NULL)
 			p = hth_peaks_find(&b->peaks, "bf16 avx512");
+		if (p == NULL)
+			p = hth_peaks_find(&b->peaks, "bf16 neon");
 	}
 	return p != NULL ? p : hth_peaks_f32(&b->peaks);
 }

@@ -15,6 +15,8 @@ bool hth_has_amx(void); /* asks the system for the tiles, too */
 #if defined(__aarch64__)
 bool hth_has_neon(void);
 bool hth_has_dotprod(void);
+bool hth_has_i8mm(void);
+bool hth_has_neonbf16(void);
 #endif
 /* Are this processor's bf16 product instructions, where it has any, faster than its f32 ones? */
 bool hth_bf16_pays(void);

@@ -41,6 +41,7 @@ static const struct loop loops[] = {
 	{"f32 ref", HTH_PEAK_REF_OPS, hth_peak_ref, hth_peak_read_ref, hth_has_ref},
 #if defined(__aarch64__)
 	{"f32 neon", HTH_PEAK_NEON_OPS, hth_peak_neon, hth_peak_read_neon, hth_has_neon},
+	{"bf16 neon", HTH_PEAK_NEON_BF16_OPS, hth_peak_neon_bf16, NULL, hth_has_neonbf16},
 #endif
 #if defined(__x86_64__)
 	{"f32 avx2", HTH_PEAK_AVX2_OPS, hth_peak_avx2, hth_peak_read_avx2, hth_has_avx2},

@@ -18,6 +18,7 @@ enum {
 	HTH_PEAK_AVX2_OPS = 2 * 12 * 8,
 	HTH_PEAK_AVX512_OPS = 2 * 16 * 16,
 	HTH_PEAK_BF16_OPS = 2 * 16 * 32,
+	HTH_PEAK_NEON_BF16_OPS = 2 * 16 * 16,
 	HTH_PEAK_VNNI_OPS = 2 * 16 * 64,
 	HTH_PEAK_AMX_OPS = 2 * 4 * 16 * 16 * 32,
 };
@@ -27,6 +28,7 @@ uint64_t hth_peak_read_ref(const void *data, size_t bytes);
 #if defined(__aarch64__)
 double hth_peak_neon(int64_t n);
 uint64_t hth_peak_read_neon(const void *data, size_t bytes);
+double hth_peak_neon_bf16(int64_t n);
 #endif
 #if defined(__x86_64__)
 double hth_peak_avx2(int64_t n);

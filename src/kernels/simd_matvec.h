@@ -14,39 +14,11 @@
  * Primitives (beside those of simd_part.h): LANES 128-bit lanes; vb, bytes; pieces of 16 bytes into lanes; dots. Where a
  * lane's place among the four of 128 elements matters, v says which vector of them it is. */
 
-/* One prepared row of k elements, padded with zeros to whole groups of 128. Counts are in floats from the start. */
-enum {
-	GROUP = 128,
-	TINY_EXP = -100, /* blocks of x whose largest is below 2^-100 count as zero: their scale would lose bits */
-};
+#include "kernels/simd_x.h"
+
+enum { TINY_EXP = -100 }; /* blocks of x whose largest is below 2^-100 count as zero: their scale would lose bits */
 static const float limit_q = 127 * 256 + 127;
 
-struct at_x {
-	const uint8_t *bytes; /* a group: 64 hi of first halves, 64 hi of last halves, 64 lo, 64 lo */
-	const int16_t *words; /* hi and lo together, in order */
-	const float *scale32, *sum32, *scale16, *sum16; /* of 32 or 16 elements: scale, sum of the numbers */
-	int64_t ld; /* floats between rows */
-};
-
-INLINE struct at_x x_layout(const float *p, int64_t k, int64_t ld)
-{
-	int64_t g = (k + GROUP - 1) / GROUP;
-	const float *s = p + 128 * g;
-	return (struct at_x){(const uint8_t *)p, (const int16_t *)(const void *)(p + 64 * g), s, s + 4 * g, s + 8 * g,
-	                     s + 16 * g, ld};
-}
-/* Moved on by n elements, a multiple of GROUP. */
-INLINE void x_skip(struct at_x *x, int64_t n)
-{
-	x->bytes += 2 * n;
-	x->words += n;
-	x->scale32 += n / 32;
-	x->sum32 += n / 32;
-	x->scale16 += n / 16;
-	x->sum16 += n / 16;
-}
-/* Row r's place of something in a row. */
-#define ROW(p, r) ((p) + (r) * x->ld * (int64_t)(sizeof(float) / sizeof *(p)))
 /* Row r's scales and sums of blocks i .. i+VL-1; from block n on zero. */
 INLINE vf x_scales(const struct at_x *x, int r, int64_t i, int64_t n)
 {
@@ -115,8 +87,6 @@ struct sums {
 	vf acc[2][HTH_MATVEC_MAX_ROWS];  /* scaled products, in two chains */
 	vf fixed[HTH_MATVEC_MAX_ROWS];   /* what is constant in blocks */
 };
-
-#define EACH_X _Pragma("GCC unroll 4") for (int r = 0; r < m; r++)
 
 INLINE void begin(struct sums *t, int m)
 {

@@ -101,6 +101,23 @@ static int check_tile(const char *set, const struct hth_products *p)
 	return bad;
 }
 
+/* A tile may begin at any row of a packed block: the rows behind give what they gave. */
+static int check_tile_rows(const char *set, const struct hth_products *p, const float *a, const float *b,
+                           const float *whole)
+{
+	float part[HTH_KERNEL_MAX_MR * HTH_KERNEL_MAX_NR];
+
+	for (int64_t i = 1; i < p->mr; i++) {
+		p->tile(p->mr - i, p->nr, 100, a + i * p->unit, b, part, HTH_KERNEL_MAX_NR, false);
+		for (int64_t r = i; r < p->mr; r++)
+			if (memcmp(part + (r - i) * HTH_KERNEL_MAX_NR, whole + r * HTH_KERNEL_MAX_NR, (size_t)p->nr * sizeof *part) != 0) {
+				printf("# %s tile: row %d is another when the tile begins at row %d\n", set, (int)r, (int)i);
+				return 1;
+			}
+	}
+	return 0;
+}
+
 /* One element's value must not depend on the tile's size or its place there. */
 static int check_tile_places(const char *set, const struct hth_products *p)
 {
@@ -113,6 +130,8 @@ static int check_tile_places(const char *set, const struct hth_products *p)
 	p->pack_a(x, 100, p->mr, 100, a);
 	p->pack_b(w, 100, p->nr, 100, b);
 	p->tile(p->mr, p->nr, 100, a, b, whole, HTH_KERNEL_MAX_NR, false);
+	if (check_tile_rows(set, p, a, b, whole) != 0)
+		return 1;
 	for (int64_t i = 0; i < p->mr; i++)
 		for (int64_t j = 0; j < p->nr; j++) {
 			p->pack_a(x + i * 100, 100, 1, 100, a);
