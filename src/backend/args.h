@@ -14,6 +14,7 @@
 
 #define HTH_MAX_GROUP 4
 
+#include "backend/args_delta.h"
 #include "backend/args_experts.h"
 
 /* y (T,C) = scale * W[ids]; W (V,C). */
@@ -175,7 +176,7 @@ struct hth_attention_backward_args {
 };
 
 /* SWIGLU_CLAMPED (gpt-oss): g * sigmoid(1.702 g) * (u + 1) of gate and up clamped to g <= 7, -7 <= u <= 7. */
-enum hth_act { HTH_ACT_SILU, HTH_ACT_GELU_TANH, HTH_ACT_GELU_ERF, HTH_ACT_SWIGLU_CLAMPED };
+enum hth_act { HTH_ACT_SILU, HTH_ACT_GELU_TANH, HTH_ACT_GELU_ERF, HTH_ACT_SWIGLU_CLAMPED, HTH_ACT_SIGMOID };
 #define HTH_SWIGLU_ALPHA 1.702f
 #define HTH_SWIGLU_LIMIT 7.0f
 

@@ -7,6 +7,7 @@
 #define HTH_BACKEND_BACKEND_H
 
 #include "backend/args.h"
+#include "backend/recurrent.h"
 #include "base/pool.h"
 
 /* The type of products' operands. AUTO: bf16 where this machine's products are faster so, else f32. */
@@ -37,9 +38,10 @@ struct hth_device_config {
 struct hth_device; /* opaque, one per backend and config; first member of each backend's own struct */
 
 struct hth_state_shape {
-	int32_t n_layers;
+	int32_t n_layers;   /* with attention */
 	int64_t n_kv, head; /* K, D */
 	int64_t capacity;   /* tokens */
+	struct hth_recurrent_shape recurrent; /* of the layers that recur; all zero: none do */
 };
 
 enum hth_op {
@@ -74,6 +76,9 @@ struct hth_backend {
 	enum hth_status (*state_new)(struct hth_device *dev, const struct hth_state_shape *s, struct hth_state **out,
 	                             struct hth_err *err);
 	void (*state_free)(struct hth_device *dev, struct hth_state *s); /* NULL is fine */
+	/* The longest beginning, at most n tokens, of what the state has seen that a segment can continue (its `past`): n
+	 * itself where no layer recurs. */
+	int64_t (*state_reach)(const struct hth_state *s, int64_t n);
 	const char *(*describe)(const struct hth_device *dev); /* "cpu avx512, 8 threads, f32" */
 	/* What costs on this very device depend on: threads and kernels as it has them. A plan for an execution on dev
 	 * must use it, or its scratch may not suffice. NULL: hth_machine_threads() and the best kernels. */

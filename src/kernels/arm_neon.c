@@ -23,6 +23,8 @@ enum { VL = 4, LANES = 1, MR = 12, NV = 2 };
 
 #include "kernels/simd_math.h"
 
+#include "kernels/simd_delta.h"
+
 #include "kernels/simd_matvec.h"
 
 extern const struct hth_kernels hth_kernels_neon;
@@ -30,6 +32,7 @@ const struct hth_kernels hth_kernels_neon = {
 	.product = SIMD_PRODUCT,
 	SIMD_BLOCK_SLOTS,
 	SIMD_MATH_SLOTS,
+	SIMD_DELTA_SLOTS,
 	SIMD_MATVEC_SLOTS,
 };
 #endif

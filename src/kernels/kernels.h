@@ -8,6 +8,7 @@
 #define HTH_KERNELS_KERNELS_H
 
 #include "base/rng.h"
+#include "kernels/delta.h"
 #include "quant/quant.h"
 
 #define HTH_KERNEL_MAX_MR 32 /* bounds of a product tile, for callers' buffers */
@@ -140,8 +141,10 @@ struct hth_kernels {
 	hth_norm_grad_fn *norm_grad;
 	hth_rope_fn *rope;
 	hth_sincos_fn *sincos;
-	hth_gated_fn *silu, *gelu_tanh, *gelu_erf;
-	hth_gated_grad_fn *silu_grad, *gelu_tanh_grad, *gelu_erf_grad;
+	hth_gated_fn *silu, *gelu_tanh, *gelu_erf, *sigmoid;
+	hth_gated_grad_fn *silu_grad, *gelu_tanh_grad, *gelu_erf_grad, *sigmoid_grad;
+	hth_delta_fn *delta;
+	hth_delta_grad_fn *delta_grad;
 	hth_dropout_fn *dropout;
 	hth_adamw_fn *adamw;
 };

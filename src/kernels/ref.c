@@ -272,6 +272,12 @@ static struct act act_silu(float x)
 	return (struct act){x * s, s * (1 + x * (1 - s))};
 }
 
+static struct act act_sigmoid(float x)
+{
+	float s = 1 / (1 + expf(-x));
+	return (struct act){s, s * (1 - s)};
+}
+
 static struct act act_gelu_tanh(float x)
 {
 	const float k = 0.7978845608f, c = 0.044715f; /* sqrt(2 / pi) */
@@ -304,12 +310,68 @@ static struct act act_gelu_erf(float x)
 ACT(silu)
 ACT(gelu_tanh)
 ACT(gelu_erf)
+ACT(sigmoid)
 
 static void dropout(struct hth_rng_key key, uint64_t c0, uint64_t c1, float p, float factor, const float *x, float *y,
                     int64_t n)
 {
 	for (int64_t i = 0; i < n; i++)
 		y[i] = hth_rng_uniform(key, c0, c1 + (uint64_t)i) >= p ? x[i] * factor : 0;
+}
+
+static void delta(const struct hth_delta_run *r, float *state)
+{
+	for (int64_t t = 0; t < r->n; t++) {
+		const float *q = r->q + t * r->ldk, *k = r->k + t * r->ldk, *v = r->v + t * r->ldv;
+		float decay = r->decay[t * r->ldg], beta = r->beta[t * r->ldg];
+		for (int64_t d = 0; d < HTH_DELTA_COLS; d++) {
+			float seen = 0, y = 0;
+			for (int64_t i = 0; i < r->keys; i++)
+				seen += state[i * HTH_DELTA_COLS + d] * k[i];
+			float miss = (d < r->cols ? v[d] : 0) - decay * seen, u = beta * miss;
+			for (int64_t i = 0; i < r->keys; i++) {
+				float *s = &state[i * HTH_DELTA_COLS + d];
+				*s = decay * *s + k[i] * u;
+				y += *s * q[i];
+			}
+			if (r->y != NULL && d < r->cols)
+				r->y[t * r->ldy + d] = y;
+			if (r->u != NULL)
+				r->u[t * HTH_DELTA_COLS + d] = u;
+			if (r->miss != NULL)
+				r->miss[t * HTH_DELTA_COLS + d] = miss;
+		}
+	}
+}
+
+static void delta_grad(const struct hth_delta_back *b, float *ds)
+{
+	float dbeta = 0, ddecay = 0, dv[HTH_DELTA_COLS];
+
+	for (int64_t d = 0; d < HTH_DELTA_COLS; d++) {
+		float dy = d < b->cols ? b->dy[d] : 0, du = 0;
+		for (int64_t i = 0; i < b->keys; i++) {
+			int64_t at = i * HTH_DELTA_COLS + d;
+			ds[at] += b->q[i] * dy;
+			b->dq[i] += b->after[at] * dy;
+			du += ds[at] * b->k[i];
+		}
+		dbeta += du * b->miss[d];
+		dv[d] = b->beta * du;
+		if (d < b->cols)
+			b->dv[d] = dv[d];
+	}
+	for (int64_t i = 0; i < b->keys; i++)
+		for (int64_t d = 0; d < HTH_DELTA_COLS; d++) {
+			int64_t at = i * HTH_DELTA_COLS + d;
+			float s = b->before != NULL ? b->before[at] : 0;
+			b->dk[i] += ds[at] * b->u[d] - b->decay * s * dv[d];
+			ds[at] -= b->k[i] * dv[d];
+			ddecay += ds[at] * s;
+			ds[at] *= b->decay;
+		}
+	*b->dbeta += dbeta;
+	*b->ddecay += ddecay;
 }
 
 static void adamw(const struct hth_adamw_step *s, float *value, float *grad, float *m, float *v, int64_t n)
@@ -368,6 +430,10 @@ const struct hth_kernels hth_kernels_ref = {
 	.silu_grad = silu_grad,
 	.gelu_tanh_grad = gelu_tanh_grad,
 	.gelu_erf_grad = gelu_erf_grad,
+	.sigmoid = sigmoid,
+	.sigmoid_grad = sigmoid_grad,
+	.delta = delta,
+	.delta_grad = delta_grad,
 	.dropout = dropout,
 	.adamw = adamw,
 };

@@ -226,7 +226,7 @@ static void sincos_of(float position, const float *freq, float *cosine, float *s
 	}
 }
 
-INLINE vf sigmoid(vf x)
+INLINE vf logistic(vf x)
 {
 	return v_set1(1) / (v_set1(1) + v_exp(v_set1(0) - x));
 }
@@ -236,13 +236,18 @@ struct act {
 };
 INLINE struct act act_silu(vf x)
 {
-	vf one = v_set1(1), s = sigmoid(x);
+	vf one = v_set1(1), s = logistic(x);
 	return (struct act){x * s, s * v_fma(x, one - s, one)};
+}
+INLINE struct act act_sigmoid(vf x)
+{
+	vf s = logistic(x);
+	return (struct act){s, s * (v_set1(1) - s)};
 }
 INLINE struct act act_gelu_tanh(vf x)
 {
 	vf one = v_set1(1), two_k = v_set1(2 * 0.7978845608f), c = v_set1(0.044715f), z = x * x;
-	vf s = sigmoid(two_k * x * v_fma(c, z, one));
+	vf s = logistic(two_k * x * v_fma(c, z, one));
 	vf slope = two_k * v_fma(v_set1(3 * 0.044715f), z, one);
 	return (struct act){x * s, v_fma(x * s * (one - s), slope, s)};
 }
@@ -265,6 +270,7 @@ INLINE struct act act_gelu_tanh(vf x)
 	}
 ACT(silu)
 ACT(gelu_tanh)
+ACT(sigmoid)
 
 /* Philox 4x32-10 on VL counters (c0, c1 + lane); the first of each block's four numbers. As base/rng.c. */
 INLINE vu philox(struct hth_rng_key key, uint64_t c0, vu x2, vu x3)
@@ -319,4 +325,5 @@ static void adamw(const struct hth_adamw_step *s, float *value, float *grad, flo
 	.dot = dot, .sumsq = sumsq, .sum = sum, .max = max, .axpy = axpy, .scale = scale, .add = add,                  \
 	.exp_sum = exp_sum, .softcap = softcap, .softmax_grad = softmax_grad, .norm = norm, .norm_grad = norm_grad,    \
 	.rope = rope, .sincos = sincos_of, .silu = silu, .gelu_tanh = gelu_tanh, .silu_grad = silu_grad,               \
-	.gelu_tanh_grad = gelu_tanh_grad, .dropout = dropout, .adamw = adamw
+	.gelu_tanh_grad = gelu_tanh_grad, .sigmoid = sigmoid, .sigmoid_grad = sigmoid_grad, .dropout = dropout,        \
+	.adamw = adamw

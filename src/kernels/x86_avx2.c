@@ -134,6 +134,8 @@ static inline vf v_after8(const float *p, int i)
 
 #include "kernels/simd_math.h"
 
+#include "kernels/simd_delta.h"
+
 #include "kernels/simd_matvec.h"
 
 extern const struct hth_kernels hth_kernels_avx2;
@@ -141,6 +143,7 @@ const struct hth_kernels hth_kernels_avx2 = {
 	.product = SIMD_PRODUCT,
 	SIMD_BLOCK_SLOTS,
 	SIMD_MATH_SLOTS,
+	SIMD_DELTA_SLOTS,
 	SIMD_MATVEC_SLOTS,
 };
 #endif

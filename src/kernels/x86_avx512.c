@@ -24,10 +24,13 @@ enum { VL = 16, MR = 14, NV = 2 };
 
 #include "kernels/simd_math.h"
 
+#include "kernels/simd_delta.h"
+
 extern const struct hth_kernels hth_kernels_avx512;
 const struct hth_kernels hth_kernels_avx512 = {
 	.product = SIMD_PRODUCT,
 	SIMD_BLOCK_SLOTS,
 	SIMD_MATH_SLOTS,
+	SIMD_DELTA_SLOTS,
 };
 #endif

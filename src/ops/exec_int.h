@@ -63,6 +63,9 @@ struct hth_record {
 		struct hth_attention_args attention;
 		struct hth_gated_args gated;
 		struct hth_row_gate_args row_gate;
+		struct hth_slice_args slice;
+		struct hth_conv_args conv;
+		struct hth_delta_args delta;
 		struct hth_route_args route;
 		struct hth_experts_up_args experts_up;
 		struct hth_experts_down_args experts_down;

@@ -25,6 +25,19 @@ struct hth_tensor hth_op_rope(struct hth_exec *x, const struct hth_rowset *rows,
 struct hth_tensor hth_op_attention(struct hth_exec *x, const struct hth_batch *b, int32_t layer,
                                    const struct hth_attention_shape *shape, struct hth_tensor q, struct hth_tensor k,
                                    struct hth_tensor v);
+/* in (R,G*group) -> (R,G*n): columns first .. first+n-1 of each group. */
+struct hth_tensor hth_op_slice(struct hth_exec *x, struct hth_tensor in, int64_t group, int64_t first, int64_t n);
+/* in (T,N) -> (T,N); w (1,N*taps). layer: of those that recur. */
+struct hth_tensor hth_op_conv(struct hth_exec *x, const struct hth_batch *b, int32_t layer, struct hth_tensor in,
+                              const struct hth_weight *w, int64_t taps);
+struct hth_delta {
+	struct hth_delta_shape shape;
+	const struct hth_weight *a_log, *dt; /* (1,Vh) */
+};
+/* in (T,Kh*Dk + Kh*Dk + Vh*Dv), a, b (T,Vh) -> (T,Vh*Dv) */
+struct hth_tensor hth_op_delta(struct hth_exec *x, const struct hth_batch *batch, int32_t layer,
+                               const struct hth_delta *d, struct hth_tensor in, struct hth_tensor a,
+                               struct hth_tensor b);
 struct hth_tensor hth_op_gated(struct hth_exec *x, enum hth_act act, struct hth_tensor gate, struct hth_tensor up);
 /* in (R,C), gate (R,1) -> sigmoid(gate) * in */
 struct hth_tensor hth_op_row_gate(struct hth_exec *x, struct hth_tensor in, struct hth_tensor gate);

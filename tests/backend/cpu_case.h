@@ -114,6 +114,33 @@ static inline struct hth_param *trained(struct hth_weight *w)
 	return p;
 }
 
+/* A batch from segments given as (length, parent); the rest is filled in. */
+static inline struct hth_batch *case_tree(struct hth_arena *arena, const int32_t (*seg)[2], int32_t n, bool causal)
+{
+	struct hth_batch *b = case_alloc(sizeof *b);
+	struct hth_err err;
+	int32_t total = 0;
+
+	b->n_segments = n;
+	b->segments = case_alloc((size_t)n * sizeof *b->segments);
+	for (int32_t s = 0; s < n; s++) {
+		b->segments[s] = (struct hth_segment){.start = total, .len = seg[s][0], .parent = seg[s][1], .state = -1,
+		                                      .adapter = -1, .causal = causal};
+		total += seg[s][0];
+	}
+	b->n_tokens = total;
+	b->ids = case_alloc((size_t)total * sizeof *b->ids);
+	b->positions = case_alloc((size_t)total * sizeof *b->positions);
+	for (int32_t s = 0; s < n; s++)
+		for (int32_t i = 0; i < seg[s][0]; i++) {
+			const struct hth_segment *p = seg[s][1] >= 0 ? &b->segments[seg[s][1]] : NULL;
+			int32_t from = p != NULL ? b->positions[p->start + p->len - 1] + 1 : 0;
+			b->positions[b->segments[s].start + i] = from + i;
+		}
+	assert_ok(hth_batch_finish(b, arena, &err));
+	return b;
+}
+
 /* An array that an op writes or adds to: its bits before the op, so that every run starts alike. */
 struct result {
 	const char *what;

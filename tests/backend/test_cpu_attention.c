@@ -2,33 +2,6 @@
  * sizes, a past kept in a state. */
 #include "cpu_case.h"
 
-/* A batch from segments given as (length, parent); the rest is filled in. */
-static struct hth_batch *tree(struct hth_arena *arena, const int32_t (*seg)[2], int32_t n, bool causal)
-{
-	struct hth_batch *b = case_alloc(sizeof *b);
-	struct hth_err err;
-	int32_t total = 0;
-
-	b->n_segments = n;
-	b->segments = case_alloc((size_t)n * sizeof *b->segments);
-	for (int32_t s = 0; s < n; s++) {
-		b->segments[s] = (struct hth_segment){.start = total, .len = seg[s][0], .parent = seg[s][1], .state = -1,
-		                                      .adapter = -1, .causal = causal};
-		total += seg[s][0];
-	}
-	b->n_tokens = total;
-	b->ids = case_alloc((size_t)total * sizeof *b->ids);
-	b->positions = case_alloc((size_t)total * sizeof *b->positions);
-	for (int32_t s = 0; s < n; s++)
-		for (int32_t i = 0; i < seg[s][0]; i++) {
-			const struct hth_segment *p = seg[s][1] >= 0 ? &b->segments[seg[s][1]] : NULL;
-			int32_t from = p != NULL ? b->positions[p->start + p->len - 1] + 1 : 0;
-			b->positions[b->segments[s].start + i] = from + i;
-		}
-	assert_ok(hth_batch_finish(b, arena, &err));
-	return b;
-}
-
 static const int32_t one[][2] = {{1, -1}};
 static const int32_t alone[][2] = {{150, -1}};
 static const int32_t family[][2] = {{70, -1}, {1, 0}, {33, 0}, {140, 0}, {20, 2}, {9, -1}};
@@ -66,7 +39,7 @@ static void forward_and_backward(void **state)
 			struct hth_weight sinks;
 			const struct variant *v = &variants[j];
 			hth_arena_init(&arena, 1 << 20);
-			struct hth_batch *b = tree(&arena, trees[i].seg, trees[i].n, v->causal);
+			struct hth_batch *b = case_tree(&arena, trees[i].seg, trees[i].n, v->causal);
 			int64_t t = b->n_tokens, wide = v->heads * v->head, narrow = v->kv * v->head;
 			struct hth_attention_args a = {.batch = b, .shape = shape_of(v, &sinks), .q = random_tensor(t, wide, 2),
 			                               .k = random_tensor(t, narrow, 2), .v = random_tensor(t, narrow, 2),
@@ -82,7 +55,7 @@ static void forward_and_backward(void **state)
 			check_case("attention", HTH_OP_attention, &a);
 
 			n_streams = streams - 4; /* the same numbers again */
-			b = tree(&arena, trees[i].seg, trees[i].n, v->causal);
+			b = case_tree(&arena, trees[i].seg, trees[i].n, v->causal);
 			struct hth_attention_backward_args g = {.batch = b, .shape = shape_of(v, &sinks),
 			                                        .q = random_tensor(t, wide, 2), .k = random_tensor(t, narrow, 2),
 			                                        .v = random_tensor(t, narrow, 2), .y = tensor_of(y, t, wide),
@@ -118,7 +91,7 @@ static void past_in_a_state(void **state)
 			const int32_t whole[][2] = {{380, -1}};
 			int64_t wide = v->heads * v->head, narrow = v->kv * v->head;
 			hth_arena_init(&arena, 1 << 20);
-			struct hth_attention_args a = {.batch = tree(&arena, whole, 1, true), .layer = 1,
+			struct hth_attention_args a = {.batch = case_tree(&arena, whole, 1, true), .layer = 1,
 			                               .shape = shape_of(v, &sinks), .q = random_tensor(380, wide, 2),
 			                               .k = random_tensor(380, narrow, 2), .v = random_tensor(380, narrow, 2),
 			                               .y = output(380, wide), .lse = HTH_NO_TENSOR};

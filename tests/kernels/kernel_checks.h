@@ -441,8 +441,73 @@ static void run_elementwise(int slot, const struct hth_kernels *k, struct rows *
 			d[i] = fabsf(d[i]);
 		k->adamw(&step, a, b, c, d, n);
 		break;
+	case 19: k->sigmoid(a, b, b, n); break;
+	case 20: k->sigmoid_grad(a, b, c, c, a, n); break;
 	default: break;
 	}
+}
+
+/* Tokens of a gated delta net in one run, in runs of one, and backwards. */
+static int check_delta(const char *set, const struct hth_kernels *k, const struct hth_kernels *ref)
+{
+	enum { KEYS = 37, TOKENS = 5, BLOCK = KEYS * HTH_DELTA_COLS, LD = 2 * KEYS + 3 };
+	static float qk[TOKENS * LD], v[TOKENS * 40], gates[TOKENS * 3], s0[BLOCK];
+	static float s[3][BLOCK], after[BLOCK], y[3][TOKENS * 40], u[3][TOKENS * HTH_DELTA_COLS], miss[3][TOKENS * HTH_DELTA_COLS];
+	static float ds[2][BLOCK], dq[2][2 * KEYS], dv[2][HTH_DELTA_COLS + 1], dg[2][2];
+	int bad = 0;
+
+	for (int64_t cols = 1; cols <= HTH_DELTA_COLS; cols++) {
+		fill(qk, TOKENS * LD, 40);
+		fill(v, TOKENS * 40, 41);
+		fill(gates, TOKENS * 3, 42);
+		fill(s0, BLOCK, 43);
+		for (int i = 0; i < TOKENS * LD; i++)
+			qk[i] *= 0.2f;
+		for (int i = 0; i < TOKENS * 3; i++)
+			gates[i] = 1 / (1 + fabsf(gates[i]));
+		for (int i = 0; i < BLOCK; i++)
+			s0[i] = i % HTH_DELTA_COLS < cols ? s0[i] : 0;
+		for (int w = 0; w < 3; w++) { /* ref; one run; runs of one */
+			struct hth_delta_run r = {.n = w < 2 ? TOKENS : 1, .keys = KEYS, .cols = cols, .q = qk, .k = qk + KEYS,
+			                          .ldk = LD, .v = v, .ldv = 40, .decay = gates, .beta = gates + 1, .ldg = 3,
+			                          .y = y[w], .ldy = 40, .u = u[w], .miss = miss[w]};
+			for (int i = 0; i < TOKENS * 40; i++)
+				y[w][i] = GUARD;
+			memcpy(s[w], s0, sizeof s0);
+			for (int t = 0; t < (w < 2 ? 1 : TOKENS); t++) {
+				(w == 0 ? ref : k)->delta(&r, s[w]);
+				r.q += LD, r.k += LD, r.v += 40, r.decay += 3, r.beta += 3, r.y += 40;
+				r.u += HTH_DELTA_COLS, r.miss += HTH_DELTA_COLS;
+			}
+		}
+		bad += differ(set, "delta state", s[1], s[0], BLOCK, 2) + differ(set, "delta y", y[1], y[0], TOKENS * 40, 2);
+		bad += differ(set, "delta u", u[1], u[0], TOKENS * HTH_DELTA_COLS, 2);
+		if (memcmp(s[1], s[2], sizeof s0) != 0 || memcmp(y[1], y[2], sizeof y[1]) != 0 ||
+		    memcmp(miss[1], miss[2], sizeof miss[1]) != 0) {
+			printf("# %s delta: %d runs of one token give other bits than one run\n", set, TOKENS);
+			bad++;
+		}
+		memcpy(after, s0, sizeof s0);
+		struct hth_delta_run one = {.n = 1, .keys = KEYS, .cols = cols, .q = qk, .k = qk + KEYS, .v = v, .decay = gates,
+		                            .beta = gates + 1, .u = u[0], .miss = miss[0]};
+		ref->delta(&one, after);
+		for (int w = 0; w < 2; w++) {
+			struct hth_delta_back b = {.keys = KEYS, .cols = cols, .q = qk, .k = qk + KEYS, .u = u[0], .miss = miss[0],
+			                           .dy = v + 40, .before = cols % 2 == 0 ? s0 : NULL, .after = after,
+			                           .decay = gates[0], .beta = gates[1], .dq = dq[w], .dk = dq[w] + KEYS,
+			                           .dv = dv[w], .ddecay = &dg[w][0], .dbeta = &dg[w][1]};
+			fill(dq[w], 2 * KEYS, 44);
+			fill(dg[w], 2, 45);
+			fill(ds[w], BLOCK, 46);
+			for (int i = 0; i < BLOCK; i++)
+				ds[w][i] = i % HTH_DELTA_COLS < cols ? ds[w][i] : 0;
+			dv[w][cols] = GUARD;
+			(w == 0 ? ref : k)->delta_grad(&b, ds[w]);
+		}
+		bad += differ(set, "delta ds", ds[1], ds[0], BLOCK, 5) + differ(set, "delta dq, dk", dq[1], dq[0], 2 * KEYS, 50) +
+		       differ(set, "delta dv", dv[1], dv[0], cols + 1, 50) + differ(set, "delta gates", dg[1], dg[0], 2, 1000);
+	}
+	return bad;
 }
 
 static int check_elementwise(const char *set, const struct hth_kernels *k, const struct hth_kernels *ref)
@@ -450,7 +515,7 @@ static int check_elementwise(const char *set, const struct hth_kernels *k, const
 	static struct rows got, want;
 	int bad = 0;
 
-	for (int slot = 0; slot < 19; slot++)
+	for (int slot = 0; slot < 21; slot++)
 		for (int i = 0; i < N_LENGTHS; i++) {
 			int64_t n = lengths[i];
 			char what[32];

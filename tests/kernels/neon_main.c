@@ -40,6 +40,7 @@ static int check_set(const char *set, enum part part, const struct hth_kernels *
 	bad += report(set, "every block format unpacks", check_formats(set, k));
 	bad += report(set, "sums match", check_sums(set, k, ref));
 	bad += report(set, "elementwise kernels match", check_elementwise(set, k, ref));
+	bad += report(set, "kernels of a delta net match", check_delta(set, k, ref));
 	bad += report(set, "exp is good to 3e-7", check_exp(set, k));
 	return bad + report(set, "dropout has the bits of ref", check_dropout(set, k, ref));
 }

@@ -60,6 +60,11 @@ static void elementwise_kernels_match_and_keep_to_their_length(void **state)
 	(void)state;
 	FOR_EACH_SET(check_elementwise(set, k, ref));
 }
+static void delta_kernels_match_and_cut_anywhere(void **state)
+{
+	(void)state;
+	FOR_EACH_SET(check_delta(set, k, ref));
+}
 static void exp_is_good_to_3e7(void **state)
 {
 	(void)state;
@@ -146,6 +151,7 @@ int main(void)
 	        cmocka_unit_test(matvec_errs_by_the_rounding_of_x_alone),
 	        cmocka_unit_test(sums_match),
 	        cmocka_unit_test(elementwise_kernels_match_and_keep_to_their_length),
+	        cmocka_unit_test(delta_kernels_match_and_cut_anywhere),
 	        cmocka_unit_test(exp_is_good_to_3e7),
 	        cmocka_unit_test(dropout_has_the_bits_of_ref),
 	        cmocka_unit_test(every_slot_has_a_winner),

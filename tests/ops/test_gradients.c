@@ -273,10 +273,10 @@ static struct hth_tensor build_gated(struct hth_exec *x, const struct graph *g, 
 
 static void gated_gradients_of_every_activation(void **state)
 {
-	enum hth_act acts[] = {HTH_ACT_SILU, HTH_ACT_GELU_TANH, HTH_ACT_GELU_ERF};
+	enum hth_act acts[] = {HTH_ACT_SILU, HTH_ACT_GELU_TANH, HTH_ACT_GELU_ERF, HTH_ACT_SIGMOID};
 
 	(void)state;
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		struct graph g;
 		graph_init(&g);
 		graph_add_leaf(&g, 3, 7, true);
@@ -378,6 +378,86 @@ static void gather_gradient_goes_back_to_its_rows(void **state)
 	graph_clear(&g);
 }
 
+/* slice */
+static struct hth_tensor build_slice(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	struct hth_tensor left = hth_op_slice(x, hth_keep(x, leaf[0]), 5, 0, 3); /* (3,6), columns 2 of both groups shared */
+
+	(void)g;
+	return hth_op_gated(x, HTH_ACT_SIGMOID, left, hth_op_slice(x, leaf[0], 5, 2, 3));
+}
+
+static void slice_gradient_goes_back_to_its_columns(void **state)
+{
+	struct graph g;
+
+	(void)state;
+	graph_init(&g);
+	graph_add_leaf(&g, 3, 10, true);
+	g.build = build_slice;
+	graph_check(&g, FD_TOLERANCE);
+	graph_clear(&g);
+}
+
+/* conv */
+static struct hth_tensor build_conv(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	return hth_op_conv(x, &g->batch, 0, leaf[0], g->weight[0], *(int64_t *)g->ctx);
+}
+
+static void conv_gradients_over_a_tree_of_segments(void **state)
+{
+	(void)state;
+	for (int64_t taps = 1; taps <= 7; taps += 3) /* longer than most segments, too */
+		for (int kind = 0; kind < 3; kind++) {
+			struct graph g;
+			graph_init(&g);
+			tree(&g, NULL, 0);
+			graph_add_leaf(&g, TREE_TOKENS, 5, kind != 1);
+			graph_weight(&g, "conv", 1, 5 * taps, 0.7f, kind != 0, HTH_QUANT_F32);
+			g.build = build_conv;
+			g.ctx = &taps;
+			graph_check(&g, FD_TOLERANCE);
+			graph_clear(&g);
+		}
+}
+
+/* delta */
+static struct hth_tensor build_delta(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	const struct hth_delta d = {*(const struct hth_delta_shape *)g->ctx, g->weight[0], g->weight[1]};
+
+	return hth_op_delta(x, &g->batch, 0, &d, leaf[0], leaf[1], leaf[2]);
+}
+
+static void check_delta(struct hth_delta_shape s, bool trained, bool below)
+{
+	struct graph g;
+
+	graph_init(&g);
+	tree(&g, NULL, 0);
+	graph_add_leaf(&g, TREE_TOKENS, hth_delta_cols(&s), below);
+	graph_add_leaf(&g, TREE_TOKENS, s.n_value, below || !trained);
+	graph_add_leaf(&g, TREE_TOKENS, s.n_value, below);
+	graph_weight(&g, "a_log", 1, s.n_value, 0.7f, trained, HTH_QUANT_F32);
+	graph_weight(&g, "dt", 1, s.n_value, 0.7f, trained, HTH_QUANT_F32);
+	g.build = build_delta;
+	g.ctx = &s;
+	graph_check(&g, FD_TOLERANCE);
+	graph_clear(&g);
+}
+
+/* Three rows continue one: the state at its end is theirs to begin with, and gets the sum of their gradients. */
+static void delta_gradients_over_a_tree_of_segments(void **state)
+{
+	(void)state;
+	check_delta((struct hth_delta_shape){.n_key = 1, .n_value = 1, .key = 3, .value = 2}, true, true);
+	check_delta((struct hth_delta_shape){.n_key = 2, .n_value = 4, .key = 4, .value = 3}, false, true);
+	check_delta((struct hth_delta_shape){.n_key = 2, .n_value = 4, .key = 4, .value = 3, .tiled = true}, true, true);
+	check_delta((struct hth_delta_shape){.n_key = 1, .n_value = 3, .key = 2, .value = 5}, true, false);
+	check_delta((struct hth_delta_shape){.n_key = 2, .n_value = 2, .key = 5, .value = 4}, false, false);
+}
+
 /* head */
 static struct hth_tensor build_logp(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
 {
@@ -433,6 +513,9 @@ int main(void)
 		cmocka_unit_test(row_gate_gradients_reach_rows_and_gates),
 		cmocka_unit_test(add_gradients_are_scaled_shared_and_summed),
 		cmocka_unit_test(gather_gradient_goes_back_to_its_rows),
+		cmocka_unit_test(slice_gradient_goes_back_to_its_columns),
+		cmocka_unit_test(conv_gradients_over_a_tree_of_segments),
+		cmocka_unit_test(delta_gradients_over_a_tree_of_segments),
 		cmocka_unit_test(logp_gradients_of_the_fused_loss),
 		cmocka_unit_test(logp_gradients_of_an_outer_loss),
 	};

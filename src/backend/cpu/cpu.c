@@ -134,9 +134,24 @@ static bool state_elems(const struct hth_state_shape *s, struct cpu_state *padde
 static uint64_t cpu_state_bytes(const struct hth_state_shape *s)
 {
 	struct cpu_state padded;
-	uint64_t keys;
+	uint64_t keys, bytes;
 
-	return state_elems(s, &padded, &keys) ? 2 * keys * sizeof(float) : UINT64_MAX;
+	return state_elems(s, &padded, &keys) &&
+	                       hth_add_u64(2 * keys * sizeof(float), hth_recurrent_bytes(&s->recurrent), &bytes)
+	               ? bytes
+	               : UINT64_MAX;
+}
+
+static void cpu_state_free(struct hth_device *dev, struct hth_state *s)
+{
+	struct cpu_state *state = (struct cpu_state *)s;
+
+	(void)dev;
+	if (state == NULL)
+		return;
+	hth_recurrent_free(state->recurrent);
+	hth_free(state->keys);
+	hth_free(state);
 }
 
 static enum hth_status cpu_state_new(struct hth_device *dev, const struct hth_state_shape *s, struct hth_state **out,
@@ -144,8 +159,8 @@ static enum hth_status cpu_state_new(struct hth_device *dev, const struct hth_st
 {
 	struct cpu_state padded, *state = NULL;
 	uint64_t keys = 0;
+	enum hth_status st = HTH_OK;
 
-	(void)dev;
 	*out = NULL;
 	if (state_elems(s, &padded, &keys) && keys <= SIZE_MAX / 16)
 		state = hth_calloc(1, sizeof *state);
@@ -154,23 +169,39 @@ static enum hth_status cpu_state_new(struct hth_device *dev, const struct hth_st
 		/* Cleared by the system as pages are touched: a large capacity costs what is used. */
 		state->keys = hth_calloc((size_t)(2 * keys), sizeof(float));
 	}
-	if (state == NULL || state->keys == NULL) {
-		hth_free(state);
-		return hth_fail_memory(err, "a state's keys and values", (size_t)cpu_state_bytes(s));
+	if (state == NULL || state->keys == NULL)
+		st = hth_fail_memory(err, "a state's keys and values", (size_t)cpu_state_bytes(s));
+	else
+		st = hth_recurrent_new(&s->recurrent, &state->recurrent, err);
+	if (st != HTH_OK) {
+		cpu_state_free(dev, (struct hth_state *)state);
+		return st;
 	}
 	state->values = state->keys + keys;
 	*out = (struct hth_state *)state;
 	return HTH_OK;
 }
 
-static void cpu_state_free(struct hth_device *dev, struct hth_state *s)
+static int64_t cpu_state_reach(const struct hth_state *s, int64_t n)
 {
-	struct cpu_state *state = (struct cpu_state *)s;
+	return hth_recurrent_reach(((const struct cpu_state *)s)->recurrent, n);
+}
 
-	(void)dev;
-	if (state != NULL)
-		hth_free(state->keys);
-	hth_free(state);
+enum hth_status cpu_find_moves(const struct hth_batch *b, int32_t layer, enum hth_recurrent_part part, int64_t elems,
+                               struct cpu_move *moves, struct hth_err *err)
+{
+	enum hth_status st = HTH_OK;
+
+	for (int32_t i = 0; i < b->n_segments && st == HTH_OK; i++) {
+		const struct hth_segment *g = &b->segments[i];
+		moves[i] = (struct cpu_move){NULL, NULL};
+		if (g->state < 0)
+			continue;
+		struct cpu_state *state = (struct cpu_state *)b->states[g->state];
+		st = hth_recurrent_move(state != NULL ? state->recurrent : NULL, layer, part, elems, g->past, g->len,
+		                        &moves[i].from, &moves[i].to, err);
+	}
+	return st;
 }
 
 static const char *cpu_describe(const struct hth_device *dev)
@@ -197,6 +228,7 @@ const struct hth_backend hth_backend_cpu = {
 	.state_bytes = cpu_state_bytes,
 	.state_new = cpu_state_new,
 	.state_free = cpu_state_free,
+	.state_reach = cpu_state_reach,
 	.describe = cpu_describe,
 	.machine = cpu_machine,
 	.slot = {

@@ -81,7 +81,10 @@ enum hth_status cpu_gated(struct hth_device *dev, const void *args, void *scratc
 
 	(void)scratch, (void)err;
 	g.n = g.a->y.rows * g.a->y.cols;
-	g.act = g.a->act == HTH_ACT_SILU ? k->silu : g.a->act == HTH_ACT_GELU_TANH ? k->gelu_tanh : k->gelu_erf;
+	g.act = g.a->act == HTH_ACT_SILU        ? k->silu
+	        : g.a->act == HTH_ACT_GELU_TANH ? k->gelu_tanh
+	        : g.a->act == HTH_ACT_SIGMOID   ? k->sigmoid
+	                                        : k->gelu_erf;
 	hth_pool_run(cpu_device(dev)->pool, gated_task, &g, cpu_ceil(g.n, TASK_ELEMS));
 	return HTH_OK;
 }
@@ -126,6 +129,7 @@ enum hth_status cpu_gated_backward(struct hth_device *dev, const void *args, voi
 	g.n = g.a->dy.rows * g.a->dy.cols;
 	g.act = g.a->act == HTH_ACT_SILU        ? k->silu_grad
 	        : g.a->act == HTH_ACT_GELU_TANH ? k->gelu_tanh_grad
+	        : g.a->act == HTH_ACT_SIGMOID   ? k->sigmoid_grad
 	                                        : k->gelu_erf_grad;
 	hth_pool_run(cpu_device(dev)->pool, gated_backward_task, &g, cpu_ceil(g.n, TASK_ELEMS));
 	return HTH_OK;

@@ -18,7 +18,17 @@ struct cpu_state {
 	int64_t capacity, width; /* padded: tokens, columns of values */
 	float *keys;             // (L,K,capacity,width)
 	float *values;           // (L,K,width,capacity)
+	struct hth_recurrent *recurrent; // of layers that recur
 };
+
+/* Where a root that continues a state reads what its layer remembers, and where it leaves the same; NULL, NULL: no state. */
+struct cpu_move {
+	const float *from; // NULL: zero
+	float *to;
+};
+/* moves (n_segments). */
+HTH_MUST enum hth_status cpu_find_moves(const struct hth_batch *b, int32_t layer, enum hth_recurrent_part part,
+                                        int64_t elems, struct cpu_move *moves, struct hth_err *err);
 
 static inline float *cpu_state_keys(const struct cpu_state *s, int64_t layer, int64_t kv_head)
 {

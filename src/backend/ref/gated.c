@@ -16,6 +16,11 @@ static double activate(enum hth_act act, double x, double *slope)
 		*slope = sigmoid * (1.0 + x * (1.0 - sigmoid));
 		return x * sigmoid;
 	}
+	if (act == HTH_ACT_SIGMOID) {
+		double sigmoid = 1.0 / (1.0 + exp(-x));
+		*slope = sigmoid * (1.0 - sigmoid);
+		return sigmoid;
+	}
 	if (act == HTH_ACT_GELU_TANH) {
 		double t = tanh(SQRT_2_PI * (x + GELU_CUBIC * x * x * x));
 		*slope = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * SQRT_2_PI * (1.0 + 3.0 * GELU_CUBIC * x * x);

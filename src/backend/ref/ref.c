@@ -54,7 +54,7 @@ static void ref_unprepare(struct hth_device *dev, struct hth_weight *w)
 }
 
 /* Bytes of K and V together; UINT64_MAX when they pass 64 bits or a size is negative. */
-static uint64_t ref_state_bytes(const struct hth_state_shape *s)
+static uint64_t key_value_bytes(const struct hth_state_shape *s)
 {
 	uint64_t n = 2 * sizeof(float);
 
@@ -65,26 +65,11 @@ static uint64_t ref_state_bytes(const struct hth_state_shape *s)
 	return n;
 }
 
-static enum hth_status ref_state_new(struct hth_device *dev, const struct hth_state_shape *s, struct hth_state **out,
-                                     struct hth_err *err)
+static uint64_t ref_state_bytes(const struct hth_state_shape *s)
 {
-	uint64_t bytes = ref_state_bytes(s);
-	struct ref_state *state = NULL;
+	uint64_t bytes = key_value_bytes(s);
 
-	(void)dev;
-	*out = NULL;
-	if (bytes <= SIZE_MAX / 2)
-		state = hth_calloc(1, sizeof *state);
-	if (state != NULL)
-		state->k = hth_calloc((size_t)(bytes / sizeof(float)), sizeof(float));
-	if (state == NULL || state->k == NULL) {
-		hth_free(state);
-		return hth_fail_memory(err, "a state's keys and values", bytes > SIZE_MAX ? SIZE_MAX : (size_t)bytes);
-	}
-	state->shape = *s;
-	state->v = state->k + bytes / sizeof(float) / 2;
-	*out = (struct hth_state *)state;
-	return HTH_OK;
+	return hth_add_u64(bytes, hth_recurrent_bytes(&s->recurrent), &bytes) ? bytes : UINT64_MAX;
 }
 
 static void ref_state_free(struct hth_device *dev, struct hth_state *s)
@@ -92,9 +77,59 @@ static void ref_state_free(struct hth_device *dev, struct hth_state *s)
 	struct ref_state *state = (struct ref_state *)s;
 
 	(void)dev;
-	if (state != NULL)
-		hth_free(state->k);
+	if (state == NULL)
+		return;
+	hth_recurrent_free(state->recurrent);
+	hth_free(state->k);
 	hth_free(state);
+}
+
+static enum hth_status ref_state_new(struct hth_device *dev, const struct hth_state_shape *s, struct hth_state **out,
+                                     struct hth_err *err)
+{
+	uint64_t bytes = key_value_bytes(s);
+	struct ref_state *state = NULL;
+	enum hth_status st = HTH_OK;
+
+	*out = NULL;
+	if (bytes <= SIZE_MAX / 2)
+		state = hth_calloc(1, sizeof *state);
+	if (state != NULL)
+		state->k = hth_calloc((size_t)(bytes / sizeof(float)), sizeof(float));
+	if (state == NULL || state->k == NULL)
+		st = hth_fail_memory(err, "a state's keys and values", bytes > SIZE_MAX ? SIZE_MAX : (size_t)bytes);
+	else
+		st = hth_recurrent_new(&s->recurrent, &state->recurrent, err);
+	if (st != HTH_OK) {
+		ref_state_free(dev, (struct hth_state *)state);
+		return st;
+	}
+	state->shape = *s;
+	state->v = state->k + bytes / sizeof(float) / 2;
+	*out = (struct hth_state *)state;
+	return HTH_OK;
+}
+
+static int64_t ref_state_reach(const struct hth_state *s, int64_t n)
+{
+	return hth_recurrent_reach(((const struct ref_state *)s)->recurrent, n);
+}
+
+enum hth_status ref_find_moves(const struct hth_batch *b, int32_t layer, enum hth_recurrent_part part, int64_t elems,
+                               struct ref_move *moves, struct hth_err *err)
+{
+	enum hth_status st = HTH_OK;
+
+	for (int32_t i = 0; i < b->n_segments && st == HTH_OK; i++) {
+		const struct hth_segment *g = &b->segments[i];
+		moves[i] = (struct ref_move){NULL, NULL};
+		if (g->state < 0)
+			continue;
+		struct ref_state *state = (struct ref_state *)b->states[g->state];
+		st = hth_recurrent_move(state != NULL ? state->recurrent : NULL, layer, part, elems, g->past, g->len,
+		                        &moves[i].from, &moves[i].to, err);
+	}
+	return st;
 }
 
 static const char *ref_describe(const struct hth_device *dev)
@@ -136,6 +171,7 @@ const struct hth_backend hth_backend_ref = {
 	.state_bytes = ref_state_bytes,
 	.state_new = ref_state_new,
 	.state_free = ref_state_free,
+	.state_reach = ref_state_reach,
 	.describe = ref_describe,
 	.machine = ref_machine,
 	.slot = {

@@ -12,7 +12,17 @@
 struct ref_state {
 	struct hth_state_shape shape;
 	float *k, *v; /* (L,capacity,K*D) */
+	struct hth_recurrent *recurrent;
 };
+
+/* Where a root that continues a state reads what its layer remembers, and where it leaves the same; NULL, NULL: no state. */
+struct ref_move {
+	const float *from; /* NULL: zero */
+	float *to;
+};
+/* moves (n_segments). */
+HTH_MUST enum hth_status ref_find_moves(const struct hth_batch *b, int32_t layer, enum hth_recurrent_part part,
+                                        int64_t elems, struct ref_move *moves, struct hth_err *err);
 
 #define HTH_OP(name)                                                                                                   \
 	hth_cost_fn ref_##name##_cost;                                                                                 \
