@@ -44,11 +44,13 @@ static enum hth_status answer(void *ctx, struct hth_model *m, const struct hth_l
 static bool show_fit(void *ctx, const struct hth_fit *fit)
 {
 	(void)ctx;
-	char total[32], limit[32];
+	char total[32], limit[32], again[200];
 	hth_info("plan: %s of %s memory, %lld steps of %.0f tokens (%.0f computed), %lld tokens at once",
 		 hth_format_bytes(total, fit->memory.total_bytes), hth_format_bytes(limit, fit->memory.limit_bytes),
 		 (long long)fit->walk.steps, fit->walk.epoch_tokens / (double)fit->walk.steps_per_epoch,
 		 fit->walk.epoch_computed / (double)fit->walk.steps_per_epoch, (long long)fit->token_budget);
+	if (hth_fit_recompute_text(fit, again)[0] != '\0')
+		hth_info("gradient checkpointing: %s", again);
 	return true;
 }
 

@@ -22,6 +22,13 @@
 
 enum { TYPE_LORA, TYPE_DORA, TYPE_FULL };
 
+/* By the order of the option's choices. In other tools' configs `true` is there to make a run fit, which the plan sees
+ * to without paying where it fits anyway. */
+static const enum hth_checkpointing checkpointing_of[] = {
+	HTH_CHECKPOINTING_AUTO, HTH_CHECKPOINTING_OFF,  HTH_CHECKPOINTING_ON,   HTH_CHECKPOINTING_AUTO,
+	HTH_CHECKPOINTING_OFF,  HTH_CHECKPOINTING_AUTO, HTH_CHECKPOINTING_AUTO,
+};
+
 const struct hth_option hth_train_option_table[] = {
 	{"config", "c", NULL, HTH_OPTION_PATH, AT(config), 0, 0, NULL, NULL, "FILE",
 	 "YAML file of options; flags win over it"},
@@ -145,6 +152,10 @@ const struct hth_option hth_train_option_table[] = {
 	 "type of the products; auto: bf16 where this processor multiplies faster in it"},
 	{"memory-limit", NULL, "memory_limit", HTH_OPTION_BYTES, AT(memory_limit), 0, 0, NULL, "0", "SIZE",
 	 "refuse a run that needs more; 0: what the machine has free"},
+	{"gradient-checkpointing", NULL, "gradient_checkpointing", HTH_OPTION_CHOICE, AT(checkpointing), 0, 0,
+	 "auto|off|on|true|false|offload|unsloth", "auto", NULL,
+	 "run layers twice instead of keeping them: where the run would not fit, never, always; other tools' true means "
+	 "auto"},
 	{"threads", NULL, "threads", HTH_OPTION_INT, AT(threads), 0, 1024, NULL, "0", "N",
 	 "threads; 0: as many as this process may use"},
 	{"backend", NULL, "backend", HTH_OPTION_TEXT, AT(backend), 0, 0, NULL, NULL, "NAME", "cpu or ref"},
@@ -157,9 +168,8 @@ const struct hth_option hth_train_option_table[] = {
 		"the model's own file says what it is"),
 	IGNORED("trust-remote-code", "trust_remote_code", NULL, "no code of a model is ever run"),
 	IGNORED("load-in-4bit", "load_in_4bit load_in_8bit", NULL, "a base is used in the blocks of its file"),
-	IGNORED("grad-checkpoint",
-		"gradient_checkpointing gradient_checkpointing_kwargs grad_checkpoint activation_offloading", NULL,
-		"the plan fits the run into memory by micro-batches"),
+	IGNORED("grad-checkpoint", "gradient_checkpointing_kwargs grad_checkpoint activation_offloading", NULL,
+		"the plan turns gradient checkpointing on where memory demands it; see --gradient-checkpointing"),
 	IGNORED("sample-packing", "sample_packing eval_sample_packing pad_to_sequence_len group_by_length", NULL,
 		"nothing is ever padded"),
 	IGNORED("flash-attention", "flash_attention attn_implementation xformers_attention sdp_attention", NULL,
@@ -275,6 +285,7 @@ static enum hth_status fill_config(const struct hth_cli *cli, struct hth_train_c
 	c->patience = o->patience;
 	c->share_prefix = o->share_prefix;
 	c->token_budget = o->token_budget;
+	c->checkpointing = checkpointing_of[o->checkpointing];
 	c->memory_limit = o->memory_limit;
 	c->compute = (enum hth_compute)o->compute;
 	c->threads = (int)o->threads;

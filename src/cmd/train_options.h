@@ -9,7 +9,7 @@
 struct hth_train_options {
 	const char *model, *data, *output_dir, *adapter_path, *adapter_start, *backend, *config;
 	struct hth_text_list targets, modules_to_save;
-	int type, adapter_kind, schedule, optimizer, overlong, compute;
+	int type, adapter_kind, schedule, optimizer, overlong, compute, checkpointing;
 	bool target_linear, rslora, dora, mask_prompt, train_on_inputs, bias_correction, shuffle, share_prefix, resume,
 		overwrite, plan, json;
 	int64_t rank, n_layers, batch_size, accumulation, iters, warmup_steps, eval_every, evals_per_epoch, val_batches,

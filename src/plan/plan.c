@@ -124,6 +124,22 @@ static void count_row(struct hth_buf *out, const char *name, double n, const cha
 	row(out, name, hth_format_count(text, (uint64_t)(n + 0.5)), note);
 }
 
+/* Gradient checkpointing: what it saves and costs. */
+static void print_recompute(const struct hth_fit *f, struct hth_buf *out)
+{
+	char text[64], note[96] = "in every micro-batch";
+
+	if (f->recompute.layers == 0)
+		return;
+	snprintf(text, sizeof text, "%lld of %lld", (long long)f->recompute.layers, (long long)f->n_layers);
+	if (f->recompute.over > 0)
+		snprintf(note, sizeof note, "in micro-batches of more than %lld tokens", (long long)f->recompute.over);
+	row(out, "layers run twice", text, note);
+	snprintf(note, sizeof note, "and %.0f %% more work with it",
+		 f->plain_flops > 0 ? 100 * (f->walk.flops / f->plain_flops - 1) : 0);
+	bytes_row(out, "activations without that", f->plain_arena_bytes, note);
+}
+
 static void print_memory(const struct hth_plan *p, struct hth_buf *out)
 {
 	const struct hth_memory *m = &p->fit.memory;
@@ -136,6 +152,7 @@ static void print_memory(const struct hth_plan *p, struct hth_buf *out)
 	bytes_row(out, "trained values, gradients, moments", m->params_bytes, "");
 	snprintf(note, sizeof note, "micro-batches of up to %lld tokens", (long long)p->fit.token_budget);
 	bytes_row(out, "activations", m->arena_bytes, note);
+	print_recompute(&p->fit, out);
 	bytes_row(out, "data", m->data_bytes, "");
 	bytes_row(out, "program, tokenizer", m->program_bytes, "");
 	bytes_row(out, "total", m->total_bytes, "");
@@ -228,6 +245,12 @@ enum hth_status hth_plan_json(const struct hth_plan *p, struct hth_buf *out, str
 		hth_json_put_string(out, p->why_not, strlen(p->why_not));
 	}
 	put_number(out, "token_budget", (double)p->fit.token_budget);
+	put_number(out, "layers_run_twice", (double)p->fit.recompute.layers);
+	put_number(out, "run_twice_over_tokens", (double)p->fit.recompute.over);
+	if (p->fit.recompute.layers > 0) {
+		put_number(out, "plain_arena_bytes", (double)p->fit.plain_arena_bytes);
+		put_number(out, "plain_flops", p->fit.plain_flops);
+	}
 	put_number(out, "mapped_bytes", (double)m->mapped_bytes);
 	put_number(out, "prepared_bytes", (double)m->prepared_bytes);
 	put_number(out, "params_bytes", (double)m->params_bytes);

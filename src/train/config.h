@@ -6,6 +6,7 @@
 #include "data/dataset.h"
 
 enum hth_schedule { HTH_SCHEDULE_CONSTANT, HTH_SCHEDULE_LINEAR, HTH_SCHEDULE_COSINE };
+enum hth_checkpointing { HTH_CHECKPOINTING_AUTO, HTH_CHECKPOINTING_OFF, HTH_CHECKPOINTING_ON };
 enum hth_train_type { HTH_TRAIN_LORA, HTH_TRAIN_FULL };
 
 struct hth_train_config {
@@ -46,6 +47,8 @@ struct hth_train_config {
 	int64_t patience;         /* early stopping: validations without a better loss; 0: off */
 	bool share_prefix;        /* true */
 	int64_t token_budget;     /* computed tokens a micro-batch; 0: what memory allows and work is saved by (fit.h) */
+	/* Layers run again in the backward pass: where the run would not fit (auto), never, in every micro-batch. */
+	enum hth_checkpointing checkpointing;
 	uint64_t memory_limit;    /* bytes; 0: what the machine has free */
 	enum hth_compute compute;
 	int threads;             /* 0: all usable */

@@ -29,14 +29,24 @@ struct hth_fit_args {
 
 struct hth_fit {
 	int64_t token_budget; /* 0: none was needed (a config said so) */
+	struct hth_recompute recompute;
+	int64_t n_layers;
 	struct hth_walk walk;
 	struct hth_memory memory;
+	/* Where layers are run again: the run without that. */
+	uint64_t plain_arena_bytes;
+	double plain_flops;
 };
 
 /* With cfg->token_budget: that one. Else the largest of 4096 and smaller ones that fits, or a smaller one that costs
- * at most 2 % more work. HTH_ERR_MEMORY, with the parts
- * and what would fit, when none does; *out then holds the smallest that was tried. */
+ * at most 2 % more work. Where none fits, as a single example is too long, gradient checkpointing (cfg->checkpointing
+ * auto): the largest budget that fits when longer micro-batches run layers again, and as few layers as will do.
+ * HTH_ERR_MEMORY, with the parts and what would fit, when nothing does; *out then holds the smallest that was tried. */
 HTH_MUST enum hth_status hth_fit_find(const struct hth_fit_args *a, struct hth_fit *out, struct hth_err *err);
+/* The most layers that gain by running again: all but the last, whose turn in the backward pass comes first. */
+int64_t hth_recompute_most(const struct hth_model *m);
+/* "12 of 30 layers run twice in micro-batches of more than 512 tokens: ..."; empty when none do. */
+const char *hth_fit_recompute_text(const struct hth_fit *f, char out[200]);
 
 /* Reads cfg->data through the model's tokenizer and template (both zeroed before): a validation part from its file, or
  * split off by cfg->val_fraction. Rows that were cut, dropped or repeated are told by warnings. */

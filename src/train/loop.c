@@ -50,9 +50,9 @@ static enum hth_status save(struct hth_run *r, bool needed, struct hth_err *err)
 	return HTH_OK;
 }
 
-/* A batch larger than any that was planned: plans this step (NULL: a validation), takes the memory if it may. The pass
- * that failed left no trace. */
-static enum hth_status grow_arena(struct hth_run *r, const struct hth_step_args *args, struct hth_err *err)
+/* Walks this step (args NULL: a validation) within what memory is left. */
+static enum hth_status plan_pass(struct hth_run *r, const struct hth_step_args *args, uint64_t *need,
+				 struct hth_err *err)
 {
 	const struct hth_memory *m = &r->fit.memory;
 	uint64_t others = m->total_bytes - m->arena_bytes;
@@ -70,9 +70,30 @@ static enum hth_status grow_arena(struct hth_run *r, const struct hth_step_args 
 	r->stepper.exec = plan;
 	status = args != NULL ? hth_step_run(&r->stepper, args, &step, err)
 			      : hth_eval_run(&r->stepper, &r->valid, r->n_eval, NULL, &eval, err);
-	uint64_t need = hth_exec_totals(plan)->peak_ever_bytes;
+	*need = hth_exec_totals(plan)->peak_ever_bytes;
 	hth_exec_free(plan);
 	r->stepper.exec = r->exec;
+	return status;
+}
+
+/* A batch larger than any that was planned: plans it and takes the memory if it may, or runs layers again from here on,
+ * first in batches beyond the budget alone. The pass that failed left no trace. */
+static enum hth_status grow_arena(struct hth_run *r, const struct hth_step_args *args, struct hth_err *err)
+{
+	const int64_t over[2] = {r->fit.token_budget, 0};
+	uint64_t need = 0;
+	enum hth_status status = plan_pass(r, args, &need, err);
+
+	for (int i = 0; i < 2 && status == HTH_ERR_MEMORY && args != NULL; i++) {
+		if (r->cfg->checkpointing != HTH_CHECKPOINTING_AUTO)
+			break;
+		r->stepper.recompute =
+			(struct hth_recompute){.layers = hth_recompute_most(r->model), .over = over[i]};
+		status = plan_pass(r, args, &need, err);
+		if (status == HTH_OK)
+			hth_info("step %lld needs gradient checkpointing to fit: from here on %lld layers run twice",
+				 (long long)r->at.step + 1, (long long)r->stepper.recompute.layers);
+	}
 	if (status != HTH_OK)
 		return hth_err_prefix(err, "step %lld", (long long)r->at.step + 1);
 	return hth_run_make_exec(r, need > r->arena_bytes ? need : r->arena_bytes, err);

@@ -171,6 +171,7 @@ static enum hth_status open_device(struct hth_run *r, struct hth_err *err)
 	if (status != HTH_OK)
 		return status;
 	hth_stepper_init(&r->stepper, NULL, r->model, &r->loras, &r->params, &cut);
+	r->stepper.recompute = r->fit.recompute;
 	return hth_run_make_exec(r, r->fit.walk.arena_bytes, err);
 }
 

@@ -21,6 +21,12 @@ run "$HEARTH" train "$@" --output-dir "$tmp/run" --sample-rows 0 --json
 claim "the run takes the planned steps" '[ $rc = 0 ]' '[ "$(field steps "$tmp/out")" = "$(field steps "$tmp/plan.json")" ]'
 claim "and just the planned memory of a step" '[ "$(field arena_bytes "$tmp/out")" = "$(field arena_bytes "$tmp/plan.json")" ]' \
 	'[ "$(field planned_bytes "$tmp/out")" = "$(field arena_bytes "$tmp/plan.json")" ]'
+run "$HEARTH" train "$@" --output-dir "$tmp/twice" --sample-rows 0 --json --gradient-checkpointing on
+claim "with gradient checkpointing a step needs less" '[ $rc = 0 ]' 'err_has "gradient checkpointing: 1 of 2 layers run twice in every micro-batch"' \
+	'[ "$(field arena_bytes "$tmp/out")" = "$(field planned_bytes "$tmp/out")" ]' '[ "$(field arena_bytes "$tmp/out")" -lt "$(field arena_bytes "$tmp/plan.json")" ]'
+claim "and gives the same adapter, bit for bit" 'cmp -s "$tmp/run/adapter/adapter_model.safetensors" "$tmp/twice/adapter/adapter_model.safetensors"'
+run "$HEARTH" plan "$@" --json --gradient-checkpointing maybe
+claim "it is auto, off or on, or what other tools call it" '[ $rc = 2 ]' 'err_has "auto|off|on"'
 run "$HEARTH" plan "$@" --memory-limit 100KB
 claim "what does not fit is refused with its parts and what to do" '[ $rc = 1 ]' 'out_has "DOES NOT FIT"' 'err_has "does not fit" "100 KB"'
 run "$HEARTH" plan "$@" --memory-limit 100KB --json

@@ -65,6 +65,32 @@ static void the_plan_is_the_runs_own_to_the_byte(void **state)
 	assert_int_equal(r.trained_tokens, (int64_t)(p.fit.walk.epoch_tokens * 2));
 }
 
+static void a_plan_with_layers_run_twice_is_the_runs_own_and_says_so(void **state)
+{
+	(void)state;
+	struct hth_train_config c = config();
+	struct hth_plan p, plain;
+	struct hth_train_result r;
+	struct hth_buf b;
+
+	assert_ok(hth_plan_make(&c, false, &plain, &err));
+	c.checkpointing = HTH_CHECKPOINTING_ON;
+	c.overwrite = true;
+	assert_ok(hth_plan_make(&c, false, &p, &err));
+	assert_int_equal(p.fit.recompute.layers, 1);
+	assert_int_equal(p.fit.plain_arena_bytes, plain.fit.memory.arena_bytes);
+	assert_true(p.fit.plain_flops == plain.fit.walk.flops);
+	assert_true(p.fit.memory.arena_bytes < plain.fit.memory.arena_bytes);
+	hth_buf_init(&b, 1 << 16);
+	assert_ok(hth_plan_print(&p, &b, &err));
+	assert_non_null(strstr(hth_buf_str(&b), "layers run twice"));
+	assert_non_null(strstr(hth_buf_str(&b), "1 of 2   in every micro-batch"));
+	assert_non_null(strstr(hth_buf_str(&b), "activations without that"));
+	assert_ok(hth_train_run(&c, NULL, &r, &err));
+	assert_int_equal(r.arena_bytes, p.fit.memory.arena_bytes);
+	hth_buf_clear(&b);
+}
+
 static void a_plan_reads_as_a_table_and_as_json(void **state)
 {
 	(void)state;
@@ -146,6 +172,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_plan_is_the_runs_own_to_the_byte),
+		cmocka_unit_test(a_plan_with_layers_run_twice_is_the_runs_own_and_says_so),
 		cmocka_unit_test(a_plan_reads_as_a_table_and_as_json),
 		cmocka_unit_test(a_run_that_does_not_fit_is_planned_and_told),
 		cmocka_unit_test(time_is_the_slower_of_computing_and_moving),

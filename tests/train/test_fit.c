@@ -101,6 +101,7 @@ static void less_memory_makes_smaller_micro_batches(void **state)
 		assert_true(fit.memory.arena_bytes * 2 > most.memory.arena_bytes / (uint64_t)part);
 		before = fit.token_budget;
 	}
+	p.cfg.checkpointing = HTH_CHECKPOINTING_OFF;
 	p.cfg.token_budget = 4096; /* asked for: never another one */
 	assert_fails(hth_fit_find(&p.args, &fit, &err), HTH_ERR_MEMORY, "does not fit");
 	close_planned(&p);
@@ -113,14 +114,149 @@ static void what_does_not_fit_is_told_with_what_would(void **state)
 	struct hth_fit most, fit;
 
 	open_planned(&p, false);
+	p.cfg.checkpointing = HTH_CHECKPOINTING_OFF;
 	p.cfg.token_budget = 1; /* one example at a time */
 	assert_ok(hth_fit_find(&p.args, &most, &err));
 	p.cfg.token_budget = 0;
-	p.cfg.memory_limit = most.memory.total_bytes - most.memory.arena_bytes / 4;
+	p.cfg.memory_limit = most.memory.total_bytes - most.memory.arena_bytes / 2;
 	assert_fails(hth_fit_find(&p.args, &fit, &err), HTH_ERR_MEMORY, "with max_seq_length 32 it would fit");
 	assert_int_equal(fit.memory.arena_bytes, most.memory.arena_bytes); /* the true need is told, not the limit */
 	p.cfg.memory_limit = most.memory.total_bytes - most.memory.arena_bytes - 1;
 	assert_fails(hth_fit_find(&p.args, &fit, &err), HTH_ERR_MEMORY, "choose a smaller base");
+	close_planned(&p);
+}
+
+/* Four layers, of which three may run again; the last example is `longest` tokens long, the others 100. */
+static void open_deep(struct planned *p, int longest)
+{
+	open_planned(p, false);
+	hth_model_close(p->model);
+	assert_ok(hth_model_open("tests/golden/smollm3/tiny.gguf", &p->model, &err));
+	p->args.model = p->model;
+	struct hth_example *e = &p->data.items[63].tokens;
+	hth_free(e->ids);
+	hth_free(e->target);
+	*e = (struct hth_example){.ids = hth_calloc((size_t)longest, 4),
+				  .target = hth_calloc((size_t)longest, 1),
+				  .n = (size_t)longest,
+				  .n_targets = 10};
+	assert_non_null(e->ids);
+	assert_non_null(e->target);
+	memset(e->target + longest - 10, 1, 10);
+	for (size_t i = 0; i < 64; i++) /* this family's vocabulary is smaller */
+		for (size_t t = 0; t < p->data.items[i].tokens.n; t++)
+			p->data.items[i].tokens.ids[t] %= 50;
+	p->data.longest = (uint32_t)longest;
+}
+
+/* Bytes that the run needs at least, one example at a time. */
+static uint64_t least(struct planned *p, enum hth_checkpointing how)
+{
+	struct hth_fit fit;
+
+	p->cfg.checkpointing = how;
+	p->cfg.token_budget = 1;
+	p->cfg.memory_limit = 0;
+	assert_ok(hth_fit_find(&p->args, &fit, &err));
+	p->cfg.token_budget = 0;
+	return fit.memory.total_bytes;
+}
+
+static void layers_run_twice_exactly_where_the_limit_demands_it(void **state)
+{
+	(void)state;
+	struct planned p;
+	struct hth_fit fit;
+	char text[200];
+
+	open_deep(&p, 400);
+	uint64_t plain = least(&p, HTH_CHECKPOINTING_OFF), again = least(&p, HTH_CHECKPOINTING_ON);
+	assert_true(again < plain);
+	p.cfg.checkpointing = HTH_CHECKPOINTING_AUTO;
+	p.cfg.memory_limit = plain; /* smaller micro-batches do */
+	assert_ok(hth_fit_find(&p.args, &fit, &err));
+	assert_int_equal(fit.recompute.layers, 0);
+	assert_int_equal(strlen(hth_fit_recompute_text(&fit, text)), 0);
+	p.cfg.memory_limit = plain - 1;
+	assert_ok(hth_fit_find(&p.args, &fit, &err));
+	assert_int_equal(fit.recompute.layers, 1);
+	assert_true(fit.memory.total_bytes <= p.cfg.memory_limit);
+	assert_true(fit.plain_arena_bytes > fit.memory.arena_bytes);
+	assert_true(fit.plain_flops < fit.walk.flops);
+	assert_non_null(strstr(hth_fit_recompute_text(&fit, text), "1 of 4 layers run twice in micro-batches of more than"));
+	p.cfg.checkpointing = HTH_CHECKPOINTING_OFF;
+	assert_fails(hth_fit_find(&p.args, &fit, &err), HTH_ERR_MEMORY, "with gradient_checkpointing auto it would fit");
+	p.cfg.checkpointing = HTH_CHECKPOINTING_AUTO;
+	p.cfg.memory_limit = again;
+	assert_ok(hth_fit_find(&p.args, &fit, &err));
+	assert_int_equal(fit.memory.total_bytes, again);
+	assert_int_equal(fit.recompute.layers, 3);
+	p.cfg.memory_limit = again - 1;
+	assert_fails(hth_fit_find(&p.args, &fit, &err), HTH_ERR_MEMORY, "with gradient checkpointing");
+	close_planned(&p);
+}
+
+static void no_more_layers_run_twice_than_must(void **state)
+{
+	(void)state;
+	struct planned p;
+	struct hth_fit fit;
+	bool seen[4] = {false};
+	int64_t before = 0;
+
+	open_deep(&p, 400);
+	uint64_t plain = least(&p, HTH_CHECKPOINTING_OFF), again = least(&p, HTH_CHECKPOINTING_ON);
+	p.cfg.checkpointing = HTH_CHECKPOINTING_AUTO;
+	for (int i = 0; i <= 12; i++) {
+		p.cfg.memory_limit = plain - (plain - again) * (uint64_t)i / 12;
+		assert_ok(hth_fit_find(&p.args, &fit, &err));
+		assert_true(fit.memory.total_bytes <= p.cfg.memory_limit);
+		assert_true(fit.recompute.layers >= before);
+		before = fit.recompute.layers;
+		seen[before] = true;
+	}
+	assert_true(seen[0] && seen[1] && seen[2] && seen[3]);
+	close_planned(&p);
+}
+
+static void only_the_long_example_pays_for_its_length(void **state)
+{
+	(void)state;
+	struct planned p;
+	struct hth_fit fit, all;
+
+	open_deep(&p, 1000);
+	p.cfg.memory_limit = least(&p, HTH_CHECKPOINTING_ON) + 20000; /* room for the others' batches */
+	p.cfg.checkpointing = HTH_CHECKPOINTING_ON;
+	assert_ok(hth_fit_find(&p.args, &all, &err));
+	assert_int_equal(all.recompute.layers, 3);
+	assert_int_equal(all.recompute.over, 0);
+	p.cfg.checkpointing = HTH_CHECKPOINTING_AUTO;
+	assert_ok(hth_fit_find(&p.args, &fit, &err));
+	assert_true(fit.token_budget >= 100 && fit.token_budget < 1000);
+	assert_int_equal(fit.recompute.over, fit.token_budget);
+	assert_true(fit.plain_flops < fit.walk.flops && fit.walk.flops < all.walk.flops);
+	close_planned(&p);
+}
+
+/* The cut of a resumed run changes its bits, running layers twice does not. */
+static void a_given_budget_is_kept_by_running_layers_twice(void **state)
+{
+	(void)state;
+	struct planned p;
+	struct hth_fit fit;
+
+	open_deep(&p, 100);
+	p.args.token_budget = 2048;
+	p.cfg.memory_limit = 0;
+	p.cfg.checkpointing = HTH_CHECKPOINTING_ON;
+	assert_ok(hth_fit_find(&p.args, &fit, &err));
+	p.cfg.memory_limit = fit.memory.total_bytes;
+	p.cfg.checkpointing = HTH_CHECKPOINTING_AUTO;
+	assert_ok(hth_fit_find(&p.args, &fit, &err));
+	assert_int_equal(fit.token_budget, 2048);
+	assert_int_equal(fit.recompute.layers, 3);
+	assert_int_equal(fit.recompute.over, 0);
 	close_planned(&p);
 }
 
@@ -184,6 +320,10 @@ int main(void)
 		cmocka_unit_test(the_parts_of_the_memory_add_up),
 		cmocka_unit_test(less_memory_makes_smaller_micro_batches),
 		cmocka_unit_test(what_does_not_fit_is_told_with_what_would),
+		cmocka_unit_test(layers_run_twice_exactly_where_the_limit_demands_it),
+		cmocka_unit_test(no_more_layers_run_twice_than_must),
+		cmocka_unit_test(only_the_long_example_pays_for_its_length),
+		cmocka_unit_test(a_given_budget_is_kept_by_running_layers_twice),
 		cmocka_unit_test(shared_beginnings_save_work),
 		cmocka_unit_test(full_fine_tuning_counts_every_weight_five_times),
 		cmocka_unit_test(running_out_of_memory_while_planning_is_an_error),

@@ -297,6 +297,28 @@ static void the_thread_count_changes_no_bit_of_a_run(void **state)
 	free_config(&c);
 }
 
+static void layers_run_twice_change_no_bit_of_a_run(void **state)
+{
+	(void)state;
+	struct hth_train_result r;
+	struct stop_at s = {.step = 5};
+	struct hth_train_hooks h = {.ctx = &s, .on_step = stop_hook};
+
+	make_reference();
+	for (int first = 0; first < 2; first++) { /* off before the stop and on after it, or the other way about */
+		struct hth_train_config c = config(first ? "twice-first" : "twice-then");
+		c.checkpointing = first ? HTH_CHECKPOINTING_ON : HTH_CHECKPOINTING_OFF;
+		assert_fails(run(&c, &h, &r), HTH_ERR_INTERRUPTED, "everything is saved");
+		c.checkpointing = first ? HTH_CHECKPOINTING_OFF : HTH_CHECKPOINTING_ON;
+		c.resume = true;
+		assert_ok(run(&c, NULL, &r));
+		assert_int_equal(r.steps, 8);
+		assert_int_equal(r.arena_bytes, r.planned_bytes);
+		same_end("reference", first ? "twice-first" : "twice-then");
+		free_config(&c);
+	}
+}
+
 static void batches_and_accumulation_are_one_thing(void **state)
 {
 	(void)state;
@@ -667,6 +689,7 @@ int main(void)
 		cmocka_unit_test(a_run_leaves_metrics_checkpoints_adapters_and_a_report),
 		cmocka_unit_test(a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit),
 		cmocka_unit_test(the_thread_count_changes_no_bit_of_a_run),
+		cmocka_unit_test(layers_run_twice_change_no_bit_of_a_run),
 		cmocka_unit_test(batches_and_accumulation_are_one_thing),
 		cmocka_unit_test(killed_again_and_again_it_ends_with_the_same_bits),
 		cmocka_unit_test(asked_to_stop_again_and_again_it_ends_with_the_same_bits),
