@@ -445,6 +445,29 @@ static void a_batch_larger_than_planned_is_planned_anew(void **state)
 	free_config(&c);
 }
 
+/* The same where keeping everything is one byte too much. */
+static bool plan_too_little_and_no_more(void *ctx, const struct hth_fit *fit)
+{
+	((struct hth_fit *)(uintptr_t)fit)->memory.limit_bytes = fit->memory.total_bytes - 1;
+	return plan_too_little(ctx, fit);
+}
+
+static void a_batch_that_cannot_be_kept_runs_layers_twice_from_there_on(void **state)
+{
+	(void)state;
+	struct hth_train_config c = config("twice");
+	struct hth_train_hooks h = {.on_plan = plan_too_little_and_no_more};
+	struct hth_train_result r;
+
+	make_reference();
+	assert_ok(run(&c, &h, &r));
+	same_end("reference", "twice");
+	c.checkpointing = HTH_CHECKPOINTING_OFF;
+	c.overwrite = true;
+	assert_fails(run(&c, &h, &r), HTH_ERR_MEMORY, "needs an arena of at least");
+	free_config(&c);
+}
+
 static void a_second_interrupt_leaves_at_once(void **state)
 {
 	(void)state;
@@ -695,6 +718,7 @@ int main(void)
 		cmocka_unit_test(asked_to_stop_again_and_again_it_ends_with_the_same_bits),
 		cmocka_unit_test(two_runs_cannot_share_a_folder),
 		cmocka_unit_test(a_batch_larger_than_planned_is_planned_anew),
+		cmocka_unit_test(a_batch_that_cannot_be_kept_runs_layers_twice_from_there_on),
 		cmocka_unit_test(a_second_interrupt_leaves_at_once),
 		cmocka_unit_test(a_damaged_newest_checkpoint_costs_only_the_way_back),
 		cmocka_unit_test(a_resume_with_other_settings_names_the_one_that_differs),
