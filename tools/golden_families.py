@@ -47,6 +47,11 @@ GPT_OSS = dict(
 # A ramp that begins and ends between pairs of columns. llama.cpp rounds its ends, and differs.
 BETWEEN = GPT_OSS["rope_parameters"] | {"original_max_position_embeddings": 64, "beta_fast": 2.0, "beta_slow": 0.05}
 
+GEMMA4_ROPE = {
+    "sliding_attention": PLAIN,
+    "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6},
+}
+
 # gguf None: a folder only, because llama.cpp computes something else there. fused: adapters on o and down alone.
 FAMILIES = {
     "qwen2": dict(
@@ -75,6 +80,22 @@ FAMILIES = {
             "sliding_attention": PLAIN,
             "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
         },
+    ),
+    # As E2B and E4B are: inputs of the layers' own, the last two layers without keys, their blocks twice as wide.
+    "gemma4": dict(
+        cls="Gemma4", config="Gemma4TextConfig", gguf="gemma4", seed=29, hidden_size=16, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, global_head_dim=16, intermediate_size=24, num_hidden_layers=6,
+        sliding_window=4, layer_types=["sliding_attention", "full_attention"] * 3, num_kv_shared_layers=2,
+        use_double_wide_mlp=True, hidden_size_per_layer_input=4, vocab_size_per_layer_input=V, tie_word_embeddings=True,
+        final_logit_softcapping=5.0, rope_parameters=GEMMA4_ROPE,
+    ),
+    # As 31B is: keys for values where there is no window, and fewer of them.
+    "gemma4_large": dict(
+        cls="Gemma4", config="Gemma4TextConfig", gguf="gemma4", seed=30, hidden_size=16, num_attention_heads=4,
+        num_key_value_heads=2, num_global_key_value_heads=1, head_dim=8, global_head_dim=16, intermediate_size=24,
+        num_hidden_layers=3, sliding_window=4, layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        attention_k_eq_v=True, hidden_size_per_layer_input=0, tie_word_embeddings=True, final_logit_softcapping=4.0,
+        rope_parameters=GEMMA4_ROPE, published=True,
     ),
     "phi3": dict(
         cls="Phi3", gguf="phi3", seed=16, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
@@ -145,7 +166,7 @@ FAMILIES = {
         cls="GptOss", gguf="gpt-oss", seed=26, modules=ATTENTION, mxfp4=True, **GPT_OSS,
     ),
 }  # fmt: skip
-OURS = {"cls", "config", "gguf", "seed", "fused", "permuted", "shards", "modules", "stacked", "mxfp4"}
+OURS = {"cls", "config", "gguf", "seed", "fused", "permuted", "shards", "modules", "stacked", "mxfp4", "published"}
 
 
 def make_model(spec):
@@ -153,7 +174,7 @@ def make_model(spec):
     config = config_cls(**(BASE | {k: v for k, v in spec.items() if k not in OURS}))
     model = getattr(transformers, spec["cls"] + "ForCausalLM")(config).to(torch.float32)
     gen = torch.Generator().manual_seed(spec["seed"])
-    around = 0.0 if spec["cls"].startswith("Gemma") else 1.0
+    around = 0.0 if spec["cls"].startswith("Gemma") and spec["cls"] != "Gemma4" else 1.0
     with torch.no_grad():
         for name, p in model.named_parameters():
             noise = torch.randn(p.shape, generator=gen)
@@ -168,7 +189,18 @@ def make_model(spec):
             p.copy_(p.to(torch.bfloat16).to(torch.float32))
             if spec.get("mxfp4") and name.endswith(("experts.gate_up_proj", "experts.down_proj")):
                 p.copy_(torch.from_numpy(from_mxfp4(to_mxfp4(p))).transpose(1, 2))
+        for name, p in model.named_buffers():
+            if name.endswith("layer_scalar"):
+                p.copy_((1 + 0.2 * torch.randn(p.shape, generator=gen)).to(torch.bfloat16))
     return model.eval(), gen
+
+
+def weights(model):
+    """Parameters, and the buffers that files have."""
+    yield from model.named_parameters()
+    for name, p in model.named_buffers():
+        if name.endswith("layer_scalar"):
+            yield name, p
 
 
 MXFP4 = gguf.GGMLQuantizationType.MXFP4
@@ -194,7 +226,7 @@ def published_mxfp4(blocks):
 def folder_tensors(model, spec, stacked, dtype):
     """Names and tensors as the published folders have them; stacked: as transformers 5 has them in memory."""
     cls = spec.get("cls")
-    for name, p in model.named_parameters():
+    for name, p in weights(model):
         t = p.detach().to(dtype).contiguous()
         if cls == "Mixtral" and not stacked:
             name = name.replace(".mlp.", ".block_sparse_moe.")
@@ -246,6 +278,9 @@ def write_folder(model, path, dtype=torch.bfloat16, shards=1, spec={}, stacked=F
     tensors = dict(folder_tensors(model, spec, stacked, dtype))
     config = json.loads(model.config.to_json_string())
     config.pop("transformers_version", None)
+    if spec.get("published"):
+        config.pop("per_layer_config")
+        config |= {k: spec[k] for k in ("global_head_dim", "num_global_key_value_heads")}
     config["dtype"] = str(dtype).removeprefix("torch.")
     config["architectures"] = [type(model).__name__]
     if spec.get("mxfp4"):
@@ -273,9 +308,13 @@ def put_json(path, value, indent=1):
 
 
 def gguf_name(name, spec):
-    norms_after = spec["cls"] in ("Gemma2", "Gemma3", "Olmo2", "Olmo3", "GptOss")
+    norms_after = spec["cls"] in ("Gemma2", "Gemma3", "Gemma4", "Olmo2", "Olmo3", "GptOss")
     for a, b in [
-        ("model.embed_tokens.", "token_embd."), ("model.norm.", "output_norm."), ("lm_head.", "output."),
+        ("model.embed_tokens_per_layer.", "per_layer_token_embd."),
+        ("model.per_layer_model_projection.", "per_layer_model_proj."),
+        ("model.per_layer_projection_norm.", "per_layer_proj_norm."), ("per_layer_input_gate", "inp_gate"),
+        ("per_layer_projection", "proj"), ("post_per_layer_input_norm", "post_norm"),
+        ("layer_scalar", "layer_output_scale.weight"), ("model.embed_tokens.", "token_embd."), ("model.norm.", "output_norm."), ("lm_head.", "output."),
         ("model.layers.", "blk."), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"), ("self_attn.qkv_proj", "attn_qkv"),
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"),
@@ -296,12 +335,16 @@ def put_rope(w, c, spec):
     p = c.rope_parameters
     full = p.get("full_attention", p)
     w.add_rope_freq_base(full["rope_theta"])
-    if "sliding_attention" in p and spec["cls"] == "Gemma3":
+    if "sliding_attention" in p and spec["cls"] in ("Gemma3", "Gemma4"):
         w.add_rope_freq_base_swa(p["sliding_attention"]["rope_theta"])
     kind = full["rope_type"]
     if kind == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(full["factor"])
+    elif kind == "proportional":
+        head = spec["global_head_dim"]
+        n = int(full["partial_rotary_factor"] * head // 2)
+        w.add_tensor("rope_freqs.weight", np.array([1.0] * n + [1e30] * (head // 2 - n), dtype=np.float32))
     elif kind == "yarn":
         w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         w.add_rope_scaling_factor(full["factor"])
@@ -326,10 +369,17 @@ def put_family(w, c, spec):
             w.add_expert_feed_forward_length(c.moe_intermediate_size if kind.startswith("Qwen") else c.intermediate_size)
         if kind == "Qwen2Moe":
             w.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
-    if kind in ("Gemma2", "Gemma3", "Olmo3", "GptOss"):
+    if kind in ("Gemma2", "Gemma3", "Gemma4", "Olmo3", "GptOss"):
         w.add_sliding_window(c.sliding_window)
-    if kind in ("Gemma3", "Olmo3"):
+    if kind in ("Gemma3", "Gemma4", "Olmo3"):
         w.add_sliding_window_pattern([t == "sliding_attention" for t in c.layer_types])
+    if kind == "Gemma4":
+        w.add_final_logit_softcapping(c.final_logit_softcapping)
+        w.add_key_length_swa(spec["head_dim"])
+        w.add_value_length_swa(spec["head_dim"])
+        w.add_rope_dimension_count_swa(spec["head_dim"])
+        w.add_shared_kv_layers(c.num_kv_shared_layers)
+        w.add_embedding_length_per_layer_input(c.hidden_size_per_layer_input)
     if kind == "Gemma2":
         w.add_attn_logit_softcapping(c.attn_logit_softcapping)
         w.add_final_logit_softcapping(c.final_logit_softcapping)
@@ -357,7 +407,7 @@ def put_tokenizer(w, n_vocab):
 
 def gguf_tensors(model, spec):
     """(name, array) with the experts' gate and up apart, rows first."""
-    for name, q in model.named_parameters():
+    for name, q in weights(model):
         a = q.detach().numpy()
         if ".mlp.experts." not in name:
             yield gguf_name(name, spec), name, a
@@ -376,20 +426,30 @@ def gguf_tensors(model, spec):
             yield part % "up", name, a[:, a.shape[1] // 2 :]
 
 
+def ff_of_layers(c):
+    first = c.num_hidden_layers - c.num_kv_shared_layers
+    return [c.intermediate_size * (1 if i < first else 2) for i in range(c.num_hidden_layers)]
+
+
+def kv_of_layers(c, spec):
+    full = spec["num_global_key_value_heads"]
+    return [full if t == "full_attention" else spec["num_key_value_heads"] for t in c.layer_types]
+
+
 def write_gguf(model, path, spec, plain=False):
     c = model.config
-    head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    head = spec.get("global_head_dim") or getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
     p = c.rope_parameters
-    rot = int(head * p.get("full_attention", p).get("partial_rotary_factor", 1.0))
+    rot = head if spec["cls"] == "Gemma4" else int(head * p.get("full_attention", p).get("partial_rotary_factor", 1.0))
     w = gguf.GGUFWriter(path, spec["gguf"])
     w.add_name(f"golden {spec['cls']}")
     w.add_vocab_size(c.vocab_size)
     w.add_context_length(c.max_position_embeddings)
     w.add_embedding_length(c.hidden_size)
     w.add_block_count(c.num_hidden_layers)
-    w.add_feed_forward_length(c.intermediate_size)
+    w.add_feed_forward_length(ff_of_layers(c) if spec.get("use_double_wide_mlp") else c.intermediate_size)
     w.add_head_count(c.num_attention_heads)
-    w.add_head_count_kv(c.num_key_value_heads)
+    w.add_head_count_kv(kv_of_layers(c, spec) if spec.get("num_global_key_value_heads") else c.num_key_value_heads)
     w.add_key_length(head)
     w.add_value_length(head)
     w.add_rope_dimension_count(rot)
@@ -401,7 +461,7 @@ def write_gguf(model, path, spec, plain=False):
     for stored, name, a in gguf_tensors(model, spec):
         if spec.get("permuted") and re.search("[qk]_proj", name):
             a = permute(a, c.num_attention_heads if "q_proj" in name else c.num_key_value_heads)
-        if spec["cls"].startswith("Gemma") and name.endswith("norm.weight"):
+        if spec["cls"] in ("Gemma", "Gemma2", "Gemma3") and name.endswith("norm.weight"):
             a = a + 1
         if stored.endswith("ffn_gate_inp_shexp.weight"):
             a = a[0]

@@ -13,6 +13,7 @@
 #include "tensor/weight.h"
 
 #define HTH_MAX_GROUP 4
+#define HTH_MAX_HEAD 512
 
 #include "backend/args_delta.h"
 #include "backend/args_experts.h"
@@ -149,7 +150,7 @@ struct hth_rope_args {
 };
 
 struct hth_attention_shape {
-	int64_t n_head, n_kv, head;  /* H, K, D; H a multiple of K; D <= 256 */
+	int64_t n_head, n_kv, head;  /* H, K, D; H a multiple of K; D <= HTH_MAX_HEAD */
 	float scale;                 /* of q.k, usually 1/sqrt(D) */
 	float soft_cap;              /* cap * tanh(s / cap), 0: off */
 	int64_t window;              /* key visible iff q_pos - k_pos < window; 0: unlimited */

@@ -38,8 +38,8 @@ struct hth_device_config {
 struct hth_device; /* opaque, one per backend and config; first member of each backend's own struct */
 
 struct hth_state_shape {
-	int32_t n_layers;   /* with attention */
-	int64_t n_kv, head; /* K, D */
+	int32_t n_layers;   /* with attention and keys of their own */
+	int64_t n_kv, head; /* K, D: the most of any layer */
 	int64_t capacity;   /* tokens */
 	struct hth_recurrent_shape recurrent; /* of the layers that recur; all zero: none do */
 };

@@ -70,10 +70,7 @@ static void close_rig(struct rig *r)
 static enum hth_status open_rig(struct bench_model *s, struct rig *r, struct hth_err *err)
 {
 	const struct hth_model *m = s->m;
-	struct hth_state_shape shape = {.n_layers = (int32_t)m->config.n_layers,
-					.n_kv = m->config.n_kv,
-					.head = m->config.head,
-					.capacity = capacity()};
+	struct hth_state_shape shape = hth_model_state_shape(m, capacity());
 	struct hth_batch b;
 
 	*r = (struct rig){.s = s};
@@ -132,10 +129,7 @@ static struct hth_exec *exec_of(void *ctx)
 /* Keys and values of so many tokens. */
 static double state_bytes(const struct hth_model *m, int64_t tokens)
 {
-	struct hth_state_shape shape = {.n_layers = (int32_t)m->config.n_layers,
-					.n_kv = m->config.n_kv,
-					.head = m->config.head,
-					.capacity = tokens};
+	struct hth_state_shape shape = hth_model_state_shape(m, tokens);
 
 	return (double)m->backend->state_bytes(&shape);
 }

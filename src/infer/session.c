@@ -70,9 +70,7 @@ static enum hth_status reserve(struct hth_session *s, int64_t n, int64_t past, s
 
 static enum hth_status new_state(struct hth_session *s, struct hth_err *err)
 {
-	const struct hth_model_config *c = &s->model->config;
-	struct hth_state_shape shape = {
-		.n_layers = (int32_t)c->n_layers, .n_kv = c->n_kv, .head = c->head, .capacity = s->capacity};
+	struct hth_state_shape shape = hth_model_state_shape(s->model, s->capacity);
 
 	return s->model->backend->state_new(s->model->device, &shape, &s->state, err);
 }

@@ -168,16 +168,19 @@ static enum hth_status bind_linear(struct hth_model *m, int64_t l, enum hth_line
 }
 
 /* Columns of a vector that a layer must have, 0 for one that may not be there. */
-static int64_t vector_cols(const struct hth_model *m, enum hth_vector_kind k)
+static int64_t vector_cols(const struct hth_model *m, int64_t l, enum hth_vector_kind k)
 {
 	const struct hth_model_config *c = &m->config;
+	int64_t head = hth_layer_head(c, l);
 	bool all = m->family->qk_norm == HTH_QK_NORM_ALL;
 
 	if (k == HTH_Q_NORM || k == HTH_K_NORM) {
-		if (m->family->qk_norm == HTH_QK_NORM_NONE)
+		if (m->family->qk_norm == HTH_QK_NORM_NONE || (k == HTH_K_NORM && hth_layer_shares(c, l)))
 			return 0;
-		return !all ? c->head : k == HTH_Q_NORM ? c->n_head * c->head : c->n_kv * c->head;
+		return !all ? head : k == HTH_Q_NORM ? c->n_head * head : hth_layer_kv(c, l) * head;
 	}
+	if (k == HTH_OWN_NORM)
+		return c->n_own > 0 ? c->width : 0;
 	bool there = k == HTH_ATTN_NORM || k == HTH_FFN_NORM ? c->norm_before : c->norm_after;
 	return there ? c->width : 0;
 }
@@ -199,22 +202,67 @@ static enum hth_status bind_sinks(struct hth_model *m, int64_t l, struct hth_err
 	return hth_bind_vector(m, &m->layers[l].sinks, &t, name, m->config.n_head, NULL, err);
 }
 
-static enum hth_status bind_layer(struct hth_model *m, int64_t l, struct hth_err *err)
+/* Layers that attend to another one's keys and values may still have tensors for their own, which take no part. */
+static enum hth_status pass_over_keys(struct hth_model *m, int64_t l, struct hth_err *err)
 {
+	struct hth_source_tensor t;
 	struct names n;
 	enum hth_status st = HTH_OK;
 
+	for (int k = HTH_K; st == HTH_OK && k <= HTH_V; k++) {
+		hth_linear_names(&m->config, (enum hth_linear_kind)k, l, n.gguf, n.hf);
+		st = hth_source_take(m->source, n.gguf, n.hf, "weight", &t, err);
+	}
+	hth_vector_names(&m->config, HTH_K_NORM, l, n.gguf, n.hf);
+	return st == HTH_OK ? hth_source_take(m->source, n.gguf, n.hf, "weight", &t, err) : st;
+}
+
+static enum hth_status bind_linears(struct hth_model *m, int64_t l, int n, struct hth_err *err)
+{
+	bool shares = hth_layer_shares(&m->config, l), has_v = hth_layer_has_v(&m->config, l);
+	enum hth_status st = shares ? pass_over_keys(m, l, err) : HTH_OK;
+
+	for (int k = 0; st == HTH_OK && k < n; k++)
+		if (!((k == HTH_K || k == HTH_V) && shares) && (k != HTH_V || has_v))
+			st = bind_linear(m, l, (enum hth_linear_kind)k, err);
+	return st;
+}
+
+static enum hth_status bind_out_scale(struct hth_model *m, int64_t l, struct hth_err *err)
+{
+	struct hth_source_tensor t;
+	char gguf[64], hf[80], stem[80];
+	enum hth_status st;
+
+	hth_out_scale_names(l, gguf, hf);
+	snprintf(stem, sizeof(stem), "model.layers.%lld", (long long)l);
+	st = hth_source_take(m->source, gguf, stem, m->source->kind->gguf ? "weight" : "layer_scalar", &t, err);
+	/* GGUF files may leave it out: it is 1. */
+	if (st != HTH_OK || (t.quant == HTH_QUANT_NONE && m->source->kind->gguf))
+		return st;
+	if (t.quant == HTH_QUANT_NONE)
+		return hth_bind_missing(m, &t, err);
+	return hth_bind_vector(m, &m->layers[l].out_scale, &t, hf, 1, NULL, err);
+}
+
+static enum hth_status bind_layer(struct hth_model *m, int64_t l, struct hth_err *err)
+{
+	struct names n;
+
 	bool sparse = hth_layer_in(&m->config.sparse, l);
 	bool dense = !sparse || m->config.n_shared_ff > 0;
-	for (int k = 0; st == HTH_OK && k < (dense ? HTH_LINEAR_COUNT : HTH_GATE); k++)
-		st = bind_linear(m, l, (enum hth_linear_kind)k, err);
+	enum hth_status st = bind_linears(m, l, dense ? HTH_LINEAR_COUNT : HTH_GATE, err);
 	if (st == HTH_OK && sparse)
 		st = hth_bind_experts(m, l, err);
 	if (st == HTH_OK && m->config.sinks)
 		st = bind_sinks(m, l, err);
+	if (st == HTH_OK && m->config.n_own > 0)
+		st = hth_bind_own(m, l, err);
+	if (st == HTH_OK && m->config.out_scaled)
+		st = bind_out_scale(m, l, err);
 	for (int i = 0; st == HTH_OK && i < HTH_VECTOR_COUNT; i++) {
 		enum hth_vector_kind k = (enum hth_vector_kind)i;
-		int64_t cols = vector_cols(m, k);
+		int64_t cols = vector_cols(m, l, k);
 		if (cols == 0)
 			continue;
 		hth_vector_names(&m->config, k, l, n.gguf, n.hf);
@@ -242,6 +290,23 @@ static enum hth_status read_factors(struct hth_model *m, const char *name, float
 					m->path, t.name, (long long)i, (double)v[i]);
 	memcpy(out, v, (size_t)factors.cols * sizeof(*v));
 	return HTH_OK;
+}
+
+/* Divisors of 1 and then of 1e30 are how GGUF says that the first pairs alone turn. */
+static void find_share(struct hth_model_config *c)
+{
+	int64_t n = 0, pairs = c->rot / 2;
+
+	while (n < pairs && c->rope_factors[n] == 1.0f)
+		n++;
+	for (int64_t i = n; i < pairs; i++)
+		if (c->rope_factors[i] < 1e20f)
+			return;
+	if (n == pairs)
+		return;
+	c->rope_scaling = HTH_ROPE_SHARE;
+	c->rope_share = (double)n / (double)pairs;
+	c->rope_factor = 1;
 }
 
 /* rope_freqs: Llama 3.1 and later, no key says so. rope_factors_short and _long: LongRoPE; of the long ones no use is
@@ -272,6 +337,8 @@ static enum hth_status bind_factors(struct hth_model *m, struct hth_err *err)
 				"%s: \"rope_factors_short.weight\": no such tensor, expected with longrope scaling",
 				m->path);
 	c->rope_scaling = there ? HTH_ROPE_FACTORS : c->rope_scaling;
+	if (there && c->rope_long[0] == 0)
+		find_share(c);
 	return HTH_OK;
 }
 
@@ -288,6 +355,7 @@ static enum hth_status bind_rope(struct hth_model *m, struct hth_err *err)
 	hth_rope_frequencies(&m->config, false, m->rope_freq);
 	if (m->config.rope_local_theta == 0)
 		return HTH_OK;
+	pairs = (size_t)hth_rope_columns(&m->config, true) / 2;
 	m->rope_freq_local = hth_arena_calloc(&m->arena, pairs, sizeof(*m->rope_freq_local));
 	if (m->rope_freq_local == NULL)
 		return hth_fail_memory(err, "rotation frequencies", pairs * sizeof(*m->rope_freq));
@@ -332,6 +400,8 @@ enum hth_status hth_model_bind(struct hth_model *m, struct hth_err *err)
 	if (m->layers == NULL)
 		return hth_fail_memory(err, "layers of the model", (size_t)m->config.n_layers * sizeof(*m->layers));
 	st = bind_ends(m, err);
+	if (st == HTH_OK && m->config.n_own > 0)
+		st = hth_bind_own_embed(m, err);
 	for (int64_t l = 0; st == HTH_OK && l < m->config.n_layers; l++)
 		st = bind_layer(m, l, err);
 	if (st == HTH_OK)

@@ -12,6 +12,7 @@ struct hth_keys {
 	const struct hth_family *family; /* GGUF keys begin with its arch */
 	const struct hth_gguf *gguf;     /* NULL: json is asked */
 	const json_t *json;              /* config.json, or an object in it */
+	bool first_of_lists;             /* integers that GGUF has as lists, one a layer, are the first: the family reads them */
 };
 
 #define HTH_KEY_NEEDED INT64_MIN /* as a default: absence is an error */

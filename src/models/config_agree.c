@@ -29,6 +29,13 @@ static const char *differing_size(const struct hth_model_config *a, const struct
 		{"context", a->context_said, b->context_said},
 		{"sliding window", a->window, b->window},
 		{"rotated columns", a->rot, b->rot},
+		{"head size of layers with a window", a->local_head, b->local_head},
+		{"number of kv heads of layers with a window", a->local_kv, b->local_kv},
+		{"number of layers that share keys", a->n_kv_shared, b->n_kv_shared},
+		{"feed-forward width of layers that share keys", a->shared_ff, b->shared_ff},
+		{"width of the layers' own inputs", a->n_own, b->n_own},
+		{"rule for values", a->values_normed * 2 + a->values_are_keys,
+		 b->values_normed * 2 + b->values_are_keys},
 		{"number of experts", a->n_experts, b->n_experts},
 		{"number of chosen experts", a->n_chosen, b->n_chosen},
 		{"width of experts", a->n_expert_ff, b->n_expert_ff},
@@ -81,13 +88,12 @@ static bool rotations_agree(const struct hth_model *a, const struct hth_model *b
 {
 	const float *x = a->rope_freq_local, *y = b->rope_freq_local;
 
-	for (int64_t i = 0; i < a->config.rot / 2; i++) {
+	for (int64_t i = 0; i < a->config.rot / 2; i++)
 		if (!near((double)a->rope_freq[i], (double)b->rope_freq[i]))
 			return false;
-		if (a->config.window > 0 && !near((double)(x != NULL ? x : a->rope_freq)[i],
-						  (double)(y != NULL ? y : b->rope_freq)[i]))
+	for (int64_t i = 0; a->config.window > 0 && i < hth_rope_columns(&a->config, true) / 2; i++)
+		if (!near((double)(x != NULL ? x : a->rope_freq)[i], (double)(y != NULL ? y : b->rope_freq)[i]))
 			return false;
-	}
 	return true;
 }
 

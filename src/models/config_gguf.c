@@ -22,6 +22,24 @@ static const char *key(struct keys *k, const char *name)
 	return k->name;
 }
 
+/* A number, or a list where the layers' differ. */
+static void put_of_layers(struct keys *k, const char *name, int64_t (*of)(const struct hth_model_config *c, int64_t l))
+{
+	const struct hth_model_config *c = k->c;
+	int32_t list[HTH_MAX_LAYERS];
+	bool alike = true;
+
+	for (int64_t l = 0; l < c->n_layers; l++) {
+		list[l] = (int32_t)of(c, l);
+		alike = alike && list[l] == list[0];
+	}
+	if (alike)
+		hth_gguf_made_u32(k->out, key(k, name), list[0]);
+	else
+		hth_gguf_made_array(k->out, key(k, name), HTH_GGUF_I32, (uint64_t)c->n_layers, list,
+				    (size_t)c->n_layers * sizeof(*list));
+}
+
 static void put_sizes(struct keys *k)
 {
 	const struct hth_model_config *c = k->c;
@@ -33,9 +51,7 @@ static void put_sizes(struct keys *k)
 		{"context_length", c->context_said},
 		{"embedding_length", c->width},
 		{"block_count", c->n_layers},
-		{"feed_forward_length", c->n_ff},
 		{"attention.head_count", c->n_head},
-		{"attention.head_count_kv", c->n_kv},
 		{"attention.key_length", c->head},
 		{"attention.value_length", c->head},
 		{"rope.dimension_count", c->rot},
@@ -43,6 +59,13 @@ static void put_sizes(struct keys *k)
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
 		hth_gguf_made_u32(k->out, key(k, sizes[i].name), sizes[i].value);
+	put_of_layers(k, "feed_forward_length", hth_layer_ff);
+	put_of_layers(k, "attention.head_count_kv", hth_layer_kv);
+	if (c->local_head > 0) {
+		hth_gguf_made_u32(k->out, key(k, "attention.key_length_swa"), c->local_head);
+		hth_gguf_made_u32(k->out, key(k, "attention.value_length_swa"), c->local_head);
+		hth_gguf_made_u32(k->out, key(k, "rope.dimension_count_swa"), c->local_head);
+	}
 	hth_gguf_made_f32(k->out, key(k, "attention.layer_norm_rms_epsilon"), (double)c->norm_eps);
 	if (c->attn_soft_cap > 0)
 		hth_gguf_made_f32(k->out, key(k, "attn_logit_softcapping"), (double)c->attn_soft_cap);
@@ -122,6 +145,16 @@ static enum hth_status put_llama3(struct keys *k, struct hth_err *err)
 	return put_divisors(k, "rope_freqs.weight", divisors, err);
 }
 
+/* Divisors of 1, and of 1e30 for the pairs that do not turn. */
+static enum hth_status put_share(struct keys *k, struct hth_err *err)
+{
+	float divisors[HTH_MAX_PAIRS];
+
+	for (int64_t i = 0; i < k->c->rot / 2; i++)
+		divisors[i] = i < hth_rope_turned(k->c) ? (float)k->c->rope_factor : 1e30f;
+	return put_divisors(k, "rope_freqs.weight", divisors, err);
+}
+
 static enum hth_status put_longrope(struct keys *k, struct hth_err *err)
 {
 	const struct hth_model_config *c = k->c;
@@ -160,6 +193,8 @@ static enum hth_status put_rope(struct keys *k, struct hth_err *err)
 		return put_llama3(k, err);
 	case HTH_ROPE_FACTORS:
 		return put_longrope(k, err);
+	case HTH_ROPE_SHARE:
+		return put_share(k, err);
 	default:
 		return HTH_OK;
 	}

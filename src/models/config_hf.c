@@ -201,12 +201,38 @@ static json_t *longrope(const struct hth_model_config *c)
 	return s;
 }
 
+/* Where layers with the window and without differ in their heads, each kind has an object of its own. */
+static enum hth_status put_rope_of_kinds(const struct hth_model *m, json_t *out, struct hth_err *err)
+{
+	const struct hth_model_config *c = &m->config;
+	json_t *full = json_object(), *local = json_object(), *both = json_object();
+
+	put_text(full, "rope_type", c->rope_scaling == HTH_ROPE_SHARE ? "proportional" : "default");
+	(void)json_object_set_new(full, "rope_theta", json_real(c->rope_theta));
+	if (c->rope_scaling == HTH_ROPE_SHARE) {
+		(void)json_object_set_new(full, "partial_rotary_factor", json_real(c->rope_share));
+		if (c->rope_factor != 1)
+			(void)json_object_set_new(full, "factor", json_real(c->rope_factor));
+	}
+	put_text(local, "rope_type", "default");
+	(void)json_object_set_new(local, "rope_theta", json_real(c->rope_local_theta));
+	(void)json_object_set_new(both, "full_attention", full);
+	(void)json_object_set_new(both, "sliding_attention", local);
+	(void)json_object_set_new(out, "rope_parameters", both);
+	if (c->rope_scaling == HTH_ROPE_SHARE || c->rope_scaling == HTH_ROPE_NONE)
+		return HTH_OK;
+	return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: this scaling of rotation cannot be said in a config.json of family \"%s\"",
+			m->path, m->family->name);
+}
+
 static enum hth_status put_rope(const struct hth_model *m, json_t *out, struct hth_err *err)
 {
 	const struct hth_model_config *c = &m->config;
 	struct hth_model_config found;
 	json_t *s = NULL;
 
+	if (c->local_head > 0)
+		return put_rope_of_kinds(m, out, err);
 	(void)json_object_set_new(out, "rope_theta", json_real(c->rope_theta));
 	if (c->rope_local_theta > 0)
 		(void)json_object_set_new(out, "rope_local_base_freq", json_real(c->rope_local_theta));

@@ -13,7 +13,7 @@ static const struct {
 } scalings[] = {
 	{"default", HTH_ROPE_NONE, false},  {"none", HTH_ROPE_NONE, true},        {"linear", HTH_ROPE_LINEAR, true},
 	{"yarn", HTH_ROPE_YARN, true},      {"longrope", HTH_ROPE_FACTORS, true}, {"su", HTH_ROPE_FACTORS, false},
-	{"llama3", HTH_ROPE_LLAMA3, false},
+	{"llama3", HTH_ROPE_LLAMA3, false}, {"proportional", HTH_ROPE_SHARE, false},
 };
 
 static enum hth_status read_scaling(const struct hth_keys *k, const char *gguf, const char *hf,
@@ -138,6 +138,10 @@ static enum hth_status read_kind(const struct hth_keys *k, struct hth_model_conf
 		return read_yarn(k, c, err);
 	case HTH_ROPE_FACTORS:
 		return read_longrope(k, c, err);
+	case HTH_ROPE_SHARE: {
+		const struct hth_real_key share = {NULL, "partial_rotary_factor", 0, 1, c->rope_share > 0 ? c->rope_share : 1};
+		return hth_keys_real(k, share, &c->rope_share, err);
+	}
 	default:
 		return HTH_OK;
 	}

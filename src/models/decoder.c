@@ -12,6 +12,8 @@
  */
 #include "models/model.h"
 
+#include <math.h>
+
 /* What every layer of one pass needs. */
 struct pass {
 	struct hth_exec *x;
@@ -61,8 +63,8 @@ static struct hth_attention_shape attention_shape(const struct hth_model *m, int
 
 	return (struct hth_attention_shape){
 		.n_head = c->n_head,
-		.n_kv = c->n_kv,
-		.head = c->head,
+		.n_kv = hth_layer_kv(c, l),
+		.head = hth_layer_head(c, l),
 		.scale = c->attn_scale,
 		.soft_cap = c->attn_soft_cap,
 		.window = hth_layer_in(&c->windowed, l) ? c->window : 0,
@@ -78,24 +80,58 @@ static struct hth_tensor rotate(const struct pass *p, struct hth_tensor in, int6
 
 	if (hth_layer_in(&c->no_rope, l))
 		return in;
-	return hth_op_rope(p->x, &p->b->all, in, local ? p->m->rope_freq_local : p->m->rope_freq, c->head, c->rot,
-			   local ? 1.0f : c->rope_attn);
+	return hth_op_rope(p->x, &p->b->all, in, local ? p->m->rope_freq_local : p->m->rope_freq, hth_layer_head(c, l),
+			   hth_rope_columns(c, local), local ? 1.0f : c->rope_attn);
 }
 
-/* in (T,C) -> (T,H*D), before the output projection. */
-static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int64_t l)
+/* Keys and values of a layer, (T,K*D). */
+struct keys {
+	struct hth_tensor k, v;
+};
+
+/* q (T,H*D), k and v (T,K*D) of a layer that has all of them: raw, as the linears give them. */
+static void project(const struct pass *p, struct hth_tensor in, int64_t l, struct hth_tensor out[3])
+{
+	const struct hth_linear *qkv[3];
+	int n = hth_layer_has_v(&p->m->config, l) ? 3 : 2;
+
+	for (int i = 0; i < n; i++)
+		qkv[i] = &p->linears[l * HTH_LINEAR_COUNT + HTH_Q + i];
+	hth_op_linear(p->x, &p->b->all, in, qkv, n, out);
+	if (n == 2)
+		out[HTH_V] = hth_keep(p->x, out[HTH_K]);
+}
+
+static struct hth_tensor value_norm(const struct pass *p, struct hth_tensor v, int64_t l)
+{
+	const struct hth_model_config *c = &p->m->config;
+	struct hth_norm n = {.kind = c->norm, .eps = c->norm_eps};
+
+	return c->values_normed ? hth_op_norm(p->x, v, &n, hth_layer_head(c, l)) : v;
+}
+
+/* in (T,C) -> (T,H*D), before the output projection. given: what a layer without keys of its own attends to, consumed.
+ * made: filled with a layer's own where somebody else wants them, else NULL. */
+static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int64_t l, const struct keys *given,
+				struct keys *made)
 {
 	const struct hth_layer *w = &p->m->layers[l];
-	const struct hth_linear *qkv[3];
+	struct hth_attention_shape shape = attention_shape(p->m, l);
+	int32_t state_layer = (int32_t)hth_layer_of_keys(&p->m->config, l);
 	struct hth_tensor out[3]; /* q (T,H*D), k and v (T,K*D) */
 
-	for (int i = 0; i < 3; i++)
-		qkv[i] = &p->linears[l * HTH_LINEAR_COUNT + HTH_Q + i];
-	hth_op_linear(p->x, &p->b->all, in, qkv, 3, out);
+	if (given != NULL) {
+		struct hth_tensor q = linear(p, &p->b->all, in, l, HTH_Q);
+		q = rotate(p, maybe_norm(p, q, &w->q_norm), l);
+		return hth_op_attention(p->x, p->b, state_layer, &shape, q, given->k, given->v);
+	}
+	project(p, in, l, out);
 	struct hth_tensor q = rotate(p, maybe_norm(p, out[HTH_Q], &w->q_norm), l);
 	struct hth_tensor k = rotate(p, maybe_norm(p, out[HTH_K], &w->k_norm), l);
-	struct hth_attention_shape shape = attention_shape(p->m, l);
-	return hth_op_attention(p->x, p->b, (int32_t)l, &shape, q, k, out[HTH_V]);
+	struct hth_tensor v = value_norm(p, out[HTH_V], l);
+	if (made != NULL)
+		*made = (struct keys){hth_keep(p->x, k), hth_keep(p->x, v)};
+	return hth_op_attention(p->x, p->b, state_layer, &shape, q, k, v);
 }
 
 /* in (R,C) -> (R,C): each row through the experts that its router chooses. */
@@ -142,38 +178,117 @@ static struct hth_tensor feed_forward(const struct pass *p, const struct hth_row
 	return hth_op_add(p->x, y, hth_op_row_gate(p->x, dense_forward(p, rows, in, l), weight), 1);
 }
 
-/* h (T,C) -> (R,C) in the last layer, else (T,C). */
-static struct hth_tensor layer(const struct pass *p, struct hth_tensor h, int64_t l)
+/* The input that layer l has of its own, (R,P): its columns of a second embedding and a map of the first one, text
+ * (T,C), which is consumed. The map's result stands for one divided by sqrt(C): its norm has that in its epsilon. */
+static struct hth_tensor own_input(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor text, int64_t l)
 {
 	const struct hth_model_config *c = &p->m->config;
-	const struct hth_layer *w = &p->m->layers[l];
-	const struct hth_rowset *rows = l + 1 == c->n_layers ? &p->b->wanted : &p->b->all;
+	const struct hth_own_input *own = &p->m->layers[l].own;
+	const struct hth_linear *project = &own->linear[HTH_OWN_PROJECT];
+	struct hth_norm n = {.kind = c->norm,
+			     .eps = c->norm_eps * (float)c->width,
+			     .offset = c->norm_offset,
+			     .w = now(p, &p->m->own_norm, false)};
+	struct hth_tensor e, mapped; /* (R,P) */
 
-	struct hth_tensor y = attend(p, maybe_norm(p, hth_keep(p->x, h), &w->attn_norm), l);
+	e = hth_op_embed(p->x, p->b, &own->embed, sqrtf((float)c->n_own / 2));
 	if (rows->n != p->b->n_tokens) {
-		y = hth_op_gather(p->x, y, rows);
-		h = hth_op_gather(p->x, h, rows);
+		e = hth_op_gather(p->x, e, rows);
+		text = hth_op_gather(p->x, text, rows);
 	}
-	y = maybe_norm(p, linear(p, rows, y, l, HTH_O), &w->attn_post_norm);
-	h = hth_op_add(p->x, h, y, c->residual_scale);
+	hth_op_linear(p->x, rows, text, &project, 1, &mapped);
+	return hth_op_add(p->x, e, hth_op_norm(p->x, mapped, &n, c->n_own), sqrtf(0.5f));
+}
 
-	y = feed_forward(p, rows, maybe_norm(p, hth_keep(p->x, h), &w->ffn_norm), l);
-	y = maybe_norm(p, y, &w->ffn_post_norm);
-	return hth_op_add(p->x, h, y, c->residual_scale);
+/* h (R,C) -> (R,C), text consumed */
+static struct hth_tensor add_own_input(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor h,
+				       struct hth_tensor text, int64_t l)
+{
+	const struct hth_own_input *own = &p->m->layers[l].own;
+	const struct hth_linear *gate = &own->linear[HTH_OWN_GATE], *back = &own->linear[HTH_OWN_OUT];
+	struct hth_tensor y; /* (R,P), then (R,C) */
+
+	hth_op_linear(p->x, rows, hth_keep(p->x, h), &gate, 1, &y);
+	y = hth_op_gated(p->x, p->m->config.act, y, own_input(p, rows, text, l));
+	hth_op_linear(p->x, rows, y, &back, 1, &y);
+	return hth_op_add(p->x, h, norm(p, y, &own->norm), 1);
 }
 
 /* A layer as a span: a training step may run it again instead of keeping what is inside. */
 struct layer_at {
 	struct pass p;
 	int64_t l;
+	bool makes; /* its keys and values are wanted by later layers */
 };
 
-static void layer_span(struct hth_exec *x, const void *ctx, const struct hth_tensor *in, struct hth_tensor *out)
+/* in: h (T,C); the text's embedding (T,C) where layers have inputs of their own; keys and values where the layer has none.
+ * out: h, (R,C) in the last layer, else (T,C); keys and values if it makes some. */
+static void layer(struct hth_exec *x, const void *ctx, const struct hth_tensor *in, struct hth_tensor *out)
 {
 	const struct layer_at *at = ctx;
+	const struct pass *p = &at->p;
+	const struct hth_model_config *c = &p->m->config;
+	const struct hth_layer *w = &p->m->layers[at->l];
+	const struct hth_rowset *rows = at->l + 1 == c->n_layers ? &p->b->wanted : &p->b->all;
+	struct hth_tensor h = *in++, text = c->n_own > 0 ? *in++ : HTH_NO_TENSOR, y;
+	struct keys given = {HTH_NO_TENSOR, HTH_NO_TENSOR}, made;
+	bool shares = hth_layer_shares(c, at->l);
 
-	(void)x;
-	out[0] = layer(&at->p, in[0], at->l);
+	if (shares)
+		given = (struct keys){in[0], in[1]};
+	y = attend(p, maybe_norm(p, hth_keep(x, h), &w->attn_norm), at->l, shares ? &given : NULL,
+		   at->makes ? &made : NULL);
+	if (rows->n != p->b->n_tokens) {
+		y = hth_op_gather(x, y, rows);
+		h = hth_op_gather(x, h, rows);
+	}
+	y = maybe_norm(p, linear(p, rows, y, at->l, HTH_O), &w->attn_post_norm);
+	h = hth_op_add(x, h, y, c->residual_scale);
+
+	y = feed_forward(p, rows, maybe_norm(p, hth_keep(x, h), &w->ffn_norm), at->l);
+	y = maybe_norm(p, y, &w->ffn_post_norm);
+	h = hth_op_add(x, h, y, c->residual_scale);
+	if (c->n_own > 0)
+		h = add_own_input(p, rows, h, text, at->l);
+	if (w->out_scale.data != NULL)
+		h = hth_op_scale(x, h, *(const float *)(const void *)w->out_scale.data);
+	out[0] = h;
+	if (at->makes) {
+		out[1] = made.k;
+		out[2] = made.v;
+	}
+}
+
+/* h (T,C) -> (R,C): all layers. */
+static struct hth_tensor layers(const struct pass *p, struct hth_tensor h)
+{
+	const struct hth_model_config *c = &p->m->config;
+	struct hth_tensor text = c->n_own > 0 ? hth_keep(p->x, h) : HTH_NO_TENSOR;
+	/* Of the last layer that has keys, with the window and without: for those that have none. */
+	struct keys keys[2] = {{HTH_NO_TENSOR, HTH_NO_TENSOR}, {HTH_NO_TENSOR, HTH_NO_TENSOR}};
+
+	for (int64_t l = 0; l < c->n_layers; l++) {
+		struct keys *of = &keys[hth_layer_in(&c->windowed, l)];
+		struct layer_at at = {.p = *p, .l = l, .makes = hth_layer_is_shared(c, l)};
+		struct hth_tensor t[HTH_SPAN_TENSORS] = {h}, out[3] = {HTH_NO_TENSOR, HTH_NO_TENSOR, HTH_NO_TENSOR};
+		int n = 1;
+		if (c->n_own > 0)
+			t[n++] = hth_keep(p->x, text);
+		if (hth_layer_shares(c, l)) {
+			t[n++] = hth_keep(p->x, of->k);
+			t[n++] = hth_keep(p->x, of->v);
+		}
+		hth_op_span(p->x, layer, &at, sizeof at, t, n, out, at.makes ? 3 : 1);
+		h = out[0];
+		if (at.makes)
+			*of = (struct keys){out[1], out[2]};
+	}
+	hth_drop(p->x, text);
+	for (int i = 0; i < 2; i++) {
+		hth_drop(p->x, keys[i].k);
+		hth_drop(p->x, keys[i].v);
+	}
+	return h;
 }
 
 /* One set of weights serves a batch: adapters that bring their own do not mix with others. */
@@ -209,10 +324,7 @@ struct hth_tensor hth_decoder_forward(struct hth_exec *x, const struct hth_model
 				      .soft_cap = c->logit_soft_cap};
 
 	struct hth_tensor h = hth_op_embed(x, b, now(&p, &m->embed, false), c->embed_scale); /* (T,C) */
-	for (int64_t l = 0; l < c->n_layers; l++) {
-		struct layer_at at = {.p = p, .l = l};
-		hth_op_span(x, layer_span, &at, sizeof at, &h, 1, &h, 1);
-	}
+	h = layers(&p, h);
 	h = norm(&p, h, &m->final_norm); /* (R,C) */
 	return what == HTH_FORWARD_LOGITS ? hth_op_logits(x, h, &head) : hth_op_logp(x, b, h, &head);
 }

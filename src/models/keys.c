@@ -22,10 +22,26 @@ bool hth_keys_has(const struct hth_keys *k, const char *gguf, const char *hf)
 	return v != NULL && !json_is_null(v);
 }
 
+/* The first of a list in a GGUF file; false: it is none. */
+static bool first_of_list(const struct hth_keys *k, struct hth_int_key key, int64_t *out)
+{
+	char name[KEY_BYTES];
+	const struct hth_gguf_kv *kv =
+		k->gguf != NULL && key.gguf != NULL ? hth_gguf_find(k->gguf, gguf_key(k, key.gguf, name)) : NULL;
+
+	if (kv == NULL || kv->type != HTH_GGUF_ARRAY || kv->n == 0 || kv->elem_type == HTH_GGUF_STRING ||
+	    kv->elem_type == HTH_GGUF_F32 || kv->elem_type == HTH_GGUF_F64)
+		return false;
+	*out = hth_gguf_array_int(kv, 0);
+	return *out >= key.min && *out <= key.max;
+}
+
 enum hth_status hth_keys_int(const struct hth_keys *k, struct hth_int_key key, int64_t *out, struct hth_err *err)
 {
 	char name[KEY_BYTES];
 
+	if (k->first_of_lists && first_of_list(k, key, out))
+		return HTH_OK;
 	if (k->gguf != NULL && key.def == HTH_KEY_NEEDED)
 		return hth_gguf_need_int(k->gguf, gguf_key(k, key.gguf, name), key.min, key.max, out, err);
 	*out = key.def;

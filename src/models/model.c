@@ -184,7 +184,8 @@ struct prepare_ctx {
 /* An embedding that is not also the head is only looked up in; on the host that needs no copy. */
 static bool is_prepared(const struct hth_model *m, const struct hth_weight *w)
 {
-	return w->rows != 1 && (w != &m->embed || m->config.tied || !m->backend->host_memory);
+	return w->rows != 1 && w != &m->own_embed &&
+	       (w != &m->embed || m->config.tied || !m->backend->host_memory);
 }
 
 static void count_prepared(void *ctx, struct hth_weight *w)
@@ -274,6 +275,8 @@ static void visit_experts(struct hth_layer *layer, void (*fn)(void *ctx, struct 
 void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth_weight *w), void *ctx)
 {
 	visit(&m->embed, fn, ctx);
+	visit(&m->own_embed, fn, ctx);
+	visit(&m->own_norm, fn, ctx);
 	for (int64_t l = 0; l < m->config.n_layers; l++) {
 		struct hth_layer *layer = &m->layers[l];
 		for (int k = 0; k < HTH_LINEAR_COUNT; k++) {
@@ -287,10 +290,23 @@ void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth
 		visit(&layer->router_bias, fn, ctx);
 		visit_experts(layer, fn, ctx);
 		visit(&layer->shared_gate_w, fn, ctx);
+		for (int k = 0; k < HTH_OWN_PARTS; k++)
+			visit(&layer->own.w[k], fn, ctx);
+		visit(&layer->out_scale, fn, ctx);
 	}
 	visit(&m->final_norm, fn, ctx);
 	if (!m->config.tied)
 		visit(&m->head, fn, ctx);
+}
+
+struct hth_state_shape hth_model_state_shape(const struct hth_model *m, int64_t capacity)
+{
+	const struct hth_model_config *c = &m->config;
+
+	return (struct hth_state_shape){.n_layers = (int32_t)(c->n_layers - c->n_kv_shared),
+					.n_kv = c->local_kv > c->n_kv ? c->local_kv : c->n_kv,
+					.head = c->local_head > c->head ? c->local_head : c->head,
+					.capacity = capacity};
 }
 
 enum hth_status hth_model_chat(const struct hth_model *m, struct hth_chat *out, struct hth_err *err)

@@ -7,56 +7,21 @@
 
 #include "base/json.h"
 #include "models/adapted.h"
+#include "models/model_config.h"
 #include "text/chat.h"
-
-enum hth_rope_scaling { HTH_ROPE_NONE, HTH_ROPE_LINEAR, HTH_ROPE_LLAMA3, HTH_ROPE_YARN, HTH_ROPE_FACTORS };
-enum { HTH_MAX_LAYERS = 4096, HTH_MAX_PAIRS = 128 /* rotated pairs of columns a head */ };
-
-/* Some layers of a model. */
-struct hth_layer_set {
-	uint8_t bits[HTH_MAX_LAYERS / 8];
-};
-static inline bool hth_layer_in(const struct hth_layer_set *s, int64_t l)
-{
-	return (s->bits[l / 8] >> (l % 8) & 1) != 0;
-}
-
-/* Flags that drive decoder.c. */
-struct hth_model_config {
-	int64_t n_vocab, n_layers, width, n_head, n_kv, head, n_ff, context; /* V L C H K D F, trained positions */
-	float norm_eps, norm_offset;
-	float norm_stored;       /* what the file's norm weights are above Hugging Face's: 1 in GGUF files of Gemma, else 0 */
-	enum hth_norm_kind norm;
-	enum hth_act act;
-	float embed_scale;       /* 1; Gemma sqrt(C) */
-	float residual_scale;    /* 1; Granite */
-	float attn_scale;        /* 1/sqrt(D) unless said */
-	float attn_soft_cap, logit_soft_cap, logit_scale;
-	int64_t window;          /* sliding window of the layers in `windowed`, 0 none */
-	struct hth_layer_set windowed, no_rope; /* layers with the window; layers without rotation */
-	int64_t rot;             /* rotated columns, usually D */
-	double rope_theta;
-	double rope_local_theta; /* of windowed layers, unscaled; 0: they rotate as all others */
-	enum hth_rope_scaling rope_scaling;
-	double rope_factor, rope_low, rope_high; /* LLAMA3, YARN: turns in the original context between which they blend */
-	float rope_factors[HTH_MAX_PAIRS];       /* FACTORS: divisors of the frequencies */
-	float rope_long[HTH_MAX_PAIRS];          /* FACTORS of long texts, which are not computed here; [0] 0: none */
-	float rope_attn;         /* 1; YARN, FACTORS: multiplies rotated queries and keys */
-	int64_t rope_original;   /* original context */
-	bool rope_ramp_exact;    /* YARN: its ramp begins and ends between pairs */
-	int64_t context_said;    /* positions that the file speaks of; context is shorter with LongRoPE */
-	bool tied;               /* head = embedding */
-	bool norm_before, norm_after; /* norms before / after each block (OLMo 2: only after; Gemma 2: both) */
-	int64_t n_experts, n_chosen, n_expert_ff; /* E, k, F of an expert; 0: every layer is dense */
-	int64_t n_shared_ff;         /* width of the expert that every row of a sparse layer passes too; 0: none */
-	struct hth_layer_set sparse; /* layers with experts */
-	bool route_normalise;        /* weights of the chosen experts sum to 1 */
-	bool sinks;                  /* attention has a learned extra logit a head */
-	bool ffn_norm_post; /* GGUF calls the norm before the feed-forward block post_attention_norm */
-};
 
 /* Matrices of an expert: gate, up (F,C), down (C,F). */
 enum hth_expert_part { HTH_EXPERT_GATE, HTH_EXPERT_UP, HTH_EXPERT_DOWN, HTH_EXPERT_PARTS };
+
+/* The input that a layer has of its own (config.n_own > 0): columns of the model's own_embed, rows of its own_project, and
+ * the way into the layer. */
+enum hth_own_part { HTH_OWN_PROJECT, HTH_OWN_GATE, HTH_OWN_OUT, HTH_OWN_PARTS };
+struct hth_own_input {
+	struct hth_weight embed;            /* (V,P) */
+	struct hth_weight w[HTH_OWN_PARTS]; /* (P,C), (P,C), (C,P) */
+	struct hth_linear linear[HTH_OWN_PARTS]; /* of these, for hth_op_linear */
+	struct hth_weight norm;             /* (1,C) of what goes in */
+};
 
 /* Weights of a layer; absent ones have data NULL. Shapes (N,C): q (H*D,C), k, v (K*D,C), o (C,H*D), gate, up (F,C),
  * down (C,F); vectors (1,n) in f32. */
@@ -72,6 +37,8 @@ struct hth_layer {
 	struct hth_expert_set experts[HTH_EXPERT_PARTS];
 	struct hth_weight shared_gate_w; /* (1,C) f32: its sigmoid scales the shared expert */
 	struct hth_linear shared_gate;   /* of it, for hth_op_linear */
+	struct hth_weight out_scale;     /* (1,1) factor of what leaves the layer */
+	struct hth_own_input own;
 };
 
 struct hth_model {
@@ -80,9 +47,11 @@ struct hth_model {
 	struct hth_weight embed;      /* (V,C) */
 	struct hth_weight final_norm; /* (1,C) */
 	struct hth_weight head;       /* (V,C); tied: a copy of embed as opened, the decoder uses embed itself */
+	struct hth_weight own_embed, own_project; /* (V,L*P), (L*P,C): every layer's part side by side; data NULL: none */
+	struct hth_weight own_norm;   /* (1,P) */
 	struct hth_layer *layers;     /* (L) */
 	float *rope_freq;             /* (rot/2) */
-	float *rope_freq_local;       /* (rot/2) of windowed layers, or NULL: as rope_freq */
+	float *rope_freq_local;       /* (hth_rope_columns/2) of windowed layers, or NULL: as rope_freq */
 	struct hth_tokenizer *tokenizer;
 	struct hth_template *tmpl;    /* NULL when the file has none */
 	char *template_source;        /* owned; NULL when none */
@@ -108,6 +77,8 @@ void hth_model_close(struct hth_model *m); /* NULL is fine */
 void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth_weight *w), void *ctx);
 /* Parameters that a token passes through: all but the experts it is not sent to. */
 uint64_t hth_model_active_params(const struct hth_model *m);
+/* What a state of so many tokens needs. */
+struct hth_state_shape hth_model_state_shape(const struct hth_model *m, int64_t capacity);
 /* A chat bound to the model's tokenizer and template; HTH_ERR_UNAVAILABLE when it has no template. */
 HTH_MUST enum hth_status hth_model_chat(const struct hth_model *m, struct hth_chat *out, struct hth_err *err);
 

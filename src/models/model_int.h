@@ -14,6 +14,7 @@ enum hth_vector_kind {
 	HTH_FFN_POST_NORM,
 	HTH_Q_NORM,
 	HTH_K_NORM,
+	HTH_OWN_NORM,
 	HTH_VECTOR_COUNT
 };
 struct hth_weight *hth_layer_vector(struct hth_layer *layer, enum hth_vector_kind k);
@@ -52,6 +53,13 @@ HTH_MUST enum hth_status hth_bind_missing(const struct hth_model *m, const struc
 /* Names of an expert's matrix (GGUF's holds all of the layer), and of the router. */
 void hth_expert_names(const struct hth_family *f, int64_t layer, int64_t expert, int part, char gguf[64], char hf[80]);
 void hth_router_names(const struct hth_family *f, int64_t layer, char gguf[64], char hf[80]);
+/* Names of the matrices of a layer's own input. */
+void hth_own_names(int64_t layer, enum hth_own_part part, char gguf[64], char hf[80]);
+/* Names of the factor of a layer's output; the folder's has no suffix. */
+void hth_out_scale_names(int64_t layer, char gguf[64], char hf[80]);
+/* Inputs of the layers' own (bind_own.c): what the model has for all of them, and a layer's. */
+HTH_MUST enum hth_status hth_bind_own_embed(struct hth_model *m, struct hth_err *err);
+HTH_MUST enum hth_status hth_bind_own(struct hth_model *m, int64_t l, struct hth_err *err);
 void hth_shared_gate_names(int64_t layer, char gguf[64], char hf[80]); /* the row that weighs the shared expert */
 /* The router and experts of a sparse layer (bind_experts.c). */
 HTH_MUST enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err *err);
@@ -59,6 +67,7 @@ HTH_MUST enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct
 /* freq (rot/2): radians a position; local: of windowed layers with a theta of their own. */
 /* By how much scaling divides the frequency of pair i. */
 double hth_rope_divisor(const struct hth_model_config *c, int64_t i);
+int64_t hth_rope_turned(const struct hth_model_config *c); /* SHARE: pairs that turn */
 void hth_rope_frequencies(const struct hth_model_config *c, bool local, float *freq);
 
 #endif

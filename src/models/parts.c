@@ -23,7 +23,7 @@ static struct hth_model_part *add(struct list *l, enum hth_part_kind kind, const
 
 	*p = (struct hth_model_part){
 		.kind = kind, .piece = {{w, -1}}, .n_pieces = 1, .rows = w->rows, .cols = w->cols};
-	const char *suffix = kind == HTH_PART_BIAS ? ".bias" : kind == HTH_PART_SINKS && !l->gguf ? "" : ".weight";
+	const char *suffix = kind == HTH_PART_BIAS ? ".bias" : kind == HTH_PART_BARE && !l->gguf ? "" : ".weight";
 	snprintf(p->name, sizeof(p->name), "%s%s", l->gguf ? gguf : hf, suffix);
 	return p;
 }
@@ -99,14 +99,26 @@ static void add_feed_forward_of_experts(struct list *l, int64_t layer)
 		add_experts(l, layer, part);
 }
 
+/* The way of a layer's own input into it; what makes the input is one tensor for all layers. */
+static void add_own(struct list *l, int64_t layer)
+{
+	const struct hth_own_input *own = &l->m->layers[layer].own;
+	char gguf[64], hf[80];
+
+	for (int part = HTH_OWN_GATE; part < HTH_OWN_PARTS && own->w[part].data != NULL; part++) {
+		hth_own_names(layer, (enum hth_own_part)part, gguf, hf);
+		add(l, HTH_PART_MATRIX, gguf, hf, &own->w[part]);
+	}
+}
+
 static void add_layer(struct list *l, int64_t layer)
 {
 	const struct hth_layer *of = &l->m->layers[layer];
 	bool sparse = of->experts[0].n > 0;
 	char gguf[64], hf[80];
 
-	for (int k = 0; k < (of->linear[HTH_DOWN].data != NULL ? HTH_LINEAR_COUNT : HTH_GATE);)
-		k += add_linear(l, layer, (enum hth_linear_kind)k);
+	for (int k = 0; k < HTH_LINEAR_COUNT;)
+		k += of->linear[k].data != NULL ? add_linear(l, layer, (enum hth_linear_kind)k) : 1;
 	if (sparse)
 		add_feed_forward_of_experts(l, layer);
 	for (int i = 0; i < HTH_VECTOR_COUNT; i++) {
@@ -117,10 +129,15 @@ static void add_layer(struct list *l, int64_t layer)
 		hth_vector_names(&l->m->config, k, layer, gguf, hf);
 		add(l, HTH_PART_NORM, gguf, hf, w);
 	}
+	add_own(l, layer);
+	if (of->out_scale.data != NULL) {
+		hth_out_scale_names(layer, gguf, hf);
+		add(l, HTH_PART_BARE, gguf, hf, &of->out_scale);
+	}
 	if (of->sinks.data != NULL) {
 		snprintf(gguf, sizeof(gguf), "blk.%lld.attn_sinks", (long long)layer);
 		snprintf(hf, sizeof(hf), "model.layers.%lld.self_attn.sinks", (long long)layer);
-		add(l, HTH_PART_SINKS, gguf, hf, &of->sinks);
+		add(l, HTH_PART_BARE, gguf, hf, &of->sinks);
 	}
 }
 
@@ -128,7 +145,8 @@ enum hth_status hth_model_parts(const struct hth_model *m, bool gguf, struct hth
 				struct hth_err *err)
 {
 	size_t experts = (size_t)m->config.n_experts * 2 * HTH_EXPERT_PARTS + 2;
-	size_t most = 3 + (size_t)m->config.n_layers * (2 * HTH_LINEAR_COUNT + HTH_VECTOR_COUNT + 1 + experts);
+	size_t layer = 2 * HTH_LINEAR_COUNT + HTH_VECTOR_COUNT + HTH_OWN_PARTS + 2 + experts;
+	size_t most = 6 + (size_t)m->config.n_layers * layer;
 	struct list l = {.m = m, .gguf = gguf, .folder = hth_family_of_folder(m)};
 
 	*parts = NULL;
@@ -144,6 +162,11 @@ enum hth_status hth_model_parts(const struct hth_model *m, bool gguf, struct hth
 	if (l.parts == NULL)
 		return hth_fail_memory(err, "a list of tensors", most * sizeof(*l.parts));
 	add(&l, HTH_PART_MATRIX, "token_embd", "model.embed_tokens", &m->embed);
+	if (m->config.n_own > 0) {
+		add(&l, HTH_PART_MATRIX, "per_layer_token_embd", "model.embed_tokens_per_layer", &m->own_embed);
+		add(&l, HTH_PART_MATRIX, "per_layer_model_proj", "model.per_layer_model_projection", &m->own_project);
+		add(&l, HTH_PART_NORM, "per_layer_proj_norm", "model.per_layer_projection_norm", &m->own_norm);
+	}
 	for (int64_t i = 0; i < m->config.n_layers; i++)
 		add_layer(&l, i);
 	add(&l, HTH_PART_NORM, "output_norm", "model.norm", &m->final_norm);

@@ -11,8 +11,8 @@ struct hth_part_piece {
 	int linear; /* layer * HTH_LINEAR_COUNT + kind, -1: none that an adapter could change */
 };
 
-/* ROW: a matrix of one row in a folder, a vector in GGUF. */
-enum hth_part_kind { HTH_PART_MATRIX, HTH_PART_NORM, HTH_PART_BIAS, HTH_PART_SINKS, HTH_PART_ROW };
+/* BARE: a vector whose name has no suffix in a folder. ROW: a matrix of one row in a folder, a vector in GGUF. */
+enum hth_part_kind { HTH_PART_MATRIX, HTH_PART_NORM, HTH_PART_BIAS, HTH_PART_BARE, HTH_PART_ROW };
 
 struct hth_model_part {
 	char name[112]; /* with ".weight" or ".bias" */

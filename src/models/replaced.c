@@ -81,9 +81,10 @@ void hth_replaceable_gguf_name(const struct hth_model *m, const struct hth_weigh
 	char gguf[64], hf[80];
 
 	snprintf(out, 80, "%s",
-		 w == &m->embed  ? "token_embd.weight"
-		 : w == &m->head ? "output.weight"
-				 : "output_norm.weight");
+		 w == &m->embed      ? "token_embd.weight"
+		 : w == &m->head     ? "output.weight"
+		 : w == &m->own_norm ? "per_layer_proj_norm.weight"
+				     : "output_norm.weight");
 	for (int64_t l = 0; l < m->config.n_layers; l++)
 		for (int k = 0; k < HTH_VECTOR_COUNT; k++)
 			if (w == hth_layer_vector(&m->layers[l], (enum hth_vector_kind)k)) {

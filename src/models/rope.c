@@ -43,6 +43,11 @@ static double yarn_frequency(const struct hth_model_config *c, int64_t i, double
 	return freq / c->rope_factor * ramp + freq * (1 - ramp);
 }
 
+int64_t hth_rope_turned(const struct hth_model_config *c)
+{
+	return (int64_t)(c->rope_share * (double)c->rot / 2);
+}
+
 static double scaled_frequency(const struct hth_model_config *c, int64_t i, double freq)
 {
 	switch (c->rope_scaling) {
@@ -54,6 +59,8 @@ static double scaled_frequency(const struct hth_model_config *c, int64_t i, doub
 		return yarn_frequency(c, i, freq);
 	case HTH_ROPE_FACTORS:
 		return freq / (double)c->rope_factors[i];
+	case HTH_ROPE_SHARE:
+		return i < hth_rope_turned(c) ? freq / c->rope_factor : 0;
 	default:
 		return freq;
 	}
@@ -69,9 +76,10 @@ double hth_rope_divisor(const struct hth_model_config *c, int64_t i)
 void hth_rope_frequencies(const struct hth_model_config *c, bool local, float *freq)
 {
 	double theta = local ? c->rope_local_theta : c->rope_theta;
+	int64_t rot = hth_rope_columns(c, local);
 
-	for (int64_t i = 0; i < c->rot / 2; i++) {
-		double f = pow(theta, -2.0 * (double)i / (double)c->rot);
+	for (int64_t i = 0; i < rot / 2; i++) {
+		double f = pow(theta, -2.0 * (double)i / (double)rot);
 		freq[i] = (float)(local ? f : scaled_frequency(c, i, f));
 	}
 }

@@ -1,4 +1,5 @@
-/* y = a + scale * b: the residual sum. Its gradient is shared by both inputs without a copy when scale is 1. */
+/* y = a + scale * b: the residual sum, and scale * b alone. The sum's gradient is shared by both inputs without a copy
+ * when scale is 1. */
 #include "ops/exec_int.h"
 
 static void add_backward(struct hth_exec *x, const struct hth_record *r)
@@ -18,6 +19,38 @@ static void add_backward(struct hth_exec *x, const struct hth_record *r)
 		hth_grad_set(x, f->b, a.y);
 	}
 	hth_grad_give(x, f->a, dy);
+}
+
+static void scale_backward(struct hth_exec *x, const struct hth_record *r)
+{
+	const struct hth_add_args *f = &r->args.add;
+	struct hth_add_args a = {.scale = f->scale, .b = hth_grad_take(x, f->y)};
+
+	if (!hth_tensor_is(a.b))
+		return;
+	a.a = hth_grad_take(x, f->b);
+	a.y = hth_grad_target(x, f->b, a.a);
+	hth_exec_call(x, HTH_OP_add, &a);
+	hth_drop(x, a.a);
+	hth_drop(x, a.b);
+	hth_grad_set(x, f->b, a.y);
+}
+
+struct hth_tensor hth_op_scale(struct hth_exec *x, struct hth_tensor in, float scale)
+{
+	struct hth_add_args args = {.scale = scale, .a = HTH_NO_TENSOR, .b = in};
+
+	if (!hth_exec_accepts(x, HTH_OP_add, in))
+		return HTH_NO_TENSOR;
+	bool taped = hth_exec_needs_grad(x, in);
+	args.y = hth_exec_make_over(x, in);
+	if (!hth_exec_call(x, HTH_OP_add, &args))
+		return HTH_NO_TENSOR;
+	hth_drop(x, in);
+	struct hth_record *r = taped ? hth_tape_add(x, args.y, scale_backward) : NULL;
+	if (r != NULL)
+		r->args.add = args;
+	return args.y;
 }
 
 struct hth_tensor hth_op_add(struct hth_exec *x, struct hth_tensor a, struct hth_tensor b, float scale)

@@ -33,11 +33,11 @@ static bool shape_fits(struct hth_exec *x, const struct hth_batch *b, const stru
 {
 	const struct hth_attention_shape *s = &a->shape;
 
-	if (s->n_kv < 1 || s->n_head < 1 || s->n_head % s->n_kv != 0 || s->head < 1 || s->head > 256) {
+	if (s->n_kv < 1 || s->n_head < 1 || s->n_head % s->n_kv != 0 || s->head < 1 || s->head > HTH_MAX_HEAD) {
 		hth_exec_fail(x, HTH_ERR_SHAPE,
 		              "attention: %lld heads, %lld kv heads, head size %lld; expected kv heads to divide heads and "
-		              "sizes 1..256",
-		              (long long)s->n_head, (long long)s->n_kv, (long long)s->head);
+		              "sizes 1..%d",
+		              (long long)s->n_head, (long long)s->n_kv, (long long)s->head, HTH_MAX_HEAD);
 		return false;
 	}
 	if (a->q.rows != b->n_tokens || a->q.cols != s->n_head * s->head || a->k.rows != b->n_tokens ||

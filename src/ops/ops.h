@@ -52,6 +52,7 @@ void hth_op_experts_up(struct hth_exec *x, struct hth_tensor in, struct hth_rout
 struct hth_tensor hth_op_experts_down(struct hth_exec *x, struct hth_tensor a, struct hth_routing r,
                                       const struct hth_expert_set *set);
 struct hth_tensor hth_op_add(struct hth_exec *x, struct hth_tensor a, struct hth_tensor b, float scale);
+struct hth_tensor hth_op_scale(struct hth_exec *x, struct hth_tensor in, float scale);
 /* A part of the pass: fn makes out of in by further ops and consumes in, as an op does. What else it reads stands in ctx,
  * which is copied, and stays where it is until backward is done. Where hth_exec_recompute says so, nothing inside is
  * kept and fn is called again in the backward pass: it must then do what it did. out may be in. */

@@ -335,6 +335,11 @@ static enum hth_status check_config(const struct hth_train_config *cfg, const st
 				"full training of family \"%s\": its folders hold all experts of a layer in one tensor, which "
 				"is not written yet; train a LoRA",
 				m->family->name);
+	if (cfg->type == HTH_TRAIN_FULL && m->config.n_own > 0)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE,
+				"full training of %s: its layers' own inputs (hidden_size_per_layer_input) lie in one tensor, "
+				"which is not trained yet; train a LoRA",
+				m->name);
 	if (!(cfg->dropout >= 0 && cfg->dropout < 1))
 		return hth_fail(err, HTH_ERR_USAGE, "dropout %g: expected 0 <= dropout < 1", cfg->dropout);
 	if (!isfinite(cfg->alpha))

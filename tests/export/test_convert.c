@@ -113,7 +113,7 @@ static const char *const stems[] = {
 	"tests/golden/olmo2/tiny",   "tests/golden/olmo3/tiny",   "tests/golden/phi3/tiny",
 	"tests/golden/qwen2/tiny",   "tests/golden/qwen3/tiny",   "tests/golden/smollm3/tiny",
 	"tests/golden/mixtral/tiny", "tests/golden/qwen3moe/tiny", "tests/golden/gptoss/tiny",
-	"tests/golden/qwen2moe/tiny",
+	"tests/golden/qwen2moe/tiny", "tests/golden/gemma4/tiny", "tests/golden/gemma4_large/tiny",
 };
 enum { STEMS = sizeof(stems) / sizeof(*stems) };
 

@@ -8,13 +8,16 @@
 /* Few rows times blocks: x has 16 bits (kernels/simd_matvec.h), and the clamped units of this model enlarge that tenfold. */
 #define BLOCKS_TOLERANCE 5e-4
 
-/* Dense models, and mixtures of experts: each kind of router, sinks, blocks of four bits. */
+/* Dense models, mixtures of experts (each kind of router, sinks, blocks of four bits, a shared one), layers of two kinds and
+ * layers without keys of their own. */
 static const struct {
 	const char *stem, *model;
 } models[] = {
 	{"tests/golden/llama/tied", ".gguf"},  {"tests/golden/llama/untied", ".gguf"},
 	{"tests/golden/mixtral/tiny", ".gguf"}, {"tests/golden/qwen3moe_plain/tiny", ""},
 	{"tests/golden/gptoss/tiny", ".gguf"},  {"tests/golden/gptoss_mxfp4/tiny", ".gguf"},
+	{"tests/golden/qwen2moe/tiny", ".gguf"}, {"tests/golden/gemma4/tiny", ".gguf"},
+	{"tests/golden/gemma4_large/tiny", ""},
 };
 #define N_MODELS (sizeof(models) / sizeof(models[0]))
 

@@ -168,7 +168,7 @@ static const struct bad bad_files[] = {
 	{{EDIT_INT_KEY, .name = "llama.attention.head_count_kv", .value = 3}, HTH_ERR_FORMAT, "expected a divisor"},
 	{{EDIT_INT_KEY, .name = "llama.attention.head_count_kv", .value = 5}, HTH_ERR_FORMAT, "head_count_kv"},
 	{{EDIT_INT_KEY, .name = "llama.attention.key_length", .value = 7}, HTH_ERR_FORMAT, "an even number"},
-	{{EDIT_INT_KEY, .name = "llama.attention.key_length", .value = 512}, HTH_ERR_FORMAT, "key_length"},
+	{{EDIT_INT_KEY, .name = "llama.attention.key_length", .value = 514}, HTH_ERR_FORMAT, "key_length"},
 	{{EDIT_INT_KEY, .name = "llama.attention.value_length", .value = 16},
 	 HTH_ERR_UNAVAILABLE,
 	 "expected all three alike"},

@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/tempdir.h"
 #include "formats/safetensors.h"
-#include "models/model.h"
+#include "models/parts.h"
 #include "models/source.h"
 
 #include <math.h>
@@ -82,7 +82,8 @@ static void folder_gives_the_config_of_its_gguf(void **state)
 {
 	static const char *const families[] = {"qwen2", "qwen3", "gemma",   "gemma2",  "gemma3",
 					       "phi3",  "olmo2", "granite", "smollm3", "olmo3",
-					       "qwen2moe", "qwen3moe", "gptoss", "gptoss_mxfp4"};
+					       "qwen2moe", "qwen3moe", "gptoss", "gptoss_mxfp4",
+					       "gemma4", "gemma4_large"};
 	struct hth_model *hf, *gguf;
 	struct hth_err err;
 	char path[100];
@@ -116,7 +117,8 @@ static void folder_gives_the_config_of_its_gguf(void **state)
 		assert_float_equal(a->rope_attn, b->rope_attn, 1e-6);
 		assert_int_equal(hf->rope_freq_local != NULL, gguf->rope_freq_local != NULL);
 		for (int64_t p = 0; p < a->rot / 2; p++)
-			assert_float_equal(hf->rope_freq[p] / gguf->rope_freq[p], 1, 1e-6);
+			assert_float_equal(hf->rope_freq[p], gguf->rope_freq[p], 1e-6f * gguf->rope_freq[p] + 1e-12f);
+		assert_ok(hth_configs_agree(hf, gguf, &err));
 		assert_int_equal(hf->n_params, gguf->n_params);
 		assert_int_equal(hth_tokenizer_size(hf->tokenizer), hth_tokenizer_size(gguf->tokenizer));
 		assert_non_null(hf->tmpl);
@@ -221,7 +223,7 @@ static const struct {
 	{"qwen3", "num_key_value_heads", "3", HTH_ERR_FORMAT, "expected a divisor"},
 	{"qwen3", "num_key_value_heads", "8", HTH_ERR_FORMAT, "num_key_value_heads"},
 	{"qwen3", "head_dim", "7", HTH_ERR_FORMAT, "an even number"},
-	{"qwen3", "head_dim", "512", HTH_ERR_FORMAT, "head_dim"},
+	{"qwen3", "head_dim", "514", HTH_ERR_FORMAT, "head_dim"},
 	{"qwen3", "head_dim", "16", HTH_ERR_SHAPE, "expected"},
 	{"qwen3", "hidden_size", "0", HTH_ERR_FORMAT, "hidden_size"},
 	{"qwen3", "hidden_size", "1e3", HTH_ERR_FORMAT, "hidden_size"},
@@ -262,6 +264,18 @@ static const struct {
 	{"mixtral", "num_experts_per_tok", "5", HTH_ERR_FORMAT, "num_experts_per_tok"},
 	{"mixtral", "num_experts_per_tok", NULL, HTH_ERR_NOTFOUND, "num_experts_per_tok"},
 	{"mixtral", "intermediate_size", "25", HTH_ERR_SHAPE, "experts.0.w1.weight"},
+	{"gemma4", "per_layer_config", "{\"1\": {\"head_dim\": 16}}", HTH_ERR_UNAVAILABLE, "per_layer_config"},
+	{"gemma4", "per_layer_config", "null", HTH_ERR_SHAPE, "layers.1.self_attn.q_proj"},
+	{"gemma4", "vocab_size_per_layer_input", "10", HTH_ERR_UNAVAILABLE, "vocab_size_per_layer_input"},
+	{"gemma4", "hidden_size_per_layer_input", "0", HTH_ERR_UNAVAILABLE, "per_layer"},
+	{"gemma4", "num_kv_shared_layers", "6", HTH_ERR_FORMAT, "num_kv_shared_layers"},
+	{"gemma4", "num_kv_shared_layers", "5", HTH_ERR_FORMAT, "of the kind of layer 1"},
+	{"gemma4", "use_double_wide_mlp", "false", HTH_ERR_SHAPE, "layers.4.mlp.gate_proj"},
+	{"gemma4", "use_bidirectional_attention", "\"all\"", HTH_ERR_UNAVAILABLE, "use_bidirectional_attention"},
+	{"gemma4", "num_experts", "4", HTH_ERR_UNAVAILABLE, "a mixture of 4 experts"},
+	{"gemma4_large", "attention_k_eq_v", "false", HTH_ERR_SHAPE, "layers.2.self_attn.k_proj"},
+	{"gemma4_large", "global_head_dim", "1024", HTH_ERR_FORMAT, "global_head_dim"},
+	{"gemma4_large", "num_global_key_value_heads", "3", HTH_ERR_FORMAT, "kv heads"},
 	{"qwen2moe", "num_experts", "0", HTH_ERR_FORMAT, "0 experts"},
 	{"qwen2moe", "shared_expert_intermediate_size", "0", HTH_ERR_FORMAT, "shared_expert_intermediate_size"},
 	{"qwen2moe", "shared_expert_intermediate_size", "21", HTH_ERR_SHAPE, "mlp.shared_expert.gate_proj.weight"},

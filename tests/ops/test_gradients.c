@@ -316,6 +316,15 @@ static struct hth_tensor build_add(struct hth_exec *x, const struct graph *g, co
 	return hth_op_add(x, leaf[0], leaf[1], 0.22f);
 }
 
+/* a + b scaled as a whole, and a once more. */
+static struct hth_tensor build_scale(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
+{
+	struct hth_tensor a = hth_keep(x, leaf[0]);
+
+	(void)g;
+	return hth_op_add(x, hth_op_scale(x, hth_op_add(x, leaf[0], leaf[1], 1.0f), 0.4f), hth_op_scale(x, a, -3.0f), 1.0f);
+}
+
 /* y = a + 0.5 a; z = y + y; silu(z) * b + 0.3 z + a: every kind of sharing at once. */
 static struct hth_tensor build_shared(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
 {
@@ -331,11 +340,11 @@ static struct hth_tensor build_shared(struct hth_exec *x, const struct graph *g,
 
 static void add_gradients_are_scaled_shared_and_summed(void **state)
 {
-	struct hth_tensor (*build[])(struct hth_exec *, const struct graph *, const struct hth_tensor *) = {build_add,
-	                                                                                                    build_shared};
+	struct hth_tensor (*build[])(struct hth_exec *, const struct graph *, const struct hth_tensor *) = {
+		build_add, build_shared, build_scale};
 
 	(void)state;
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		struct graph g;
 		graph_init(&g);
 		graph_add_leaf(&g, 3, 5, true);

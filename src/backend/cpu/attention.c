@@ -167,7 +167,7 @@ static enum hth_status check_state(const struct hth_attention_args *a, const str
 {
 	const struct cpu_state *state = (const struct cpu_state *)a->batch->states[g->state];
 
-	if (state == NULL || state->shape.n_kv != a->shape.n_kv || state->shape.head != a->shape.head || a->layer < 0 ||
+	if (state == NULL || state->shape.n_kv < a->shape.n_kv || state->shape.head < a->shape.head || a->layer < 0 ||
 	    a->layer >= state->shape.n_layers)
 		return hth_fail(err, HTH_ERR_SHAPE, "attention: layer %d of %lld heads of %lld is not in the state",
 				a->layer, (long long)a->shape.n_kv, (long long)a->shape.head);
