@@ -97,6 +97,15 @@ FAMILIES = {
         attention_k_eq_v=True, hidden_size_per_layer_input=0, tie_word_embeddings=True, final_logit_softcapping=4.0,
         rope_parameters=GEMMA4_ROPE, published=True,
     ),
+    # As 26B-A4B is: experts beside every dense block.
+    "gemma4_moe": dict(
+        cls="Gemma4", config="Gemma4TextConfig", gguf="gemma4", seed=33, hidden_size=16, num_attention_heads=4,
+        num_key_value_heads=2, num_global_key_value_heads=1, head_dim=8, global_head_dim=16, intermediate_size=24,
+        num_hidden_layers=2, sliding_window=4, layer_types=["sliding_attention", "full_attention"],
+        attention_k_eq_v=True, hidden_size_per_layer_input=0, tie_word_embeddings=True, final_logit_softcapping=4.0,
+        enable_moe_block=True, num_experts=5, top_k_experts=2, moe_intermediate_size=12, rope_parameters=GEMMA4_ROPE,
+        published=True,
+    ),
     "phi3": dict(
         cls="Phi3", gguf="phi3", seed=16, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
         intermediate_size=24, tie_word_embeddings=False, fused=True, vocab_size=V + 3, max_position_embeddings=512, original_max_position_embeddings=256,
@@ -231,7 +240,7 @@ def folder_tensors(model, spec, stacked, dtype):
         if cls == "Mixtral" and not stacked:
             name = name.replace(".mlp.", ".block_sparse_moe.")
         stem = name.rsplit(".", 1)[0]
-        if stacked or p.dim() != 3 or cls == "GptOss" and not spec.get("mxfp4"):
+        if stacked or p.dim() != 3 or cls == "Gemma4" or cls == "GptOss" and not spec.get("mxfp4"):
             yield name, t
         elif cls == "GptOss":
             yield f"{name}_blocks", published_mxfp4(to_mxfp4(p))[0]
@@ -314,7 +323,10 @@ def gguf_name(name, spec):
         ("model.per_layer_model_projection.", "per_layer_model_proj."),
         ("model.per_layer_projection_norm.", "per_layer_proj_norm."), ("per_layer_input_gate", "inp_gate"),
         ("per_layer_projection", "proj"), ("post_per_layer_input_norm", "post_norm"),
-        ("layer_scalar", "layer_output_scale.weight"), ("model.embed_tokens.", "token_embd."), ("model.norm.", "output_norm."), ("lm_head.", "output."),
+        ("layer_scalar", "layer_output_scale.weight"), ("router.proj", "ffn_gate_inp"),
+        ("router.scale", "ffn_gate_inp.scale"), ("router.per_expert_scale", "ffn_down_exps.scale"),
+        ("post_feedforward_layernorm_1", "post_ffw_norm_1"), ("post_feedforward_layernorm_2", "post_ffw_norm_2"),
+        ("pre_feedforward_layernorm_2", "pre_ffw_norm_2"), ("model.embed_tokens.", "token_embd."), ("model.norm.", "output_norm."), ("lm_head.", "output."),
         ("model.layers.", "blk."), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"), ("self_attn.qkv_proj", "attn_qkv"),
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"),
@@ -373,6 +385,10 @@ def put_family(w, c, spec):
         w.add_sliding_window(c.sliding_window)
     if kind in ("Gemma3", "Gemma4", "Olmo3"):
         w.add_sliding_window_pattern([t == "sliding_attention" for t in c.layer_types])
+    if kind == "Gemma4" and c.enable_moe_block:
+        w.add_expert_count(c.num_experts)
+        w.add_expert_used_count(c.top_k_experts)
+        w.add_expert_feed_forward_length(c.moe_intermediate_size)
     if kind == "Gemma4":
         w.add_final_logit_softcapping(c.final_logit_softcapping)
         w.add_key_length_swa(spec["head_dim"])
@@ -409,7 +425,7 @@ def gguf_tensors(model, spec):
     """(name, array) with the experts' gate and up apart, rows first."""
     for name, q in weights(model):
         a = q.detach().numpy()
-        if ".mlp.experts." not in name:
+        if ".experts." not in name:
             yield gguf_name(name, spec), name, a
             continue
         layer, bias = name.split(".")[2], name.endswith("_bias")
@@ -418,6 +434,8 @@ def gguf_tensors(model, spec):
         part = f"blk.{layer}.ffn_%s_exps.{'bias' if bias else 'weight'}"
         if "down_proj" in name:
             yield part % "down", name, a
+        elif spec["cls"] == "Gemma4":
+            yield part % "gate_up", name, a
         elif spec["cls"] == "GptOss":
             yield part % "gate", name, a[:, 0::2]
             yield part % "up", name, a[:, 1::2]

@@ -28,11 +28,13 @@ struct hth_routing {
  */
 struct hth_route_args {
 	bool normalise;
+	const struct hth_weight *scale; /* (1,E) f32 that the chosen experts' weights are multiplied by, or NULL */
 	struct hth_tensor logits;   /* (R,E) */
 	struct hth_routing routing; /* written */
 };
 struct hth_route_backward_args {
 	bool normalise;
+	const struct hth_weight *scale;
 	struct hth_tensor logits;
 	struct hth_routing routing; /* weight and expert are read */
 	struct hth_tensor dweight;  /* (R,k) */

@@ -181,6 +181,8 @@ static int64_t vector_cols(const struct hth_model *m, int64_t l, enum hth_vector
 	}
 	if (k == HTH_OWN_NORM)
 		return c->n_own > 0 ? c->width : 0;
+	if (k == HTH_DENSE_POST_NORM || k == HTH_EXPERT_NORM || k == HTH_EXPERT_POST_NORM)
+		return c->experts_beside && hth_layer_in(&c->sparse, l) ? c->width : 0;
 	bool there = k == HTH_ATTN_NORM || k == HTH_FFN_NORM ? c->norm_before : c->norm_after;
 	return there ? c->width : 0;
 }
@@ -250,7 +252,7 @@ static enum hth_status bind_layer(struct hth_model *m, int64_t l, struct hth_err
 	struct names n;
 
 	bool sparse = hth_layer_in(&m->config.sparse, l);
-	bool dense = !sparse || m->config.n_shared_ff > 0;
+	bool dense = !sparse || m->config.n_shared_ff > 0 || m->config.experts_beside;
 	enum hth_status st = bind_linears(m, l, dense ? HTH_LINEAR_COUNT : HTH_GATE, err);
 	if (st == HTH_OK && sparse)
 		st = hth_bind_experts(m, l, err);

@@ -26,7 +26,10 @@ void hth_expert_names(const struct hth_family *f, int64_t l, int64_t e, int part
 
 void hth_router_names(const struct hth_family *f, int64_t l, char gguf[64], char hf[80])
 {
-	const char *name = f->w123 ? "block_sparse_moe.gate" : f->interleaved ? "mlp.router" : "mlp.gate";
+	const char *name = f->w123	     ? "block_sparse_moe.gate"
+			   : f->beside	     ? "router.proj"
+			   : f->interleaved ? "mlp.router"
+					     : "mlp.gate";
 
 	snprintf(gguf, 64, "blk.%lld.ffn_gate_inp", (long long)l);
 	snprintf(hf, 80, "model.layers.%lld.%s", (long long)l, name);
@@ -36,6 +39,11 @@ void hth_shared_gate_names(int64_t l, char gguf[64], char hf[80])
 {
 	snprintf(gguf, 64, "blk.%lld.ffn_gate_inp_shexp", (long long)l);
 	snprintf(hf, 80, "model.layers.%lld.mlp.shared_expert_gate", (long long)l);
+}
+
+static void stacked_name(const struct hth_family *f, int64_t l, char hf[80])
+{
+	snprintf(hf, 80, f->beside ? "model.layers.%lld.experts" : "model.layers.%lld.mlp.experts", (long long)l);
 }
 
 /* The name of one expert's matrix, and of the tensors in a source that hold it alone. */
@@ -186,7 +194,7 @@ static enum hth_status bind_part(struct hth_model *m, int64_t l, int part, bool 
 
 	part_shape(&m->config, part, &rows, &cols);
 	snprintf(gguf, sizeof(gguf), "blk.%lld.%s_exps", (long long)l, gguf_parts[part]);
-	snprintf(hf, sizeof(hf), "model.layers.%lld.mlp.experts", (long long)l);
+	stacked_name(m->family, l, hf);
 	/* Of a folder's stacked tensors only down has one for itself. */
 	const char *suffix = m->source->kind->gguf ? "weight" : "down_proj";
 	enum hth_status st = hth_source_take(m->source, gguf, part == HTH_EXPERT_DOWN ? hf : NULL, suffix, &t, err);
@@ -213,7 +221,7 @@ static enum hth_status bind_gate_up(struct hth_model *m, int64_t l, bool *found,
 	char gguf[64], hf[80];
 
 	snprintf(gguf, sizeof(gguf), "blk.%lld.ffn_gate_up_exps", (long long)l);
-	snprintf(hf, sizeof(hf), "model.layers.%lld.mlp.experts", (long long)l);
+	stacked_name(m->family, l, hf);
 	enum hth_status st =
 		hth_source_take(m->source, gguf, hf, m->source->kind->gguf ? "weight" : "gate_up_proj", &t, err);
 	*found = st == HTH_OK && t.quant != HTH_QUANT_NONE;
@@ -261,6 +269,35 @@ static enum hth_status bind_shared_gate(struct hth_model *m, int64_t l, struct h
 	return st == HTH_OK ? hth_bind_vector(m, &layer->shared_gate_w, &t, name, m->config.width, NULL, err) : st;
 }
 
+/* A vector named "GGUF.scale" or "model.layers.N.router.NAME". */
+static enum hth_status bind_scale(struct hth_model *m, int64_t l, const char *stem, const char *name,
+				  struct hth_weight *w, int64_t cols, struct hth_err *err)
+{
+	struct hth_source_tensor t;
+	char gguf[64], hf[80], full[96];
+	bool is_gguf = m->source->kind->gguf;
+
+	snprintf(gguf, sizeof(gguf), "blk.%lld.%s", (long long)l, stem);
+	snprintf(hf, sizeof(hf), "model.layers.%lld.router", (long long)l);
+	snprintf(full, sizeof(full), "%s.%s", hf, name);
+	enum hth_status st = hth_source_take(m->source, gguf, hf, is_gguf ? "scale" : name, &t, err);
+	if (st == HTH_OK && t.quant == HTH_QUANT_NONE)
+		return hth_bind_missing(m, &t, err);
+	return st == HTH_OK ? hth_bind_vector(m, w, &t, full, cols, NULL, err) : st;
+}
+
+/* Where experts stand beside a dense block the router has a norm, and each expert a factor of its weight. */
+static enum hth_status bind_beside(struct hth_model *m, int64_t l, struct hth_err *err)
+{
+	struct hth_layer *layer = &m->layers[l];
+	enum hth_status st =
+		bind_scale(m, l, "ffn_gate_inp", "scale", &layer->router_norm, m->config.width, err);
+
+	return st == HTH_OK ? bind_scale(m, l, "ffn_down_exps", "per_expert_scale", &layer->expert_scale,
+					 m->config.n_experts, err)
+			    : st;
+}
+
 enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err *err)
 {
 	bool both = false, found;
@@ -268,6 +305,8 @@ enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err 
 
 	if (st == HTH_OK && m->config.n_shared_ff > 0)
 		st = bind_shared_gate(m, l, err);
+	if (st == HTH_OK && m->config.experts_beside)
+		st = bind_beside(m, l, err);
 
 	if (st != HTH_OK || (m->family->interleaved && !m->source->kind->gguf))
 		return st != HTH_OK ? st : bind_interleaved(m, l, err);

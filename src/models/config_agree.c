@@ -39,6 +39,7 @@ static const char *differing_size(const struct hth_model_config *a, const struct
 		{"number of experts", a->n_experts, b->n_experts},
 		{"number of chosen experts", a->n_chosen, b->n_chosen},
 		{"width of experts", a->n_expert_ff, b->n_expert_ff},
+		{"place of the experts", a->experts_beside, b->experts_beside},
 		{"width of the shared expert", a->n_shared_ff, b->n_shared_ff},
 		{"rule for the chosen experts' weights", a->n_experts > 0 && a->route_normalise,
 		 b->n_experts > 0 && b->route_normalise},

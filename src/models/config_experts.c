@@ -8,7 +8,10 @@ enum hth_status hth_config_experts(const struct hth_keys *k, struct hth_model_co
 {
 	const struct hth_int_key older = {NULL, "num_experts", 0, MAX_EXPERTS, 0};
 	int64_t also = 0; /* Qwen's name of it before transformers 5 */
-	bool short_name = !hth_keys_has(k, NULL, "num_experts_per_tok") && hth_keys_has(k, NULL, "experts_per_token");
+	const char *top = hth_keys_has(k, NULL, "num_experts_per_tok") ? "num_experts_per_tok"
+			  : hth_keys_has(k, NULL, "experts_per_token") ? "experts_per_token"
+			  : hth_keys_has(k, NULL, "top_k_experts")     ? "top_k_experts"
+								       : "num_experts_per_tok";
 	enum hth_status st = hth_keys_int(k, older, &also, err);
 
 	if (st == HTH_OK)
@@ -24,9 +27,7 @@ enum hth_status hth_config_experts(const struct hth_keys *k, struct hth_model_co
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"%s: a mixture of %lld experts, expected a dense model in family \"%s\"", k->where,
 				(long long)c->n_experts, k->family->name);
-	const struct hth_int_key chosen = {"expert_used_count",
-					   short_name ? "experts_per_token" : "num_experts_per_tok", 1, c->n_experts,
-					   HTH_KEY_NEEDED};
+	const struct hth_int_key chosen = {"expert_used_count", top, 1, c->n_experts, HTH_KEY_NEEDED};
 	const struct hth_int_key ff = {"expert_feed_forward_length", "moe_intermediate_size", 1, MAX_EXPERT_FF,
 				       c->n_ff};
 	if ((st = hth_keys_int(k, chosen, &c->n_chosen, err)) != HTH_OK ||

@@ -134,18 +134,26 @@ static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int6
 	return hth_op_attention(p->x, p->b, state_layer, &shape, q, k, v);
 }
 
-/* in (R,C) -> (R,C): each row through the experts that its router chooses. */
-static struct hth_tensor expert_forward(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in,
-					int64_t l)
+/* in (R,C) -> (R,E) */
+static struct hth_tensor router_logits(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in, int64_t l)
+{
+	const struct hth_linear *router = &p->m->layers[l].router;
+	struct hth_tensor logits;
+
+	hth_op_linear(p->x, rows, in, &router, 1, &logits);
+	return logits;
+}
+
+/* in (R,C) -> (R,C): each row through the experts of its largest logits (R,E). */
+static struct hth_tensor expert_forward(const struct pass *p, struct hth_tensor in, struct hth_tensor logits, int64_t l)
 {
 	const struct hth_model_config *c = &p->m->config;
 	const struct hth_layer *w = &p->m->layers[l];
-	const struct hth_linear *router = &w->router;
 	const struct hth_expert_set *gate_up[2] = {&w->experts[HTH_EXPERT_GATE], &w->experts[HTH_EXPERT_UP]};
-	struct hth_tensor logits, out[2]; /* (R,E); (R*k,F) */
+	const struct hth_weight *scale = w->expert_scale.data != NULL ? &w->expert_scale : NULL;
+	struct hth_tensor out[2]; /* (R*k,F) */
 
-	hth_op_linear(p->x, rows, hth_keep(p->x, in), &router, 1, &logits);
-	struct hth_routing r = hth_op_route(p->x, logits, c->n_chosen, c->route_normalise);
+	struct hth_routing r = hth_op_route(p->x, logits, c->n_chosen, c->route_normalise, scale);
 	hth_op_experts_up(p->x, in, hth_routing_keep(p->x, r), gate_up, 2, out);
 	return hth_op_experts_down(p->x, hth_op_gated(p->x, c->act, out[0], out[1]), r, &w->experts[HTH_EXPERT_DOWN]);
 }
@@ -171,11 +179,27 @@ static struct hth_tensor feed_forward(const struct pass *p, const struct hth_row
 
 	if (!hth_layer_in(&p->m->config.sparse, l))
 		return dense_forward(p, rows, in, l);
-	if (p->m->config.n_shared_ff == 0)
-		return expert_forward(p, rows, in, l);
-	struct hth_tensor y = expert_forward(p, rows, hth_keep(p->x, in), l);
+	struct hth_tensor y = expert_forward(p, hth_keep(p->x, in), router_logits(p, rows, hth_keep(p->x, in), l), l);
+	if (p->m->config.n_shared_ff == 0) {
+		hth_drop(p->x, in);
+		return y;
+	}
 	hth_op_linear(p->x, rows, hth_keep(p->x, in), &shared_gate, 1, &weight);
 	return hth_op_add(p->x, y, hth_op_row_gate(p->x, dense_forward(p, rows, in, l), weight), 1);
+}
+
+/* h (R,C) -> (R,C): the dense block and the experts side by side, each between norms of its own; the router has a third
+ * one, and its logits are divided by sqrt(C). */
+static struct hth_tensor both_forward(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor h, int64_t l)
+{
+	const struct hth_layer *w = &p->m->layers[l];
+	struct hth_tensor dense = norm(p, hth_keep(p->x, h), &w->ffn_norm);
+
+	dense = norm(p, dense_forward(p, rows, dense, l), &w->dense_post_norm);
+	struct hth_tensor logits = router_logits(p, rows, norm(p, hth_keep(p->x, h), &w->router_norm), l);
+	logits = hth_op_scale(p->x, logits, 1 / sqrtf((float)p->m->config.width));
+	struct hth_tensor y = expert_forward(p, norm(p, h, &w->expert_norm), logits, l);
+	return hth_op_add(p->x, dense, norm(p, y, &w->expert_post_norm), 1);
 }
 
 /* The input that layer l has of its own, (R,P): its columns of a second embedding and a map of the first one, text
@@ -245,7 +269,8 @@ static void layer(struct hth_exec *x, const void *ctx, const struct hth_tensor *
 	y = maybe_norm(p, linear(p, rows, y, at->l, HTH_O), &w->attn_post_norm);
 	h = hth_op_add(x, h, y, c->residual_scale);
 
-	y = feed_forward(p, rows, maybe_norm(p, hth_keep(x, h), &w->ffn_norm), at->l);
+	y = c->experts_beside ? both_forward(p, rows, hth_keep(x, h), at->l)
+			      : feed_forward(p, rows, maybe_norm(p, hth_keep(x, h), &w->ffn_norm), at->l);
 	y = maybe_norm(p, y, &w->ffn_post_norm);
 	h = hth_op_add(x, h, y, c->residual_scale);
 	if (c->n_own > 0)

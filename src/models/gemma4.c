@@ -3,7 +3,7 @@
  * head alone, and may take their keys as values (attention_k_eq_v); the last layers may attend to keys and values of
  * the last layer of their kind that has some (num_kv_shared_layers), with a wider feed-forward block; each layer's
  * output is multiplied by a number, and each layer may have an input of its own from a second embedding.
- * Leaves out: pictures and sound; the mixture of experts of 26B-A4B.
+ * In 26B-A4B experts stand beside every dense block. Leaves out: pictures and sound; writing folders of 26B-A4B.
  * Sources: transformers modeling_gemma4.py, configuration_gemma4.py; llama.cpp src/models/gemma4.cpp,
  * conversion/gemma.py. */
 #include "models/config.h"
@@ -202,6 +202,25 @@ static enum hth_status read_rest(const struct hth_keys *k, struct hth_model_conf
 	return HTH_OK;
 }
 
+static enum hth_status read_experts(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
+{
+	bool on = c->n_experts > 0;
+	enum hth_status st =
+		k->json != NULL ? hth_json_bool(k->json, "enable_moe_block", false, &on, k->where, err) : HTH_OK;
+
+	if (st != HTH_OK)
+		return st;
+	if (on && c->n_experts == 0)
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"enable_moe_block\" is true, and \"num_experts\" says none",
+				k->where);
+	if (!on) {
+		c->n_experts = 0;
+		memset(&c->sparse, 0, sizeof(c->sparse));
+	}
+	c->experts_beside = on;
+	return HTH_OK;
+}
+
 static enum hth_status config(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
 {
 	struct hth_keys lists = *k;
@@ -221,7 +240,7 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 	}
 	if ((st = hth_config_read(&lists, c, err)) != HTH_OK ||
 	    (st = hth_config_window(k, k->family->window_every, c, err)) != HTH_OK ||
-	    (st = read_rest(k, c, err)) != HTH_OK)
+	    (st = read_rest(k, c, err)) != HTH_OK || (st = read_experts(k, c, err)) != HTH_OK)
 		return st;
 	/* As transformers does, whatever the list says. */
 	if (k->json != NULL)
@@ -272,4 +291,6 @@ const struct hth_family hth_family_gemma4 = {
 	.to_hf = to_hf,
 	.config = config,
 	.qk_norm = HTH_QK_NORM_HEAD,
+	.experts = true,
+	.beside = true,
 };

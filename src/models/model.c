@@ -290,6 +290,8 @@ void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth
 		visit(&layer->router_bias, fn, ctx);
 		visit_experts(layer, fn, ctx);
 		visit(&layer->shared_gate_w, fn, ctx);
+		visit(&layer->router_norm, fn, ctx);
+		visit(&layer->expert_scale, fn, ctx);
 		for (int k = 0; k < HTH_OWN_PARTS; k++)
 			visit(&layer->own.w[k], fn, ctx);
 		visit(&layer->out_scale, fn, ctx);

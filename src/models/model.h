@@ -35,6 +35,8 @@ struct hth_layer {
 	struct hth_weight router_w, router_bias; /* (E,C), (1,E) */
 	struct hth_linear router;                /* of these two, for hth_op_linear */
 	struct hth_expert_set experts[HTH_EXPERT_PARTS];
+	struct hth_weight router_norm, expert_scale; /* (1,C) of the router's input, (1,E) factors of experts' weights */
+	struct hth_weight dense_post_norm, expert_norm, expert_post_norm; /* (1,C) of the two blocks side by side */
 	struct hth_weight shared_gate_w; /* (1,C) f32: its sigmoid scales the shared expert */
 	struct hth_linear shared_gate;   /* of it, for hth_op_linear */
 	struct hth_weight out_scale;     /* (1,1) factor of what leaves the layer */
@@ -104,6 +106,7 @@ struct hth_family {
 	bool fused;    /* q, k and v are one tensor, gate and up another */
 	bool experts;  /* layers may be mixtures of experts */
 	bool w123;     /* folders call an expert's gate, up and down block_sparse_moe.experts.N.w1, w3, w2 */
+	bool beside;      /* folders have experts stacked below layers.N.experts, the router below layers.N.router */
 	bool interleaved; /* folders have gate and up rows of all experts in turn, in one tensor (experts_hf.c) */
 	/* For writers (parts.h). Class names in the order of hf_types, each followed by a blank; where there are two types,
 	 * the second is the one with windows. */

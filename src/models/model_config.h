@@ -59,6 +59,7 @@ struct hth_model_config {
 	bool norm_before, norm_after; /* norms before / after each block (OLMo 2: only after; Gemma 2: both) */
 	int64_t n_experts, n_chosen, n_expert_ff; /* E, k, F of an expert; 0: every layer is dense */
 	int64_t n_shared_ff;         /* width of the expert that every row of a sparse layer passes too; 0: none */
+	bool experts_beside;         /* sparse layers have their dense block too, and norms for each of the two */
 	struct hth_layer_set sparse; /* layers with experts */
 	bool route_normalise;        /* weights of the chosen experts sum to 1 */
 	bool sinks;                  /* attention has a learned extra logit a head */

@@ -15,6 +15,9 @@ enum hth_vector_kind {
 	HTH_Q_NORM,
 	HTH_K_NORM,
 	HTH_OWN_NORM,
+	HTH_DENSE_POST_NORM,
+	HTH_EXPERT_NORM,
+	HTH_EXPERT_POST_NORM,
 	HTH_VECTOR_COUNT
 };
 struct hth_weight *hth_layer_vector(struct hth_layer *layer, enum hth_vector_kind k);

@@ -59,13 +59,16 @@ void hth_vector_names(const struct hth_model_config *c, enum hth_vector_kind k, 
 		[HTH_ATTN_NORM] = "attn_norm", [HTH_ATTN_POST_NORM] = "post_attention_norm",
 		[HTH_FFN_NORM] = "ffn_norm",   [HTH_FFN_POST_NORM] = "post_ffw_norm",
 		[HTH_Q_NORM] = "attn_q_norm",  [HTH_K_NORM] = "attn_k_norm",
-		[HTH_OWN_NORM] = "post_norm",
+		[HTH_OWN_NORM] = "post_norm",  [HTH_DENSE_POST_NORM] = "post_ffw_norm_1",
+		[HTH_EXPERT_NORM] = "pre_ffw_norm_2", [HTH_EXPERT_POST_NORM] = "post_ffw_norm_2",
 	};
 	static const char *const hf_names[HTH_VECTOR_COUNT] = {
 		[HTH_ATTN_NORM] = "input_layernorm",         [HTH_ATTN_POST_NORM] = "post_attention_layernorm",
 		[HTH_FFN_NORM] = "post_attention_layernorm", [HTH_FFN_POST_NORM] = "post_feedforward_layernorm",
 		[HTH_Q_NORM] = "self_attn.q_norm",           [HTH_K_NORM] = "self_attn.k_norm",
-		[HTH_OWN_NORM] = "post_per_layer_input_norm",
+		[HTH_OWN_NORM] = "post_per_layer_input_norm", [HTH_DENSE_POST_NORM] = "post_feedforward_layernorm_1",
+		[HTH_EXPERT_NORM] = "pre_feedforward_layernorm_2",
+		[HTH_EXPERT_POST_NORM] = "post_feedforward_layernorm_2",
 	};
 	const char *name = k == HTH_FFN_NORM && c->norm_after ? "pre_feedforward_layernorm" : hf_names[k];
 	bool post = k == HTH_FFN_NORM && c->ffn_norm_post;
@@ -89,6 +92,12 @@ struct hth_weight *hth_layer_vector(struct hth_layer *layer, enum hth_vector_kin
 		return &layer->q_norm;
 	case HTH_OWN_NORM:
 		return &layer->own.norm;
+	case HTH_DENSE_POST_NORM:
+		return &layer->dense_post_norm;
+	case HTH_EXPERT_NORM:
+		return &layer->expert_norm;
+	case HTH_EXPERT_POST_NORM:
+		return &layer->expert_post_norm;
 	default:
 		return &layer->k_norm;
 	}
@@ -98,7 +107,8 @@ void hth_linear_shape(const struct hth_model_config *c, int64_t layer, enum hth_
 		      int64_t *cols)
 {
 	int64_t q = c->n_head * hth_layer_head(c, layer), kv = hth_layer_kv(c, layer) * hth_layer_head(c, layer);
-	int64_t ff = hth_layer_in(&c->sparse, layer) ? c->n_shared_ff : hth_layer_ff(c, layer);
+	bool sparse = hth_layer_in(&c->sparse, layer) && !c->experts_beside;
+	int64_t ff = sparse ? c->n_shared_ff : hth_layer_ff(c, layer);
 
 	*rows = k == HTH_Q ? q : k == HTH_K || k == HTH_V ? kv : k == HTH_GATE || k == HTH_UP ? ff : c->width;
 	*cols = k == HTH_O ? q : k == HTH_DOWN ? ff : c->width;

@@ -82,6 +82,13 @@ static void add_experts(struct list *l, int64_t layer, int part)
 	}
 }
 
+static void add_scale(struct list *l, int64_t layer, const char *stem, const struct hth_weight *w)
+{
+	struct hth_model_part *p = add(l, HTH_PART_BARE, stem, stem, w);
+
+	snprintf(p->name, sizeof(p->name), "blk.%lld.%s.scale", (long long)layer, stem);
+}
+
 static void add_feed_forward_of_experts(struct list *l, int64_t layer)
 {
 	const struct hth_layer *of = &l->m->layers[layer];
@@ -97,6 +104,10 @@ static void add_feed_forward_of_experts(struct list *l, int64_t layer)
 		add(l, HTH_PART_BIAS, gguf, hf, &of->router_bias);
 	for (int part = 0; part < HTH_EXPERT_PARTS; part++)
 		add_experts(l, layer, part);
+	if (of->router_norm.data != NULL) /* in GGUF alone */
+		add_scale(l, layer, "ffn_gate_inp", &of->router_norm);
+	if (of->expert_scale.data != NULL)
+		add_scale(l, layer, "ffn_down_exps", &of->expert_scale);
 }
 
 /* The way of a layer's own input into it; what makes the input is one tensor for all layers. */
@@ -144,14 +155,14 @@ static void add_layer(struct list *l, int64_t layer)
 enum hth_status hth_model_parts(const struct hth_model *m, bool gguf, struct hth_model_part **parts, size_t *n,
 				struct hth_err *err)
 {
-	size_t experts = (size_t)m->config.n_experts * 2 * HTH_EXPERT_PARTS + 2;
+	size_t experts = (size_t)m->config.n_experts * 2 * HTH_EXPERT_PARTS + 5;
 	size_t layer = 2 * HTH_LINEAR_COUNT + HTH_VECTOR_COUNT + HTH_OWN_PARTS + 2 + experts;
 	size_t most = 6 + (size_t)m->config.n_layers * layer;
 	struct list l = {.m = m, .gguf = gguf, .folder = hth_family_of_folder(m)};
 
 	*parts = NULL;
 	*n = 0;
-	if (!gguf && m->family->interleaved)
+	if (!gguf && (m->family->interleaved || m->config.experts_beside))
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"%s: folders of family \"%s\" have their experts in a layout that is read and not written; a "
 				"GGUF file of it can be made",

@@ -41,8 +41,10 @@ struct hth_tensor hth_op_delta(struct hth_exec *x, const struct hth_batch *batch
 struct hth_tensor hth_op_gated(struct hth_exec *x, enum hth_act act, struct hth_tensor gate, struct hth_tensor up);
 /* in (R,C), gate (R,1) -> sigmoid(gate) * in */
 struct hth_tensor hth_op_row_gate(struct hth_exec *x, struct hth_tensor in, struct hth_tensor gate);
-/* logits (R,E) -> where each row goes. Consumes logits; the routing is held once, hth_routing_keep for another user. */
-struct hth_routing hth_op_route(struct hth_exec *x, struct hth_tensor logits, int64_t top, bool normalise);
+/* logits (R,E) -> where each row goes. Consumes logits; the routing is held once, hth_routing_keep for another user.
+ * scale (1,E) or NULL: factors of the experts' weights, frozen. */
+struct hth_routing hth_op_route(struct hth_exec *x, struct hth_tensor logits, int64_t top, bool normalise,
+                                const struct hth_weight *scale);
 struct hth_routing hth_routing_keep(struct hth_exec *x, struct hth_routing r);
 void hth_routing_drop(struct hth_exec *x, struct hth_routing r);
 /* in (R,C) -> out[i] (R*k,N_i) by expert. Consumes in and the routing. */

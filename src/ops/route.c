@@ -23,6 +23,7 @@ static void route_backward(struct hth_exec *x, const struct hth_record *r)
 {
 	const struct hth_route_args *f = &r->args.route;
 	struct hth_route_backward_args a = {.normalise = f->normalise,
+					    .scale = f->scale,
 					    .logits = f->logits,
 					    .routing = f->routing,
 					    .dweight = hth_grad_take(x, f->routing.weight)};
@@ -49,18 +50,24 @@ static struct hth_tensor make_ints(struct hth_exec *x, int64_t rows, int64_t col
 	return t;
 }
 
-struct hth_routing hth_op_route(struct hth_exec *x, struct hth_tensor logits, int64_t top, bool normalise)
+struct hth_routing hth_op_route(struct hth_exec *x, struct hth_tensor logits, int64_t top, bool normalise,
+				const struct hth_weight *scale)
 {
 	struct hth_routing none = {
 		.weight = HTH_NO_TENSOR, .expert = HTH_NO_TENSOR, .order = HTH_NO_TENSOR, .begin = HTH_NO_TENSOR};
 	struct hth_route_args a = {
-		.normalise = normalise, .logits = logits, .routing = {.n_experts = logits.cols, .top = top}};
+		.normalise = normalise, .scale = scale, .logits = logits, .routing = {.n_experts = logits.cols, .top = top}};
 
 	if (!hth_exec_accepts(x, HTH_OP_route, logits))
 		return none;
 	if (top < 1 || top > logits.cols || logits.rows > INT32_MAX / top) {
 		hth_exec_fail(x, HTH_ERR_SHAPE, "route: %lld of %lld experts for each of %lld rows", (long long)top,
 			      (long long)logits.cols, (long long)logits.rows);
+		return none;
+	}
+	if (scale != NULL && (scale->rows != 1 || scale->cols != logits.cols || scale->quant != HTH_QUANT_F32)) {
+		hth_exec_fail(x, HTH_ERR_SHAPE, "route \"%s\": (%lld,%lld), expected (1,%lld) in f32", scale->name,
+			      (long long)scale->rows, (long long)scale->cols, (long long)logits.cols);
 		return none;
 	}
 	a.routing.weight = hth_exec_make(x, logits.rows, top);

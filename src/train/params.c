@@ -330,7 +330,8 @@ static enum hth_status check_config(const struct hth_train_config *cfg, const st
 		return hth_fail(err, HTH_ERR_USAGE,
 				"%d layers with adapters: the model has %lld; expected 1..%lld, or -1 for all",
 				cfg->n_layers, (long long)m->config.n_layers, (long long)m->config.n_layers);
-	if (cfg->type == HTH_TRAIN_FULL && m->config.n_experts > 0 && m->family->interleaved)
+	if (cfg->type == HTH_TRAIN_FULL && m->config.n_experts > 0 &&
+	    (m->family->interleaved || m->config.experts_beside))
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"full training of family \"%s\": its folders hold all experts of a layer in one tensor, which "
 				"is not written yet; train a LoRA",

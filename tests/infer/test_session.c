@@ -17,7 +17,7 @@ static const struct {
 	{"tests/golden/mixtral/tiny", ".gguf"}, {"tests/golden/qwen3moe_plain/tiny", ""},
 	{"tests/golden/gptoss/tiny", ".gguf"},  {"tests/golden/gptoss_mxfp4/tiny", ".gguf"},
 	{"tests/golden/qwen2moe/tiny", ".gguf"}, {"tests/golden/gemma4/tiny", ".gguf"},
-	{"tests/golden/gemma4_large/tiny", ""},
+	{"tests/golden/gemma4_large/tiny", ""}, {"tests/golden/gemma4_moe/tiny", ".gguf"},
 };
 #define N_MODELS (sizeof(models) / sizeof(models[0]))
 

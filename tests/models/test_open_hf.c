@@ -83,7 +83,7 @@ static void folder_gives_the_config_of_its_gguf(void **state)
 	static const char *const families[] = {"qwen2", "qwen3", "gemma",   "gemma2",  "gemma3",
 					       "phi3",  "olmo2", "granite", "smollm3", "olmo3",
 					       "qwen2moe", "qwen3moe", "gptoss", "gptoss_mxfp4",
-					       "gemma4", "gemma4_large"};
+					       "gemma4", "gemma4_large", "gemma4_moe"};
 	struct hth_model *hf, *gguf;
 	struct hth_err err;
 	char path[100];
@@ -272,7 +272,9 @@ static const struct {
 	{"gemma4", "num_kv_shared_layers", "5", HTH_ERR_FORMAT, "of the kind of layer 1"},
 	{"gemma4", "use_double_wide_mlp", "false", HTH_ERR_SHAPE, "layers.4.mlp.gate_proj"},
 	{"gemma4", "use_bidirectional_attention", "\"all\"", HTH_ERR_UNAVAILABLE, "use_bidirectional_attention"},
-	{"gemma4", "num_experts", "4", HTH_ERR_UNAVAILABLE, "a mixture of 4 experts"},
+	{"gemma4_moe", "enable_moe_block", "false", HTH_ERR_UNAVAILABLE, "layers.0.experts.down_proj"},
+	{"gemma4_moe", "num_experts", "null", HTH_ERR_FORMAT, "num_experts"},
+	{"gemma4_moe", "top_k_experts", "6", HTH_ERR_FORMAT, "top_k_experts"},
 	{"gemma4_large", "attention_k_eq_v", "false", HTH_ERR_SHAPE, "layers.2.self_attn.k_proj"},
 	{"gemma4_large", "global_head_dim", "1024", HTH_ERR_FORMAT, "global_head_dim"},
 	{"gemma4_large", "num_global_key_value_heads", "3", HTH_ERR_FORMAT, "kv heads"},

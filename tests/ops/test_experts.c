@@ -10,15 +10,16 @@
 struct experts_case {
 	struct hth_expert_set gate, up, down;
 	int64_t top;
-	bool normalise, split;
+	bool normalise, split, scaled;
 	enum hth_act act;
+	const struct hth_weight *scale;
 };
 
 static struct hth_tensor build(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
 {
 	const struct experts_case *c = g->ctx;
 	const struct hth_expert_set *both[2] = {&c->gate, &c->up};
-	struct hth_routing r = hth_op_route(x, leaf[1], c->top, c->normalise);
+	struct hth_routing r = hth_op_route(x, leaf[1], c->top, c->normalise, c->scale);
 	struct hth_tensor h[2];
 
 	if (c->split) { /* the input used twice: gradients meet in base */
@@ -63,6 +64,7 @@ static void check(struct experts_case c, bool bias, bool trained, bool x_grad, b
 	c.gate = set_of(&g, F, C, bias, trained);
 	c.up = set_of(&g, F, C, bias, trained);
 	c.down = set_of(&g, C, F, bias, trained);
+	c.scale = c.scaled ? graph_weight(&g, "scale", 1, E, 1.5f, false, HTH_QUANT_F32) : NULL;
 	g.build = build;
 	g.ctx = &c;
 	graph_check(&g, FD_TOLERANCE);
@@ -75,6 +77,8 @@ static void gradients_of_inputs_and_of_the_router(void **state)
 	check((struct experts_case){.top = 2, .normalise = true}, false, false, true, true);
 	check((struct experts_case){.top = 2, .normalise = false}, false, false, true, true);
 	check((struct experts_case){.top = 1, .normalise = false}, true, false, true, true);
+	check((struct experts_case){.top = 3, .normalise = true, .scaled = true}, false, false, true, true);
+	check((struct experts_case){.top = 2, .normalise = false, .scaled = true}, false, false, true, true);
 	check((struct experts_case){.top = E, .normalise = true, .split = true}, true, false, true, true);
 	check((struct experts_case){.top = 2, .normalise = true}, true, false, true, false);
 	check((struct experts_case){.top = 2, .normalise = false}, true, false, false, true);
@@ -140,7 +144,7 @@ static void ties_go_to_the_lower_expert(void **state)
 		assert_ok(b->open(&dc, &cfg.device, &err));
 		assert_ok(hth_exec_new(&cfg, &x, &err));
 		hth_exec_begin(x, false, (struct hth_dropout){0});
-		struct hth_routing r = hth_op_route(x, hth_exec_leaf(x, 3, 4, logits, false), 2, true);
+		struct hth_routing r = hth_op_route(x, hth_exec_leaf(x, 3, 4, logits, false), 2, true, NULL);
 		assert_ok(hth_exec_end(x, &err));
 		assert_memory_equal(r.expert.ctx, want, sizeof want);
 		assert_memory_equal(r.order.ctx, order, sizeof order);
@@ -160,7 +164,7 @@ static void more_choices_than_experts_are_refused(void **state)
 	(void)state;
 	assert_ok(hth_exec_new(&cfg, &x, &err));
 	hth_exec_begin(x, false, (struct hth_dropout){0});
-	hth_op_route(x, hth_exec_leaf(x, 3, 4, NULL, false), 5, true);
+	hth_op_route(x, hth_exec_leaf(x, 3, 4, NULL, false), 5, true, NULL);
 	assert_int_equal(hth_exec_end(x, &err), HTH_ERR_SHAPE);
 	assert_string_equal(err.text, "route: 5 of 4 experts for each of 3 rows");
 	hth_exec_free(x);

@@ -16,6 +16,12 @@ void cpu_route_cost(const struct hth_machine *m, const void *args, struct hth_co
 			   cpu_bytes(a->routing.order);
 }
 
+/* What expert e's weights are multiplied by. */
+static float factor(const struct hth_weight *scale, int64_t e)
+{
+	return scale != NULL ? cpu_vector(scale)[e] : 1;
+}
+
 static int32_t *ints(struct hth_tensor t, int64_t row) /* (cols) */
 {
 	return (int32_t *)t.ctx + row * t.cols;
@@ -67,7 +73,7 @@ static void route_task(void *ctx, int64_t task, int thread)
 		choose(logits, a->logits.cols, top, chosen);
 		float sum = total(logits, a->logits.cols, chosen, top, a->normalise);
 		for (int64_t j = 0; j < top; j++)
-			weight[j] = expf(logits[chosen[j]] - logits[chosen[0]]) / sum;
+			weight[j] = expf(logits[chosen[j]] - logits[chosen[0]]) / sum * factor(a->scale, chosen[j]);
 	}
 }
 
@@ -124,15 +130,16 @@ static void route_backward_task(void *ctx, int64_t task, int thread)
 		float *dlogits = cpu_row(a->dlogits, r), mean = 0;                                    /* (E) */
 		for (int64_t j = 0; j < top; j++)
 			mean += weight[j] * dweight[j];
+		float sum = total(logits, n_experts, chosen, top, a->normalise);
 		if (a->normalise) {
 			memset(dlogits, 0, (size_t)n_experts * sizeof *dlogits);
 		} else {
-			float sum = total(logits, n_experts, chosen, top, false);
 			for (int64_t e = 0; e < n_experts; e++)
 				dlogits[e] = -mean * (expf(logits[e] - logits[chosen[0]]) / sum);
 		}
 		for (int64_t j = 0; j < top; j++)
-			dlogits[chosen[j]] = weight[j] * (dweight[j] - mean);
+			dlogits[chosen[j]] = expf(logits[chosen[j]] - logits[chosen[0]]) / sum *
+					     (dweight[j] * factor(a->scale, chosen[j]) - mean);
 	}
 }
 

@@ -14,6 +14,12 @@ void ref_route_cost(const struct hth_machine *m, const void *args, struct hth_co
 			   ref_bytes(a->routing.order);
 }
 
+/* What expert e's weights are multiplied by. */
+static double factor(const struct hth_weight *scale, int64_t e)
+{
+	return scale != NULL ? (double)((const float *)(const void *)scale->data)[e] : 1.0;
+}
+
 static int32_t *ints(struct hth_tensor t, int64_t row) /* (cols) */
 {
 	return (int32_t *)t.ctx + row * t.cols;
@@ -65,7 +71,8 @@ enum hth_status ref_route(struct hth_device *dev, const void *args, void *scratc
 		double sum = total(logits, n_experts, chosen, top, a->normalise);
 		for (int64_t j = 0; j < top; j++)
 			ref_row(a->routing.weight, r)[j] =
-				(float)(exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum);
+				(float)(exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum *
+					factor(a->scale, chosen[j]));
 	}
 	for (int64_t e = 0; e < n_experts; e++) {
 		begin[e] = slot;
@@ -99,13 +106,15 @@ enum hth_status ref_route_backward(struct hth_device *dev, const void *args, voi
 		float *dlogits = ref_row(a->dlogits, r);                                        /* (E) */
 		double sum = total(logits, n_experts, chosen, top, a->normalise), mean = 0.0;
 		for (int64_t j = 0; j < top; j++)
-			mean += exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum * dweight[j];
+			mean += exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum * dweight[j] *
+				factor(a->scale, chosen[j]);
 		for (int64_t e = 0; e < n_experts; e++)
 			dlogits[e] =
 				a->normalise ? 0.0f : (float)(-exp((double)logits[e] - logits[chosen[0]]) / sum * mean);
 		for (int64_t j = 0; j < top; j++)
 			dlogits[chosen[j]] =
-				(float)(exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum * (dweight[j] - mean));
+				(float)(exp((double)logits[chosen[j]] - logits[chosen[0]]) / sum *
+					(dweight[j] * factor(a->scale, chosen[j]) - mean));
 	}
 	return HTH_OK;
 }
