@@ -16,6 +16,7 @@ struct encoder {
 	struct hth_norm_work norm;
 	struct hth_pretok_work pretok;
 	struct hth_bpe_work bpe;
+	struct hth_unigram_work unigram;
 	struct hth_err *err;
 };
 
@@ -183,9 +184,56 @@ static enum hth_status encode_chars(struct encoder *e, const struct hth_aligned 
 	return encode_word(e, a, start, p.end);
 }
 
+/* A run of unknown characters: bytes, or one unknown token. */
+static enum hth_status push_unknown(struct encoder *e, const struct hth_aligned *a, uint32_t start, uint32_t end)
+{
+	const struct hth_tokenizer *t = e->t;
+	uint32_t from = hth_aligned_from(a, start), to = hth_aligned_to(a, end - 1);
+	int32_t id = t->unknown_by_text ? hth_tokenizer_model_id(t, a->text + start, end - start) : -1;
+	bool bytes = id < 0 && t->byte_fallback;
+
+	for (uint32_t i = start; bytes && i < end; i++)
+		bytes = t->byte_ids[(unsigned char)a->text[i]] >= 0;
+	for (uint32_t i = start; bytes && i < end; i++) {
+		if (!push_token(e->out, t->byte_ids[(unsigned char)a->text[i]], from, to))
+			return out_of_memory(e);
+	}
+	if (!bytes && !push_token(e->out, id >= 0 ? id : t->unk, from, to))
+		return out_of_memory(e);
+	return HTH_OK;
+}
+
+static enum hth_status encode_unigram(struct encoder *e, const struct hth_aligned *a, struct hth_piece p)
+{
+	hth_bpe_reset(&e->bpe);
+	enum hth_status st = hth_unigram_cut(&e->t->unigram, &e->unigram, a->text, p.start, p.end, &e->bpe, e->err);
+	const struct hth_bpe_symbol *s = e->bpe.symbols;
+
+	for (size_t i = 0, next; st == HTH_OK && i < e->bpe.n; i = next) {
+		next = i + 1;
+		if (s[i].id >= 0 && s[i].id != e->t->unk) {
+			if (!push_token(e->out, s[i].id, hth_aligned_from(a, s[i].start), hth_aligned_to(a, s[i].end - 1)))
+				st = out_of_memory(e);
+			continue;
+		}
+		while (next < e->bpe.n && (s[next].id < 0 || s[next].id == e->t->unk))
+			next++;
+		st = push_unknown(e, a, s[i].start, s[next - 1].end);
+	}
+	return st;
+}
+
 static enum hth_status encode_piece(struct encoder *e, const struct hth_aligned *a, struct hth_piece p)
 {
-	return e->t->kind == HTH_MODEL_BPE_BYTES ? encode_bytes(e, a, p) : encode_chars(e, a, p);
+	switch (e->t->kind) {
+	case HTH_MODEL_BPE_BYTES:
+		return encode_bytes(e, a, p);
+	case HTH_MODEL_BPE_CHARS:
+		return encode_chars(e, a, p);
+	case HTH_MODEL_UNIGRAM:
+		break;
+	}
+	return encode_unigram(e, a, p);
 }
 
 static enum hth_status encode_plain(struct encoder *e, const struct hth_aligned *a)
@@ -345,6 +393,7 @@ done:
 	hth_norm_work_clear(&e.norm);
 	hth_pretok_work_clear(&e.pretok);
 	hth_bpe_work_clear(&e.bpe);
+	hth_unigram_work_clear(&e.unigram);
 	hth_mapped_clear(&repaired);
 	return st;
 }

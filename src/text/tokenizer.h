@@ -1,7 +1,7 @@
 /* Tokenizers: text to ids and back, as Hugging Face's tokenizers library does it, id for id.
  *
  * One opaque, read-only value serves every thread. Sources: GGUF metadata, or a tokenizer.json. Models: byte-level
- * BPE with each family's pre-tokenizer, SentencePiece BPE with byte fallback (unigram and WordPiece are refused).
+ * BPE with each family's pre-tokenizer, SentencePiece BPE with byte fallback, unigram (WordPiece is refused).
  * Added tokens, normalizers and Unicode classes follow the fixtures' README (traps 1-13). */
 #ifndef HTH_TEXT_TOKENIZER_H
 #define HTH_TEXT_TOKENIZER_H

@@ -1,7 +1,8 @@
 /* A tokenizer from GGUF metadata (tokenizer.ggml.*). The file says which model and names the pre-tokenizer; what
  * else a family's tokenizer.json holds is in list.h. Token types: 1 normal, 2 unknown, 3 control, 4 user-defined,
  * 5 unused, 6 byte; 2, 3 and 4 are added tokens, the first two special.
- * Keys: ggml's docs/gguf.md. WordPiece ("bert") and T5's unigram with its precompiled map are refused by name. */
+ * "t5" is any SentencePiece unigram model. Keys: ggml's docs/gguf.md; llama.cpp llama-vocab.cpp for what only t5 has.
+ * WordPiece ("bert") is refused by name. */
 #include "base/mem.h"
 #include "text/tokenizer_json_int.h"
 
@@ -109,7 +110,8 @@ static enum hth_status read_tokens(struct loader *l)
 	return HTH_OK;
 }
 
-static enum hth_status read_added(struct loader *l)
+/* user_later: user-defined tokens are cut from the normalized text, as SentencePiece does. */
+static enum hth_status read_added(struct loader *l, bool user_later)
 {
 	struct hth_tokenizer *t = l->t;
 	size_t n = 0, bytes = 0;
@@ -122,12 +124,15 @@ static enum hth_status read_added(struct loader *l)
 		}
 	}
 	enum hth_status st = hth_added_init(&t->added, &t->arena, n, bytes, l->err);
+	if (st == HTH_OK && user_later)
+		st = hth_added_init(&t->added_normalized, &t->arena, n, bytes, l->err);
 	for (size_t id = 0; st == HTH_OK && id < t->vocab.n; id++) {
 		enum token_type type = type_of(l, id);
 		const struct hth_token *x = &t->vocab.tokens[id];
 		struct hth_added_token added = {.id = (int32_t)id, .special = type != USER};
 		if (type == UNKNOWN || type == CONTROL || type == USER)
-			st = hth_added_put(&t->added, &added, x->text, x->bytes, at_key(l, "tokens"), l->err);
+			st = hth_added_put(type == USER && user_later ? &t->added_normalized : &t->added, &added,
+					   x->text, x->bytes, at_key(l, "tokens"), l->err);
 	}
 	return st;
 }
@@ -169,7 +174,7 @@ static enum hth_status read_id(struct loader *l, const char *name, int32_t *out)
 	return st;
 }
 
-static enum hth_status read_affixes(struct loader *l, bool bos_default)
+static enum hth_status read_affixes(struct loader *l, bool bos_default, bool eos_default)
 {
 	static const char *const end_keys[] = {"eot_token_id", "eom_token_id"};
 	struct hth_tokenizer *t = l->t;
@@ -187,7 +192,7 @@ static enum hth_status read_affixes(struct loader *l, bool bos_default)
 			t->vocab.tokens[id].flags |= HTH_TOKEN_END;
 	}
 	if ((st = hth_gguf_bool(l->g, KEY "add_bos_token", bos_default, &bos, l->err)) != HTH_OK ||
-	    (st = hth_gguf_bool(l->g, KEY "add_eos_token", false, &eos, l->err)) != HTH_OK)
+	    (st = hth_gguf_bool(l->g, KEY "add_eos_token", eos_default, &eos, l->err)) != HTH_OK)
 		return st;
 	if (bos && t->bos >= 0)
 		t->prefix[t->n_prefix++] = t->bos;
@@ -220,7 +225,7 @@ static enum hth_status load_bytes(struct loader *l)
 	t->decoder.byte_level = true;
 	if (traits.nfc)
 		t->norms[t->n_norms++].kind = HTH_NORM_NFC;
-	if ((st = read_merges(l)) != HTH_OK || (st = read_affixes(l, traits.add_bos)) != HTH_OK)
+	if ((st = read_merges(l)) != HTH_OK || (st = read_affixes(l, traits.add_bos, false)) != HTH_OK)
 		return st;
 	return hth_tokenizer_finish(t, NULL, 0, name, l->err);
 }
@@ -312,7 +317,7 @@ static enum hth_status load_spm(struct loader *l, bool merges)
 		return st;
 	set_spm(t, prefix);
 	if (merges) {
-		if ((st = read_merges(l)) != HTH_OK || (st = read_affixes(l, true)) != HTH_OK)
+		if ((st = read_merges(l)) != HTH_OK || (st = read_affixes(l, true, false)) != HTH_OK)
 			return st;
 		return hth_tokenizer_finish(t, &spaces, 1, "", l->err);
 	}
@@ -320,7 +325,82 @@ static enum hth_status load_spm(struct loader *l, bool merges)
 		return st;
 	bool gemma = arch.bytes >= 5 && memcmp(arch.data, "gemma", 5) == 0;
 	if ((st = respell_spaces(l)) != HTH_OK || (st = hth_spm_merges(t, scores, gemma, l->err)) != HTH_OK ||
-	    (st = read_affixes(l, true)) != HTH_OK)
+	    (st = read_affixes(l, true, false)) != HTH_OK)
+		return st;
+	return hth_tokenizer_finish(t, &spaces, 1, "", l->err);
+}
+
+/* SentencePiece's normalizer: the map, then spaces. */
+static enum hth_status read_spm_norms(struct loader *l)
+{
+	struct hth_tokenizer *t = l->t;
+	struct hth_norm spaces = {.kind = HTH_NORM_SPACES};
+	const struct hth_gguf_kv *map = hth_gguf_find(l->g, KEY "precompiled_charsmap");
+	enum hth_status st;
+
+	if ((st = hth_gguf_bool(l->g, KEY "add_space_prefix", false, &spaces.left, l->err)) != HTH_OK ||
+	    (st = hth_gguf_bool(l->g, KEY "remove_extra_whitespaces", false, &spaces.right, l->err)) != HTH_OK)
+		return st;
+	if (map != NULL) {
+		struct hth_norm *s = &t->norms[t->n_norms++];
+		if (map->type != HTH_GGUF_ARRAY || (map->elem_type != HTH_GGUF_U8 && map->elem_type != HTH_GGUF_I8))
+			return hth_fail(l->err, HTH_ERR_FORMAT, "%s: expected an array of bytes",
+					at_key(l, "precompiled_charsmap"));
+		s->kind = HTH_NORM_LONGEST;
+		s->keep = &t->added_normalized;
+		st = hth_charsmap_init(&s->map, &t->arena, map->data, map->data_bytes, at_key(l, "precompiled_charsmap"),
+				       l->err);
+	}
+	t->norms[t->n_norms++] = spaces;
+	t->decoder.strip_start = spaces.left;
+	return st;
+}
+
+/* Which tokens text may become, and what an unknown character costs: ten more than the worst of the normal ones. */
+static enum hth_status read_unigram(struct loader *l)
+{
+	struct hth_tokenizer *t = l->t;
+	size_t n = t->vocab.n;
+	float *scores = NULL, least = INFINITY;
+	double *kept = hth_arena_calloc(&t->arena, n, sizeof(*kept)); /* (V) */
+	bool *wanted = hth_calloc(n, sizeof(*wanted));                /* (V) */
+	size_t n_bytes = 0;
+	enum hth_status st = kept != NULL && wanted != NULL ? read_scores(l, &scores)
+							    : hth_fail_memory(l->err, "scores", n * sizeof(*kept));
+
+	for (size_t id = 0; st == HTH_OK && id < n; id++) {
+		enum token_type type = type_of(l, id);
+		kept[id] = (double)scores[id];
+		wanted[id] = type == NORMAL || type == USER || type == UNUSED;
+		least = type == NORMAL && scores[id] < least ? scores[id] : least;
+		n_bytes += type == BYTE;
+	}
+	if (st == HTH_OK && least == INFINITY)
+		st = hth_fail(l->err, HTH_ERR_FORMAT, "%s: no token is a normal one (1)", at_key(l, "token_type"));
+	if (st == HTH_OK) {
+		t->byte_fallback = t->decoder.byte_fallback = n_bytes == 256; /* SentencePiece makes all or none */
+		t->unigram.unknown = (double)(least - 10.0f);
+		st = hth_unigram_init(&t->unigram, &t->arena, &t->vocab, kept, wanted, l->err);
+	}
+	hth_free(wanted);
+	return st;
+}
+
+static enum hth_status load_unigram(struct loader *l)
+{
+	static const struct hth_replace spaces = {HTH_WORD_SIGN, " "};
+	struct hth_tokenizer *t = l->t;
+	enum hth_status st;
+
+	t->kind = HTH_MODEL_UNIGRAM;
+	if ((st = read_id(l, "unknown_token_id", &t->unk)) != HTH_OK)
+		return st;
+	if (t->unk < 0 && t->vocab.n > 2)
+		t->unk = 2; /* T5's, where the key is absent */
+	if (t->unk < 0)
+		return hth_fail(l->err, HTH_ERR_NOTFOUND, "%s: absent", at_key(l, "unknown_token_id"));
+	if ((st = read_spm_norms(l)) != HTH_OK || (st = read_unigram(l)) != HTH_OK ||
+	    (st = read_affixes(l, false, true)) != HTH_OK)
 		return st;
 	return hth_tokenizer_finish(t, &spaces, 1, "", l->err);
 }
@@ -361,13 +441,14 @@ enum hth_status hth_tokenizer_from_gguf(const struct hth_gguf *g, struct hth_tok
 	if ((st = hth_tokenizer_new(&l.t, err)) != HTH_OK)
 		return st;
 	bool bytes = hth_gguf_str_equal(model, "gpt2"), gemma4 = hth_gguf_str_equal(model, "gemma4");
-	if (!bytes && !gemma4 && !hth_gguf_str_equal(model, "llama")) {
-		st = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"%s\" is not supported, only gpt2, llama and gemma4 are",
+	bool unigram = hth_gguf_str_equal(model, "t5");
+	if (!bytes && !gemma4 && !unigram && !hth_gguf_str_equal(model, "llama")) {
+		st = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"%s\" is not supported, only gpt2, llama, gemma4 and t5 are",
 			      at_key(&l, "model"), hth_quote(quoted, sizeof(quoted), model.data, model.bytes));
 		goto done;
 	}
-	if ((st = read_tokens(&l)) == HTH_OK && (st = read_added(&l)) == HTH_OK)
-		st = bytes ? load_bytes(&l) : load_spm(&l, gemma4);
+	if ((st = read_tokens(&l)) == HTH_OK && (st = read_added(&l, unigram)) == HTH_OK)
+		st = bytes ? load_bytes(&l) : unigram ? load_unigram(&l) : load_spm(&l, gemma4);
 done:
 	if (st != HTH_OK)
 		hth_tokenizer_free(l.t);

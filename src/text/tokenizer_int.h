@@ -5,9 +5,11 @@
 
 #include "base/arena.h"
 #include "text/bpe.h"
+#include "text/charsmap.h"
 #include "text/pretok.h"
 #include "text/spm.h"
 #include "text/tokenizer.h"
+#include "text/unigram.h"
 
 /* Far above any real vocabulary (the largest has 262,145); what a file may make us allocate stays below its size. */
 #define HTH_MAX_TOKENS ((size_t)1 << 24)
@@ -76,12 +78,19 @@ const struct hth_added_token *hth_added_next(const struct hth_added *x, const ch
 					     size_t *start, size_t *end);
 
 /* Normalizer steps, in order. */
-enum hth_norm_kind { HTH_NORM_NFC, HTH_NORM_PREPEND, HTH_NORM_REPLACE, HTH_NORM_PATTERN, HTH_NORM_STRIP };
+enum hth_norm_kind {
+	HTH_NORM_NFC, HTH_NORM_PREPEND, HTH_NORM_REPLACE, HTH_NORM_PATTERN, HTH_NORM_STRIP,
+	HTH_NORM_CHARSMAP, /* a precompiled map, as the tokenizers library applies it: grapheme by grapheme */
+	HTH_NORM_LONGEST,  /* the same map, as SentencePiece does: the longest match at each place */
+	HTH_NORM_SPACES,   /* SentencePiece: ' ' becomes a word sign */
+};
 struct hth_norm {
 	enum hth_norm_kind kind;
 	const char *what, *with; /* PREPEND: what; REPLACE, PATTERN: what becomes with; arena */
 	uint32_t what_bytes, with_bytes;
-	bool left, right;           /* STRIP */
+	bool left, right;           /* STRIP; SPACES: one in front; runs become one, none at the ends */
+	struct hth_charsmap map;    /* CHARSMAP, LONGEST */
+	const struct hth_added *keep; /* LONGEST: what the map leaves alone; NULL: nothing */
 	struct hth_pattern pattern; /* PATTERN */
 };
 #define HTH_MAX_NORMS 16
@@ -107,7 +116,7 @@ struct hth_decoder {
 	bool join_spaces;   /* no decoder: tokens with spaces between */
 };
 
-enum hth_model_kind { HTH_MODEL_BPE_BYTES, HTH_MODEL_BPE_CHARS };
+enum hth_model_kind { HTH_MODEL_BPE_BYTES, HTH_MODEL_BPE_CHARS, HTH_MODEL_UNIGRAM };
 
 #define HTH_MAX_AFFIX 8
 struct hth_tokenizer {
@@ -115,6 +124,8 @@ struct hth_tokenizer {
 	struct hth_vocab vocab;
 	enum hth_model_kind kind;
 	struct hth_bpe bpe;
+	struct hth_unigram unigram;
+	bool unknown_by_text; /* UNIGRAM: a run of unknown characters may be a token after all */
 	bool ignore_merges, byte_fallback, fuse_unk;
 	int32_t unk;            /* -1: unknown characters are dropped */
 	int32_t byte_ids[256];  /* BPE_BYTES: the byte's token, -1 none; otherwise the byte's fallback token */

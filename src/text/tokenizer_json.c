@@ -1,4 +1,5 @@
-/* A tokenizer from tokenizer.json: vocabulary, merges, added tokens. Its steps are read in tokenizer_json_steps.c.
+/* A tokenizer from tokenizer.json: vocabulary, merges, added tokens. Its steps are read in tokenizer_json_steps.c, what
+ * is unigram's alone in tokenizer_json_unigram.c.
  * The file does not say which tokens begin and end a text; when it lies in a model's folder under its usual name,
  * tokenizer_config.json and generation_config.json beside it are asked; inside a GGUF file, its keys. WordPiece and
  * WordLevel are refused by name. */
@@ -334,24 +335,29 @@ static enum hth_status load(struct hth_json_loader *l, const json_t *doc)
 	const char *type;
 	char quoted[64];
 	size_t n;
-	enum hth_status st = hth_json_str(model, "type", "BPE", &type, hth_json_at(l, "model"), l->err);
+	bool list = json_is_array(vocab);
+	enum hth_status st = hth_json_str(model, "type", list ? "Unigram" : "BPE", &type, hth_json_at(l, "model"), l->err);
 
 	if (st != HTH_OK)
 		return st;
-	if (strcmp(type, "BPE") != 0)
-		return hth_fail(l->err, HTH_ERR_UNAVAILABLE, "%s: \"%s\" is not supported, only \"BPE\" is",
-				hth_json_at(l, "model.type"), hth_quote(quoted, sizeof(quoted), type, strlen(type)));
-	if (!json_is_object(vocab))
-		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: expected an object of tokens",
-				hth_json_at(l, "model.vocab"));
+	bool unigram = strcmp(type, "Unigram") == 0;
+	if (strcmp(type, "BPE") != 0 && !unigram)
+		return hth_fail(l->err, HTH_ERR_UNAVAILABLE,
+				"%s: \"%s\" is not supported, only \"BPE\" and \"Unigram\" are", hth_json_at(l, "model.type"),
+				hth_quote(quoted, sizeof(quoted), type, strlen(type)));
+	if (unigram ? !list : !json_is_object(vocab))
+		return hth_fail(l->err, HTH_ERR_FORMAT, "%s: expected %s of tokens", hth_json_at(l, "model.vocab"),
+				unigram ? "a list" : "an object");
 	if ((st = count_ids(l, vocab, added, &n)) != HTH_OK ||
-	    (st = hth_vocab_init(&t->vocab, &t->arena, n, l->err)) != HTH_OK || (st = read_vocab(l, vocab)) != HTH_OK ||
+	    (st = hth_vocab_init(&t->vocab, &t->arena, n, l->err)) != HTH_OK ||
+	    (st = unigram ? hth_json_read_unigram_vocab(l, vocab) : read_vocab(l, vocab)) != HTH_OK ||
 	    (st = hth_json_read_normalizer(l, json_object_get(doc, "normalizer"), 0)) != HTH_OK ||
 	    (st = hth_json_read_pretok(l, json_object_get(doc, "pre_tokenizer"), 0)) != HTH_OK ||
 	    (st = hth_json_read_decoder(l, json_object_get(doc, "decoder"))) != HTH_OK)
 		return st;
-	t->kind = t->pretok.bytes ? HTH_MODEL_BPE_BYTES : HTH_MODEL_BPE_CHARS;
-	if ((st = read_bpe(l, model)) != HTH_OK || (st = read_added(l, added)) != HTH_OK ||
+	t->kind = unigram ? HTH_MODEL_UNIGRAM : t->pretok.bytes ? HTH_MODEL_BPE_BYTES : HTH_MODEL_BPE_CHARS;
+	if ((st = unigram ? hth_json_read_unigram(l, model) : read_bpe(l, model)) != HTH_OK ||
+	    (st = read_added(l, added)) != HTH_OK ||
 	    (st = hth_json_read_post(l, json_object_get(doc, "post_processor"), 0)) != HTH_OK)
 		return st;
 	if ((st = l->g == NULL ? read_configs(l) : read_gguf_ids(l)) != HTH_OK)

@@ -29,6 +29,11 @@ HTH_MUST enum hth_status hth_json_need_string(struct hth_json_loader *l, const j
 
 HTH_MUST enum hth_status hth_json_read_normalizer(struct hth_json_loader *l, const json_t *spec, int depth);
 HTH_MUST enum hth_status hth_json_read_pretok(struct hth_json_loader *l, const json_t *spec, int depth);
+/* tokenizer_json_unigram.c: a vocabulary that is a list of texts and scores, and the settings of its model. */
+HTH_MUST enum hth_status hth_json_read_unigram_vocab(struct hth_json_loader *l, const json_t *vocab);
+HTH_MUST enum hth_status hth_json_read_unigram(struct hth_json_loader *l, const json_t *model);
+/* The "precompiled_charsmap" of a normalizer of type Precompiled. */
+HTH_MUST enum hth_status hth_json_read_charsmap(struct hth_json_loader *l, const json_t *spec, struct hth_charsmap *out);
 HTH_MUST enum hth_status hth_json_read_decoder(struct hth_json_loader *l, const json_t *spec);
 HTH_MUST enum hth_status hth_json_read_post(struct hth_json_loader *l, const json_t *spec, int depth);
 

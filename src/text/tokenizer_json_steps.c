@@ -140,6 +140,8 @@ enum hth_status hth_json_read_normalizer(struct hth_json_loader *l, const json_t
 			return st;
 		return hth_json_bool(spec, "strip_right", true, &s->right, hth_json_at(l, "normalizer"), l->err);
 	}
+	if (strcmp(type, "Precompiled") == 0)
+		return (st = new_norm(l, HTH_NORM_CHARSMAP, &s)) != HTH_OK ? st : hth_json_read_charsmap(l, spec, &s->map);
 	return not_supported(l, "normalizer", type);
 }
 

@@ -242,7 +242,7 @@ static void set_ends(struct hth_tokenizer *t)
 enum hth_status hth_tokenizer_finish(struct hth_tokenizer *t, const struct hth_replace *replace, size_t n_replace,
 				     const char *family, struct hth_err *err)
 {
-	static const char *const kinds[] = {"byte-level BPE", "SentencePiece BPE"};
+	static const char *const kinds[] = {"byte-level BPE", "SentencePiece BPE", "unigram"};
 	enum hth_status st = set_raw(t, replace, n_replace, err);
 
 	if (st == HTH_OK && t->ignore_merges && t->kind == HTH_MODEL_BPE_BYTES)

@@ -1,7 +1,9 @@
-/* Normalizer steps of a tokenizer.json: NFC, Prepend, Replace (text or pattern), Strip. Lowercasing, accents and the
- * compatibility forms are not here; the loader refuses them by name. */
+/* Normalizer steps of a tokenizer.json: NFC, Prepend, Replace (text or pattern), Strip, Precompiled; and SentencePiece's
+ * own, of GGUF files. Lowercasing, accents and the compatibility forms by themselves are not here; the loader refuses
+ * them by name. */
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "text/grapheme.h"
 #include "text/tokenizer_int.h"
 
 #include <string.h>
@@ -225,6 +227,91 @@ static void run_strip(const struct hth_norm *s, struct hth_aligned *a)
 	a->starts_input = a->starts_input && start == 0;
 }
 
+/* What stands for text[at..bytes) at its beginning, and for how many bytes of it (0: it stays). The tokenizers library
+ * looks at a whole grapheme if it is short, takes the shortest match, and lets it stand for all of the grapheme. */
+static size_t mapped_at(const struct hth_norm *s, const struct hth_aligned *a, size_t at, size_t *step, const char **with)
+{
+	const char *text = a->text + at;
+
+	(void)hth_utf8_next(text, a->bytes - at, step);
+	if (s->kind == HTH_NORM_LONGEST)
+		return hth_charsmap_find(&s->map, text, a->bytes - at, true, with);
+	return hth_charsmap_find(&s->map, text, *step, false, with) > 0 ? *step : 0;
+}
+
+/* The next text at or after `at` that the map leaves alone. */
+static void find_kept(const struct hth_norm *s, const struct hth_aligned *a, size_t at, size_t *start, size_t *end)
+{
+	*start = *end = SIZE_MAX;
+	if (s->keep != NULL)
+		(void)!hth_added_next(s->keep, a->text, a->bytes, at, start, end);
+}
+
+#define SHORT_GRAPHEME 6 /* bytes; shorter ones are looked up whole */
+
+static bool run_charsmap(const struct hth_norm *s, struct hth_norm_work *w, struct hth_aligned *a)
+{
+	struct hth_mapped *out = NULL;
+	size_t copied = 0, cluster_end = 0, kept, kept_end;
+
+	find_kept(s, a, 0, &kept, &kept_end);
+	for (size_t at = 0, step; at < a->bytes; at += step) {
+		const char *with = NULL;
+		size_t n = 0;
+		if (at > kept) /* a replacement went over its beginning */
+			find_kept(s, a, at, &kept, &kept_end);
+		if (at == kept) {
+			step = kept_end - kept;
+			continue;
+		}
+		if (s->kind == HTH_NORM_CHARSMAP && at >= cluster_end) {
+			cluster_end = at + hth_grapheme(a->text + at, a->bytes - at);
+			n = cluster_end - at;
+			if (n >= SHORT_GRAPHEME || hth_charsmap_find(&s->map, a->text + at, n, false, &with) == 0)
+				n = 0;
+		}
+		if (n == 0)
+			n = mapped_at(s, a, at, &step, &with);
+		if (n == 0)
+			continue;
+		step = n;
+		if (out == NULL)
+			out = next_buffer(w, a);
+		hth_mapped_copy(out, a, copied, at);
+		hth_mapped_put(out, with, strlen(with), hth_aligned_from(a, at), hth_aligned_to(a, at + n - 1));
+		copied = at + n;
+	}
+	if (out == NULL)
+		return true;
+	hth_mapped_copy(out, a, copied, a->bytes);
+	take_buffer(a, out);
+	return !out->failed;
+}
+
+static bool run_spaces(const struct hth_norm *s, struct hth_norm_work *w, struct hth_aligned *a)
+{
+	struct hth_mapped *out = next_buffer(w, a);
+	size_t at = 0, n = strlen(HTH_WORD_SIGN);
+	bool after_space = true;
+
+	while (s->right && at < a->bytes && a->text[at] == ' ')
+		at++;
+	if (at < a->bytes && s->left)
+		hth_mapped_put(out, HTH_WORD_SIGN, n, hth_aligned_from(a, at), hth_aligned_from(a, at));
+	for (; at < a->bytes; at++) {
+		bool space = a->text[at] == ' ';
+		if (!space)
+			hth_mapped_copy(out, a, at, at + 1);
+		else if (!s->right || !after_space)
+			hth_mapped_put(out, HTH_WORD_SIGN, n, hth_aligned_from(a, at), hth_aligned_to(a, at));
+		after_space = space;
+	}
+	while (s->right && out->n >= n && memcmp(out->text + out->n - n, HTH_WORD_SIGN, n) == 0)
+		out->n -= n;
+	take_buffer(a, out);
+	return !out->failed;
+}
+
 enum hth_status hth_norm_run(const struct hth_norm *norms, size_t n, struct hth_norm_work *w, struct hth_aligned *a,
 			     struct hth_err *err)
 {
@@ -247,6 +334,13 @@ enum hth_status hth_norm_run(const struct hth_norm *norms, size_t n, struct hth_
 			break;
 		case HTH_NORM_STRIP:
 			run_strip(s, a);
+			break;
+		case HTH_NORM_CHARSMAP:
+		case HTH_NORM_LONGEST:
+			ok = run_charsmap(s, w, a);
+			break;
+		case HTH_NORM_SPACES:
+			ok = run_spaces(s, w, a);
 			break;
 		}
 		if (!ok)

@@ -1,6 +1,7 @@
 /* A tokenizer as GGUF keys. Two things a tokenizer.json has are only implied there. How text is cut is a name
  * (tokenizer.ggml.pre): found by cutting texts that tell pre-tokenizers apart as each name would. And SentencePiece
  * vocabularies have scores in place of merges: the place of a token's first merge, negated, puts them in the same order.
+ * A unigram one is what llama.cpp calls "t5", with the scores and the map of characters as they were read.
  * Source of keys: ggml's docs/gguf.md, llama.cpp convert_hf_to_gguf.py. */
 #include "text/tokenizer_convert.h"
 #include "text/tokenizer_probe.h"
@@ -257,11 +258,56 @@ static bool puts_space_first(const struct hth_tokenizer *t)
 	return false;
 }
 
+static enum hth_status put_unigram_scores(const struct hth_tokenizer *t, int64_t n_vocab, struct hth_gguf_made *m,
+					  struct hth_err *err)
+{
+	struct hth_buf list;
+
+	hth_buf_init(&list, (size_t)n_vocab * 4);
+	for (int64_t id = 0; id < n_vocab; id++) {
+		union {
+			float f;
+			uint32_t u;
+		} bits = {.f = (size_t)id < t->unigram.n_scores ? (float)t->unigram.scores[id] : 0};
+		put_i32(&list, bits.u);
+	}
+	enum hth_status st = hth_buf_status(&list, "scores", err);
+	if (st == HTH_OK)
+		hth_gguf_made_array(m, KEY "scores", HTH_GGUF_F32, (uint64_t)n_vocab, list.data, list.bytes);
+	hth_buf_clear(&list);
+	return st;
+}
+
+/* What SentencePiece's normalizer is told: the map as it was read, and whether runs of spaces are one. */
+static enum hth_status put_spm_norms(const struct hth_tokenizer *t, struct hth_gguf_made *m, struct hth_err *err)
+{
+	bool merges = false;
+	struct hth_buf map;
+	enum hth_status st = HTH_OK;
+
+	for (size_t i = 0; i < t->n_norms && st == HTH_OK; i++) {
+		const struct hth_norm *s = &t->norms[i];
+		merges |= s->kind == HTH_NORM_PATTERN && strcmp(s->what, " {2,}") == 0;
+		if (s->kind != HTH_NORM_CHARSMAP || s->map.n_units == 0)
+			continue;
+		hth_buf_init(&map, MAX_KEYS_BYTES);
+		put_i32(&map, (uint32_t)(4 * s->map.n_units));
+		for (size_t k = 0; k < s->map.n_units; k++)
+			put_i32(&map, s->map.units[k]);
+		(void)hth_buf_add(&map, s->map.texts, s->map.n_texts);
+		if ((st = hth_buf_status(&map, "a map of characters", err)) == HTH_OK)
+			hth_gguf_made_array(m, KEY "precompiled_charsmap", HTH_GGUF_U8, map.bytes, map.data, map.bytes);
+		hth_buf_clear(&map);
+	}
+	hth_gguf_made_bool(m, KEY "remove_extra_whitespaces", merges);
+	return st;
+}
+
 enum hth_status hth_tokenizer_to_gguf(const struct hth_tokenizer *t, int64_t n_vocab, int32_t pad,
 				      struct hth_gguf_made *m, struct hth_err *err)
 {
 	const char *pre = "default";
-	bool bytes = t->kind == HTH_MODEL_BPE_BYTES;
+	bool bytes = t->kind == HTH_MODEL_BPE_BYTES, unigram = t->kind == HTH_MODEL_UNIGRAM;
 	enum hth_status st = bytes ? find_pre(t, &pre, err) : HTH_OK;
 
 	if (st != HTH_OK)
@@ -270,14 +316,18 @@ enum hth_status hth_tokenizer_to_gguf(const struct hth_tokenizer *t, int64_t n_v
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"this tokenizer cuts text into words in a way for which GGUF has no name "
 				"(tokenizer.ggml.pre) that hearth knows; the model can be used as a folder");
-	if (!bytes && !t->byte_fallback)
+	if (!bytes && !unigram && !t->byte_fallback)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"this tokenizer has characters for tokens and no bytes to fall back to, which GGUF "
 				"cannot say; the model can be used as a folder");
-	hth_gguf_made_string(m, KEY "model", bytes ? "gpt2" : "llama", bytes ? 4 : 5);
+	const char *model = bytes ? "gpt2" : unigram ? "t5" : "llama";
+	hth_gguf_made_string(m, KEY "model", model, strlen(model));
 	hth_gguf_made_string(m, KEY "pre", pre, strlen(pre));
 	if ((st = put_tokens(t, n_vocab, m, err)) != HTH_OK ||
-	    (st = bytes ? put_merges(t, n_vocab, m, err) : put_scores(t, n_vocab, m, err)) != HTH_OK)
+	    (st = bytes	    ? put_merges(t, n_vocab, m, err)
+		  : unigram ? put_unigram_scores(t, n_vocab, m, err)
+			    : put_scores(t, n_vocab, m, err)) != HTH_OK ||
+	    (unigram && (st = put_spm_norms(t, m, err)) != HTH_OK))
 		return st;
 	put_ids(t, n_vocab, pad, m);
 	if (!bytes)

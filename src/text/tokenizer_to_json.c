@@ -201,6 +201,11 @@ enum hth_status hth_tokenizer_to_json(const struct hth_tokenizer *t, const struc
 
 	if (st != HTH_OK)
 		return st;
+	if (t->kind == HTH_MODEL_UNIGRAM)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE,
+				"%s: a unigram tokenizer (tokenizer.ggml.model \"t5\") cannot be written as a tokenizer.json; "
+				"the model can be used as a GGUF file",
+				g->map.path != NULL ? g->map.path : "GGUF");
 	if (pre.data != NULL && pre.bytes < sizeof(name))
 		memcpy(name, pre.data, pre.bytes);
 	(void)hth_buf_puts(out, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n");

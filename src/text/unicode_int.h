@@ -28,4 +28,7 @@ extern const size_t hth_nfc_n_ccc;
 extern const uint32_t hth_nfc_joiners[];
 extern const size_t hth_nfc_n_joiners;
 
+extern const uint32_t hth_grapheme_runs[]; /* first << 8 | class */
+extern const size_t hth_grapheme_n_runs;
+
 #endif

@@ -101,6 +101,21 @@ struct vocabulary {
 	size_t charsmap_bytes;
 };
 
+/* A map of characters that makes "x" of "a": sizes of the trie, its root, the child for 'a' with a value below, the value
+ * (byte 0 of the texts), the texts. */
+#define U32(v) (uint8_t)((v) & 255), (uint8_t)((v) >> 8 & 255), (uint8_t)((v) >> 16 & 255), (uint8_t)((v) >> 24)
+#define CHARSMAP(trie, child_offset, value) U32(trie), U32(96u << 10), U32('a' | 1u << 8 | (child_offset) << 10), U32((value) | 1u << 31)
+static const uint8_t map_sound[] = {CHARSMAP(12u, 3u, 0u), 'x', 0};
+static const uint8_t map_past_end[] = {CHARSMAP(14u, 3u, 0u), 'x', 0};
+static const uint8_t map_2e32[] = {CHARSMAP(0xFFFFFFFCu, 3u, 0u), 'x', 0};
+static const uint8_t map_half_a_unit[] = {CHARSMAP(11u, 3u, 0u), 'x', 0};
+static const uint8_t map_empty_trie[] = {CHARSMAP(0u, 3u, 0u), 'x', 0};
+static const uint8_t map_unended[] = {CHARSMAP(12u, 3u, 0u), 'x'};
+static const uint8_t map_no_utf_8[] = {CHARSMAP(12u, 3u, 0u), 0xFF, 0};
+static const uint8_t map_offset_outside[] = {CHARSMAP(12u, 4u, 0u), 'x', 0};
+static const uint8_t map_text_outside[] = {CHARSMAP(12u, 3u, 2u), 'x', 0};
+static const uint8_t map_in_circles[] = {U32(12u), U32(96u << 10), U32('a' | (1u ^ 96u) << 10), U32(0u), 'x', 0};
+
 static void vocabulary(const struct vocabulary *v)
 {
 	const char *const texts[] = {"<unk>", SIGN, "a", v->last};
@@ -111,6 +126,8 @@ static void vocabulary(const struct vocabulary *v)
 
 	assert_ok(hth_gguf_writer_new(corpus_path(v->name), &w, &err));
 	assert_ok(hth_gguf_put_string(w, "tokenizer.ggml.model", v->model, strlen(v->model), &err));
+	if (v->charsmap != NULL)
+		assert_ok(hth_gguf_put_int(w, "tokenizer.ggml.unknown_token_id", HTH_GGUF_U32, 0, &err));
 	if (strcmp(v->model, "gpt2") == 0)
 		assert_ok(hth_gguf_put_string(w, "tokenizer.ggml.pre", "gpt-2", 5, &err));
 	put_texts(w, "tokenizer.ggml.tokens", texts, 4);
@@ -147,6 +164,24 @@ static void vocabularies(void)
 		{"model/S2-merge-of-no-token.gguf", "gpt2", "b", "a x", f, i, 0, 0, 1, NULL, 0},
 		{"model/S2-merge-makes-no-token.gguf", "gpt2", "b", "a b", f, i, 0, 0, 1, NULL, 0},
 		{"model/S2-merge-of-one.gguf", "gpt2", "b", "ab", f, i, 0, 0, 1, NULL, 0},
+		{"model/S3-ok-map.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_sound, sizeof map_sound},
+		{"model/S3-map-1-byte.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_sound, 1},
+		{"model/S3-map-3-bytes.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_sound, 3},
+		{"model/S3-map-4-bytes.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_sound, 4},
+		{"model/S3-map-cut-in-trie.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_sound, 12},
+		{"model/S3-map-without-texts.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_sound, 16},
+		{"model/S3-map-trie-past-end.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_past_end, sizeof map_past_end},
+		{"model/S3-map-trie-2e32.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_2e32, sizeof map_2e32},
+		{"model/S3-map-half-a-unit.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_half_a_unit, sizeof map_half_a_unit},
+		{"model/S3-map-empty-trie.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_empty_trie, sizeof map_empty_trie},
+		{"model/S3-map-texts-unended.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_unended, sizeof map_unended},
+		{"model/S3-map-texts-no-utf-8.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_no_utf_8, sizeof map_no_utf_8},
+		{"model/S3-map-offset-outside.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_offset_outside,
+		 sizeof map_offset_outside},
+		{"model/S3-map-text-outside.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_text_outside, sizeof map_text_outside},
+		{"model/S3-ok-map-in-circles.gguf", "t5", "x", NULL, f, i, 4, 4, 1, map_in_circles, sizeof map_in_circles},
+		{"model/S2-unigram-scores-short.gguf", "t5", "x", NULL, f, i, 3, 4, 1, map_sound, sizeof map_sound},
+		{"model/S2-unigram-scores-absent.gguf", "t5", "x", NULL, f, i, 0, 4, 1, map_sound, sizeof map_sound},
 		{"model/S4-byte-minus-1.gguf", "llama", "<0x-1>", NULL, f, i, 4, 4, 6, NULL, 0},
 		{"model/S4-byte-no-hex.gguf", "llama", "<0xZZ>", NULL, f, i, 4, 4, 6, NULL, 0},
 		{"model/S4-byte-256.gguf", "llama", "<0x100>", NULL, f, i, 4, 4, 6, NULL, 0},

@@ -4,6 +4,10 @@
 #define BPE(vocab, merges) "\"model\":{\"type\":\"BPE\",\"vocab\":{" vocab "},\"merges\":[" merges "]}"
 #define SMALL "\"a\":0,\"b\":1,\"ab\":2"
 
+#define UNIGRAM(vocab, rest, norm)                                                                                     \
+	"{\"normalizer\":" norm ",\"model\":{\"type\":\"Unigram\",\"vocab\":[" vocab "]" rest "}}"
+#define MAP(base64) "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"" base64 "\"}"
+
 static void tokenizers(void)
 {
 	static const struct {
@@ -20,6 +24,18 @@ static void tokenizers(void)
 		{"tokenizer/T-id-2e31.json", "{" BPE("\"a\":2147483648", "") "}"},
 		{"tokenizer/T-id-2e32.json", "{" BPE("\"a\":4294967296", "") "}"},
 		{"tokenizer/T-id-2e63.json", "{" BPE("\"a\":9223372036854775808", "") "}"},
+		{"tokenizer/T-ok-unigram.json", UNIGRAM("[\"<unk>\",0],[\"a\",-1]", ",\"unk_id\":0", "null")},
+		{"tokenizer/T-unigram-without-unk.json", UNIGRAM("[\"a\",-1]", "", "null")},
+		{"tokenizer/T-unigram-unk-one-over.json", UNIGRAM("[\"a\",-1]", ",\"unk_id\":1", "null")},
+		{"tokenizer/T-unigram-unk-negative.json", UNIGRAM("[\"a\",-1]", ",\"unk_id\":-1", "null")},
+		{"tokenizer/T-unigram-unk-2e63.json", UNIGRAM("[\"a\",-1]", ",\"unk_id\":9223372036854775807", "null")},
+		{"tokenizer/T-unigram-score-a-text.json", UNIGRAM("[\"a\",\"-1\"]", ",\"unk_id\":0", "null")},
+		{"tokenizer/T-unigram-token-alone.json", UNIGRAM("\"a\"", ",\"unk_id\":0", "null")},
+		{"tokenizer/T-unigram-vocab-an-object.json",
+		 "{\"model\":{\"type\":\"Unigram\",\"vocab\":{\"a\":0},\"unk_id\":0}}"},
+		{"tokenizer/T-map-no-base64.json", UNIGRAM("[\"a\",-1]", ",\"unk_id\":0", MAP("AA*A"))},
+		{"tokenizer/T-map-3-bytes.json", UNIGRAM("[\"a\",-1]", ",\"unk_id\":0", MAP("AAAA"))},
+		{"tokenizer/T-map-missing.json", UNIGRAM("[\"a\",-1]", ",\"unk_id\":0", "{\"type\":\"Precompiled\"}")},
 		{"tokenizer/T-id-a-text.json", "{" BPE("\"a\":\"0\"", "") "}"},
 		{"tokenizer/T-id-twice.json", "{" BPE("\"a\":0,\"b\":0", "") "}"},
 		{"tokenizer/T-token-twice.json", "{" BPE("\"a\":0,\"a\":1", "") "}"},

@@ -5,13 +5,13 @@
 build=${1:-build}-fuzz seconds=${2:-10}
 shift; [ $# -gt 0 ] && shift
 here=tests/fuzz
-targets=${*:-json yaml gguf safetensors adapter_config jinja tokenizer_json text rows model adapter_gguf manifest config}
+targets=${*:-json yaml gguf safetensors adapter_config jinja tokenizer_json tokenizer_gguf text rows model adapter_gguf manifest config hub_listing hf_folder imatrix}
 
 # The folder whose archive, with those before it, a target links; the longest input; the largest single allocation (MB).
-layer_of() { case $1 in json|yaml) echo base ;; gguf|safetensors|adapter_config) echo formats ;;
-	jinja|tokenizer_json|text) echo text ;; rows) echo data ;; model|adapter_gguf) echo models ;;
+layer_of() { case $1 in json|yaml) echo base ;; hub_listing) echo hub ;; gguf|safetensors|adapter_config) echo formats ;;
+	jinja|tokenizer_json|tokenizer_gguf|text) echo text ;; rows) echo data ;; model|adapter_gguf|hf_folder) echo models ;; imatrix) echo export ;;
 	manifest) echo train ;; *) echo cmd ;; esac; }
-bytes_of() { case $1 in model|adapter_gguf) echo 16384 ;; jinja|yaml|config) echo 2048 ;; *) echo 4096 ;; esac; }
+bytes_of() { case $1 in model|adapter_gguf|tokenizer_gguf) echo 16384 ;; jinja|yaml|config) echo 2048 ;; *) echo 4096 ;; esac; }
 alloc_of() { case $1 in rows) echo 64 ;; *) echo 16 ;; esac; }
 
 mkdir -p "$build/found" "$build/bin"
@@ -65,7 +65,7 @@ make_target() { # NAME LAYER SOURCE... -> build/bin/NAME
 }
 
 san=$(echo "$lib_san" | sed 's/fuzzer-no-link,//')
-if make_target seeds models $here/seeds.c && ASAN_OPTIONS=detect_leaks=0 "$build/bin/seeds" "$tmp/seeds"; then :; else
+if make_target seeds export $here/seeds.c && ASAN_OPTIONS=detect_leaks=0 "$build/bin/seeds" "$tmp/seeds"; then :; else
 	echo "not ok - fuzz seeds: could not be made"; exit 1
 fi
 san=$main_san
@@ -77,6 +77,7 @@ for t in $targets; do
 	max=$(bytes_of $t); alloc=$(alloc_of $t)
 	mkdir -p "$tmp/seeds/$t" "$build/corpus/$t"
 	[ -d $here/seeds/$t ] && cp $here/seeds/$t/* "$tmp/seeds/$t/"
+	[ $t = tokenizer_gguf ] && cp tests/golden/unigram/*.gguf "$tmp/seeds/$t/"
 	if [ $t = jinja ] && [ -n "$HTH_FIXTURES" ]; then
 		for f in "$HTH_FIXTURES"/templates/*.jinja; do [ "$(wc -c < "$f")" -lt $max ] && cp "$f" "$tmp/seeds/$t/"; done
 	fi

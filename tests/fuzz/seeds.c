@@ -3,6 +3,8 @@
  *
  * usage: seeds FOLDER */
 #include "base/file.h"
+#include "base/mem.h"
+#include "export/imatrix.h"
 #include "formats/adapter.h"
 #include "formats/safetensors.h"
 #include "models/model.h"
@@ -98,6 +100,53 @@ static void from_golden(const char *family, const char *name)
 	hth_model_close(m);
 }
 
+/* A file with one letter before it, as fuzz_hf_folder.c takes it. */
+static void folder_file(char letter, const char *family, const char *name)
+{
+	char path[512], file[128], *data, *with;
+	size_t bytes;
+	snprintf(path, sizeof path, "tests/golden/%s/tiny/%s", family, name);
+	must(hth_file_read(path, 1 << 20, &data, &bytes, &err));
+	with = hth_alloc(bytes + 1);
+	fuzz_check(with != NULL);
+	with[0] = letter;
+	memcpy(with + 1, data, bytes);
+	snprintf(file, sizeof file, "%s-%s", family, name);
+	must(hth_file_write(seed_path(path, "hf_folder", file), with, bytes + 1, &err));
+	hth_free(with);
+	hth_free(data);
+}
+
+static void folder_files(void)
+{
+	static const char *const families[] = {"mistral", "qwen2", "qwen3",   "gemma",   "gemma2",   "gemma3",
+					       "phi3",    "olmo2", "olmo3",   "granite", "smollm3",  "mixtral",
+					       "gptoss",  "qwen3moe"};
+	for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+		folder_file('c', families[i], "config.json");
+	folder_file('g', "mistral", "generation_config.json");
+	folder_file('t', "mistral", "tokenizer_config.json");
+	folder_file('i', "mistral", "model.safetensors.index.json");
+}
+
+static void imatrices(void)
+{
+	static const uint8_t old[] = {1, 0, 0, 0, 3, 0, 0, 0, 'a', '.', 'w', 2, 0, 0, 0, 2, 0, 0, 0,
+				      0, 0, 0x80, 0x3F, 0, 0, 0, 0x40, 2, 0, 0, 0, 4, 0, 0, 0, 'd', 'a', 't', 'a'};
+	struct hth_imatrix im = {.chunks = 1, .chunk_size = 16};
+	char path[512];
+	must(hth_file_write(seed_path(path, "imatrix", "old.dat"), old, sizeof old, &err));
+	struct hth_imatrix_entry *e = hth_imatrix_add(&im, "blk.0.attn_q.weight", 19, 4, 1);
+	fuzz_check(e != NULL);
+	e->sum[0] = e->count[0] = 2;
+	e = hth_imatrix_add(&im, "blk.0.ffn_up_exps.weight", 24, 2, 3);
+	fuzz_check(e != NULL);
+	e->sum[5] = e->count[2] = 1;
+	must(hth_imatrix_sort(&im, "seed", &err));
+	must(hth_imatrix_write(seed_path(path, "imatrix", "two.gguf"), &im, &err));
+	hth_imatrix_clear(&im);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2)
@@ -109,5 +158,7 @@ int main(int argc, char **argv)
 	from_golden("llama", "untied");
 	from_golden("mixtral", "tiny");
 	from_golden("gptoss_mxfp4", "tiny");
+	folder_files();
+	imatrices();
 	return 0;
 }
