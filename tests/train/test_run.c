@@ -342,7 +342,8 @@ static long now_us(void)
 }
 
 /* A signal at moments all over the run's time, again and again, until it has come to its end; later lives get
- * longer. */
+ * longer. The time was measured on a machine that may have been busier then: a run that ends before its first signal
+ * begins again, with signals twice as early. */
 static void end_again_and_again(const char *out, int signal_number)
 {
 	struct hth_train_config timed = config("timed"), c = config(out);
@@ -370,7 +371,11 @@ static void end_again_and_again(const char *out, int signal_number)
 		assert_int_equal(waitpid(child, &how, 0), child);
 		if (WIFEXITED(how) && WEXITSTATUS(how) != 3) {
 			assert_int_equal(WEXITSTATUS(how), 0);
-			break;
+			if (ends > 0)
+				break;
+			assert_ok(hth_remove_tree(c.output_dir, &err));
+			took_us /= 2;
+			continue;
 		}
 		ends++;
 	}
