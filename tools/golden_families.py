@@ -35,6 +35,7 @@ BASE = dict(
 PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
 
 ATTENTION = LINEARS[:4]
+DELTA = ["in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj"]
 GPT_OSS = dict(
     hidden_size=32, num_attention_heads=4, num_key_value_heads=2, head_dim=8, intermediate_size=32, num_local_experts=4,
     num_experts_per_tok=2, tie_word_embeddings=False, sliding_window=4,
@@ -167,6 +168,21 @@ FAMILIES = {
         intermediate_size=24, moe_intermediate_size=12, num_experts=5, num_experts_per_tok=2, norm_topk_prob=False,
         num_hidden_layers=3, mlp_only_layers=[1], tie_word_embeddings=True, rope_parameters=PLAIN, modules=ATTENTION,
     ),
+    "qwen35": dict(
+        cls="Qwen3_5", config="Qwen3_5TextConfig", gguf="qwen35", seed=41, hidden_size=16, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, intermediate_size=24, num_hidden_layers=3, tie_word_embeddings=True,
+        layer_types=["linear_attention", "full_attention", "linear_attention"], linear_key_head_dim=8,
+        linear_value_head_dim=8, linear_num_key_heads=2, linear_num_value_heads=4, modules=LINEARS + DELTA,
+        rope_parameters=PLAIN | {"rope_theta": 1e6, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]},
+    ),
+    # As published: the text model inside one with eyes, whose tensors are there too; heads of two sizes, which no GGUF has.
+    "qwen35_nested": dict(
+        cls="Qwen3_5", config="Qwen3_5TextConfig", gguf=None, seed=42, hidden_size=16, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, intermediate_size=24, tie_word_embeddings=False, nested=True,
+        layer_types=["linear_attention", "full_attention"], linear_key_head_dim=6, linear_value_head_dim=10,
+        linear_num_key_heads=3, linear_num_value_heads=3, linear_conv_kernel_dim=3, modules=LINEARS + DELTA,
+        rope_parameters=PLAIN | {"partial_rotary_factor": 0.25, "mrope_section": [1, 1, 0]},
+    ),
     "gptoss": dict(
         cls="GptOss", gguf="gpt-oss", seed=25, modules=ATTENTION, **GPT_OSS | {"rope_parameters": BETWEEN},
     ),
@@ -175,7 +191,7 @@ FAMILIES = {
         cls="GptOss", gguf="gpt-oss", seed=26, modules=ATTENTION, mxfp4=True, **GPT_OSS,
     ),
 }  # fmt: skip
-OURS = {"cls", "config", "gguf", "seed", "fused", "permuted", "shards", "modules", "stacked", "mxfp4", "published"}
+OURS = {"cls", "config", "gguf", "seed", "fused", "permuted", "shards", "modules", "stacked", "mxfp4", "published", "nested"}
 
 
 def make_model(spec):
@@ -183,7 +199,7 @@ def make_model(spec):
     config = config_cls(**(BASE | {k: v for k, v in spec.items() if k not in OURS}))
     model = getattr(transformers, spec["cls"] + "ForCausalLM")(config).to(torch.float32)
     gen = torch.Generator().manual_seed(spec["seed"])
-    around = 0.0 if spec["cls"].startswith("Gemma") and spec["cls"] != "Gemma4" else 1.0
+    around = 0.0 if spec["cls"].startswith(("Gemma", "Qwen3_5")) and spec["cls"] != "Gemma4" else 1.0
     with torch.no_grad():
         for name, p in model.named_parameters():
             noise = torch.randn(p.shape, generator=gen)
@@ -192,7 +208,9 @@ def make_model(spec):
             elif name.endswith("experts.gate_up_proj") and spec["cls"] == "GptOss":
                 p.copy_(noise * 3.6 / p.shape[1] ** 0.5)  # some beyond the clamps
             elif p.dim() == 1:
-                p.copy_(around + 0.2 * noise)
+                p.copy_((1.0 if name.endswith("linear_attn.norm.weight") else around) + 0.2 * noise)
+            elif "conv1d" in name:
+                p.copy_(0.6 * noise)
             else:
                 p.copy_(noise * (0.4 if "embed" in name else 1.2 / p.shape[1] ** 0.5))
             p.copy_(p.to(torch.bfloat16).to(torch.float32))
@@ -240,7 +258,9 @@ def folder_tensors(model, spec, stacked, dtype):
         if cls == "Mixtral" and not stacked:
             name = name.replace(".mlp.", ".block_sparse_moe.")
         stem = name.rsplit(".", 1)[0]
-        if stacked or p.dim() != 3 or cls == "Gemma4" or cls == "GptOss" and not spec.get("mxfp4"):
+        if spec.get("nested"):
+            name = name.replace("model.", "model.language_model.", 1)
+        if stacked or p.dim() != 3 or "conv1d" in name or cls == "Gemma4" or cls == "GptOss" and not spec.get("mxfp4"):
             yield name, t
         elif cls == "GptOss":
             yield f"{name}_blocks", published_mxfp4(to_mxfp4(p))[0]
@@ -299,6 +319,11 @@ def write_folder(model, path, dtype=torch.bfloat16, shards=1, spec={}, stacked=F
     names = {"bos_token": "<|im_start|>", "eos_token": "<|endoftext|>", "chat_template": CHATML}
     put_json(path / "tokenizer_config.json", names)
     put_json(path / "generation_config.json", {"eos_token_id": [TOKENS.index("<|im_end|>")]})
+    if spec.get("nested"):
+        tensors |= {n: torch.zeros(2, 3, dtype=dtype) for n in ("model.visual.patch_embed.proj.weight", "mtp.fc.weight")}
+        put_json(path / "config.json", dict(
+            architectures=["Qwen3_5ForConditionalGeneration"], model_type="qwen3_5", dtype=config.pop("dtype"),
+            tie_word_embeddings=config.pop("tie_word_embeddings"), text_config=config, vision_config={"depth": 1}))  # fmt: skip
     if shards == 1:
         save_file(tensors, path / "model.safetensors", {"format": "pt"})
         return
@@ -336,7 +361,10 @@ def gguf_name(name, spec):
         ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"), ("mlp.down_proj", "ffn_down"),
         ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
         ("post_attention_layernorm", "post_attention_norm" if norms_after else "ffn_norm"),
-        ("input_layernorm", "attn_norm"),
+        ("input_layernorm", "attn_norm"), ("linear_attn.in_proj_qkv", "attn_qkv"), ("linear_attn.in_proj_z", "attn_gate"),
+        ("linear_attn.in_proj_b", "ssm_beta"), ("linear_attn.in_proj_a", "ssm_alpha"), ("linear_attn.out_proj", "ssm_out"),
+        ("linear_attn.A_log", "ssm_a"), ("linear_attn.dt_bias", "ssm_dt.bias"), ("linear_attn.conv1d", "ssm_conv1d"),
+        ("linear_attn.norm", "ssm_norm"),
     ]:  # fmt: skip
         name = name.replace(a, b)
     return name
@@ -396,6 +424,14 @@ def put_family(w, c, spec):
         w.add_rope_dimension_count_swa(spec["head_dim"])
         w.add_shared_kv_layers(c.num_kv_shared_layers)
         w.add_embedding_length_per_layer_input(c.hidden_size_per_layer_input)
+    if kind.startswith("Qwen3_5"):
+        w.add_ssm_conv_kernel(c.linear_conv_kernel_dim)
+        w.add_ssm_state_size(c.linear_key_head_dim)
+        w.add_ssm_group_count(c.linear_num_key_heads)
+        w.add_ssm_time_step_rank(c.linear_num_value_heads)
+        w.add_ssm_inner_size(c.linear_value_head_dim * c.linear_num_value_heads)
+        w.add_full_attention_interval(c.layer_types.index("full_attention") + 1)
+        w.add_rope_dimension_sections(c.rope_parameters["mrope_section"] + [0])
     if kind == "Gemma2":
         w.add_attn_logit_softcapping(c.attn_logit_softcapping)
         w.add_final_logit_softcapping(c.final_logit_softcapping)
@@ -444,6 +480,25 @@ def gguf_tensors(model, spec):
             yield part % "up", name, a[:, a.shape[1] // 2 :]
 
 
+def delta_array(name, a, c):
+    """As llama.cpp's converter has it: norms with their 1, rates negative, value heads one of each group in turn."""
+    if name.endswith("norm.weight") and not name.endswith("linear_attn.norm.weight"):
+        return a + 1
+    if "linear_attn." not in name:
+        return a
+    keys, n_k, n_v = c.linear_key_head_dim * c.linear_num_key_heads, c.linear_num_key_heads, c.linear_num_value_heads
+    tile = lambda x: x.reshape(n_k, n_v // n_k, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
+    if name.endswith("A_log"):
+        return tile(-np.exp(a.astype(np.float64)).astype(np.float32))
+    if name.endswith("conv1d.weight"):
+        a = a.squeeze(1)
+    if "conv1d" in name or "in_proj_qkv" in name:
+        return np.concatenate([a[: 2 * keys], tile(a[2 * keys :])])
+    if "out_proj" in name:
+        return tile(a.T).T
+    return a if name.endswith("norm.weight") else tile(a)
+
+
 def ff_of_layers(c):
     first = c.num_hidden_layers - c.num_kv_shared_layers
     return [c.intermediate_size * (1 if i < first else 2) for i in range(c.num_hidden_layers)]
@@ -483,9 +538,11 @@ def write_gguf(model, path, spec, plain=False):
             a = a + 1
         if stored.endswith("ffn_gate_inp_shexp.weight"):
             a = a[0]
+        if spec["cls"].startswith("Qwen3_5"):
+            a = delta_array(name, a, c)
         a = np.ascontiguousarray(a)
         kind = MXFP4 if spec.get("mxfp4") and a.ndim == 3 else gguf.GGMLQuantizationType.BF16
-        if a.ndim >= 2 and not plain and not stored.endswith(".bias") and "ffn_gate_inp" not in stored:
+        if a.ndim >= 2 and not plain and not stored.endswith(".bias") and "ffn_gate_inp" not in stored and "conv1d" not in stored:
             w.add_tensor(stored, gguf.quants.quantize(a, kind), raw_dtype=kind)
         else:
             w.add_tensor(stored, a)
@@ -532,6 +589,8 @@ def write_values(stem, model, gen, modules):
 
 def check_folder(model, stem):
     """transformers reads what was written as the model that wrote it."""
+    if (stem / "config.json").read_text().find("text_config") > 0:
+        return  # only the class with eyes reads such a folder
     again = type(model).from_pretrained(stem, dtype=torch.float32, attn_implementation="eager")
     for (name, a), b in zip(model.named_parameters(), again.parameters()):
         assert torch.equal(a, b.to(torch.float32)), f"{stem}: {name} is read otherwise"

@@ -94,7 +94,7 @@ static enum hth_status make_layer(const struct shape *s, enum hth_quant q, struc
 
 	if (status == HTH_OK)
 		status = make_vector(arena, s->width, 1, &out->ffn_norm, err);
-	for (int k = 0; k < HTH_LINEAR_COUNT && status == HTH_OK; k++) {
+	for (int k = 0; k < HTH_DELTA_QKV && status == HTH_OK; k++) {
 		int64_t rows, cols;
 		linear_shape(s, (enum hth_linear_kind)k, &rows, &cols);
 		status = make_matrix(arena, q, rows, cols, &out->linear[k], err);
@@ -128,7 +128,7 @@ static enum hth_status sizes_of(const struct shape *s, enum hth_quant q, uint64_
 
 	*layer = 0;
 	*head = status == HTH_OK ? row_bytes * (uint64_t)s->n_vocab : 0;
-	for (int k = 0; k < HTH_LINEAR_COUNT && status == HTH_OK; k++) {
+	for (int k = 0; k < HTH_DELTA_QKV && status == HTH_OK; k++) {
 		int64_t rows, cols;
 		linear_shape(s, (enum hth_linear_kind)k, &rows, &cols);
 		status = hth_quant_row_bytes(q, (uint64_t)cols, &row_bytes, err);

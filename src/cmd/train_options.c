@@ -192,8 +192,9 @@ const struct hth_option hth_train_option_table[] = {
 	{0},
 };
 
-static const char *const target_names[HTH_LINEAR_COUNT] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-							   "gate_proj", "up_proj", "down_proj"};
+static const char *const target_names[HTH_LINEAR_COUNT] = {
+	"q_proj",      "k_proj",    "v_proj",    "o_proj",    "gate_proj", "up_proj",
+	"down_proj",   "in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj"};
 
 static bool set_target(const char *name, bool target[HTH_LINEAR_COUNT])
 {
@@ -223,7 +224,8 @@ static enum hth_status resolve_targets(const struct hth_train_options *o, struct
 			return hth_fail(err, HTH_ERR_USAGE,
 					"--target-modules: \"%s\" is no linear layer of this family; expected q_proj "
 					"k_proj v_proj o_proj "
-					"gate_proj up_proj down_proj, or qkv_proj gate_up_proj where these are one (Phi 3)",
+					"gate_proj up_proj down_proj, qkv_proj gate_up_proj where these are one (Phi 3), or "
+					"in_proj_qkv in_proj_z in_proj_b in_proj_a out_proj where layers recur (Qwen 3.5)",
 					o->targets.items[i]);
 	}
 	if (all && o->targets.n == 0 && !o->target_linear)

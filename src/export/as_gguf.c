@@ -12,6 +12,7 @@
 #include "models/source.h"
 #include "text/tokenizer_convert.h"
 
+#include <math.h>
 #include <string.h>
 
 #define MAX_KEYS_BYTES ((size_t)1 << 30)
@@ -25,8 +26,10 @@ static float *gguf_vector(const struct hth_model *m, const struct hth_model_part
 	float *out = hth_arena_calloc(arena, (size_t)p->cols, sizeof(*out));
 	float more = p->kind == HTH_PART_NORM ? m->config.norm_offset : 0;
 
-	for (int64_t i = 0; out != NULL && i < p->cols; i++)
-		out[i] = v[hth_weight_logical_row(&order, i)] + more;
+	for (int64_t i = 0; out != NULL && i < p->cols; i++) {
+		float x = v[hth_part_place(p, &p->heads, hth_weight_logical_row(&order, i))];
+		out[i] = p->kind == HTH_PART_DECAY ? (float)-exp((double)x) : x + more;
+	}
 	return out;
 }
 
@@ -58,7 +61,12 @@ static enum hth_status put_tensors(const struct hth_model *m, struct hth_as_gguf
 		if (v == NULL)
 			return hth_fail_memory(err, p->name, (size_t)p->cols * sizeof(*v));
 		ne[1] = p->n_stack;
-		hth_gguf_made_tensor(&a->made, p->name, p->stack != NULL ? 2 : 1, ne, HTH_QUANT_F32, v);
+		if (p->kind == HTH_PART_CONV) {
+			ne[0] = p->taps;
+			ne[1] = p->cols / p->taps;
+		}
+		hth_gguf_made_tensor(&a->made, p->name, p->stack != NULL || p->kind == HTH_PART_CONV ? 2 : 1, ne,
+				     HTH_QUANT_F32, v);
 	}
 	return st;
 }

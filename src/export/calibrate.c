@@ -15,8 +15,8 @@ struct listener {
 	struct hth_device *device;
 	struct hth_backend backend; /* real's, with slots that go through here */
 	const struct hth_model *model;
-	double **sum;   /* (L*7) of (C); NULL where a layer has no such linear */
-	uint64_t *rows; /* (L*7) */
+	double **sum;   /* (linears) of (C); NULL where a layer has no such linear */
+	uint64_t *rows; /* (linears) */
 	struct expert_sums *experts; /* (L) */
 	int64_t batches, tokens;
 };
@@ -237,7 +237,7 @@ static enum hth_status collect_part(const struct listener *l, const struct hth_m
 	if (e == NULL)
 		return hth_fail_memory(err, "an importance matrix", (size_t)p->cols * sizeof *e->sum);
 	for (int64_t c = 0; c < p->cols; c++)
-		e->sum[c] = (float)l->sum[at][c];
+		e->sum[c] = (float)l->sum[at][hth_part_place(p, &p->col_heads, c)];
 	e->count[0] = (float)l->rows[at];
 	return HTH_OK;
 }

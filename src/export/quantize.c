@@ -20,7 +20,7 @@ struct job {
 	struct hth_quantize_result *result;
 	struct hth_gguf_writer *w;
 	enum hth_quant *type; /* (n_tensors) */
-	float *scratch;       /* (threads, widest row) */
+	float *scratch;       /* (threads, 2, widest row) */
 	int64_t widest;
 	uint8_t *piece;
 	uint64_t piece_bytes, done, total;
@@ -89,13 +89,18 @@ static bool source_row(const struct passage *p, int64_t at, float *row, uint8_t 
 	const struct hth_lora *lora = loras != NULL && piece.linear >= 0 ? loras[piece.linear] : NULL;
 	const uint8_t *data = hth_weight_row(piece.w, n);
 
-	if (lora == NULL && hth_quant_format(piece.w->quant) == p->out) {
+	bool moved = hth_heads_move(&p->source->col_heads);
+	float *from = moved ? row + p->job->widest : row; /* (cols) in memory's order */
+
+	if (lora == NULL && !moved && hth_quant_format(piece.w->quant) == p->out) {
 		memcpy(out, data, p->out_row);
 		return false;
 	}
-	hth_quant_format(piece.w->quant)->unpack(data, row, p->cols);
+	hth_quant_format(piece.w->quant)->unpack(data, from, p->cols);
 	if (lora != NULL)
-		hth_fuse_row(lora, n, row);
+		hth_fuse_row(lora, n, from);
+	for (int64_t i = 0; moved && i < p->cols; i++)
+		row[i] = from[hth_part_place(p->source, &p->source->col_heads, i)];
 	return true;
 }
 
@@ -119,7 +124,7 @@ static bool file_row(const struct passage *p, int64_t at, float *row)
 static void pack_rows(void *ctx, int64_t task, int thread)
 {
 	struct passage *p = ctx;
-	float *row = p->job->scratch + (int64_t)thread * p->job->widest; /* (cols) */
+	float *row = p->job->scratch + (int64_t)thread * 2 * p->job->widest; /* (cols), and as much room */
 	int64_t end = (task + 1) * p->per_task < p->n ? (task + 1) * p->per_task : p->n;
 
 	for (int64_t i = task * p->per_task; i < end; i++) {
@@ -347,7 +352,7 @@ static enum hth_status make_room(struct job *job, struct hth_err *err)
 {
 	size_t threads = job->cfg->pool != NULL ? (size_t)hth_pool_threads(job->cfg->pool) : 1, floats;
 
-	if (!hth_mul_size(threads, (size_t)job->widest, &floats))
+	if (!hth_mul_size(threads * 2, (size_t)job->widest, &floats))
 		return hth_fail(err, HTH_ERR_LIMIT, "rows of %lld weights are too long", (long long)job->widest);
 	job->piece = hth_alloc((size_t)job->piece_bytes);
 	job->scratch = hth_calloc(floats, sizeof *job->scratch);

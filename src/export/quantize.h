@@ -14,7 +14,7 @@ struct hth_quantize_config {
 	const struct hth_mix *mix;
 	const char *out_path;                                       /* replaced atomically */
 	const struct hth_model *model;                              /* whose adapter; NULL without one */
-	struct hth_lora *const *loras;                              /* [L*7], entries may be NULL; NULL: none */
+	struct hth_lora *const *loras;                              /* [linears], entries may be NULL; NULL: none */
 	const struct hth_replacements *replaced;                    /* weights it brings whole; NULL: none */
 	const struct hth_imatrix *importance;                       /* NULL: every column counts alike */
 	struct hth_pool *pool;                                      /* NULL: one thread */

@@ -6,7 +6,7 @@
 
 struct hth_to_folder_config {
 	const struct hth_model *model;
-	struct hth_lora *const *loras; /* [L*7] added on the way; NULL: none */
+	struct hth_lora *const *loras; /* [linears] added on the way; NULL: none */
 	const struct hth_replacements *replaced; /* weights that an adapter brings whole; NULL: none */
 	const char *out_path;
 	bool mlx;               /* metadata that mlx-lm writes */

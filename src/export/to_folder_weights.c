@@ -31,7 +31,7 @@ struct job {
 	struct hth_st_writer w;
 	const struct hth_quant_format *type;
 	hth_pack_fn *pack;
-	float *scratch; /* (threads, widest) */
+	float *scratch; /* (threads, 2, widest) */
 	int64_t widest;
 	uint8_t *piece, *scales, *biases; /* scales, biases: of one matrix */
 	uint64_t done, total;
@@ -72,6 +72,20 @@ static enum hth_status add(struct job *j, const char *name, enum hth_st_dtype dt
 	return HTH_OK;
 }
 
+/* (N,1,W) */
+static enum hth_status add_conv(struct job *j, const struct hth_model_part *p, enum hth_st_dtype dtype,
+				struct hth_err *err)
+{
+	enum hth_status st = add(j, p->name, dtype, 1, 1, p->cols, err);
+	struct hth_st_tensor *t = &j->tensors[j->n_tensors - 1];
+
+	t->n_dims = 3;
+	t->dim[0] = p->cols / p->taps;
+	t->dim[1] = j->cfg->mlx ? p->taps : 1;
+	t->dim[2] = j->cfg->mlx ? 1 : p->taps;
+	return st;
+}
+
 static enum hth_status add_part(struct job *j, const struct hth_model_part *p, struct hth_err *err)
 {
 	enum hth_st_dtype dtype = st_dtype(j->cfg->type);
@@ -80,7 +94,8 @@ static enum hth_status add_part(struct job *j, const struct hth_model_part *p, s
 	int stem = (int)(strlen(p->name) - strlen(".weight"));
 
 	if (!hth_folder_quantises(j->cfg, p))
-		return add(j, p->name, dtype, p->kind == HTH_PART_MATRIX || p->kind == HTH_PART_ROW ? 2 : 1, p->rows,
+		return p->kind == HTH_PART_CONV ? add_conv(j, p, dtype, err) :
+		       add(j, p->name, dtype, p->kind == HTH_PART_MATRIX || p->kind == HTH_PART_ROW ? 2 : 1, p->rows,
 			   p->cols, err);
 	if ((st = add(j, p->name, HTH_ST_U32, 2, p->rows, p->cols / 32 * j->cfg->bits, err)) != HTH_OK)
 		return st;
@@ -149,6 +164,13 @@ static void read_row(struct passage *x, int64_t at, float *row)
 		hth_quant_format(w->quant)->unpack(hth_weight_row(w, n), row, cols);
 	if (cfg->loras != NULL && piece.linear >= 0 && cfg->loras[piece.linear] != NULL)
 		hth_fuse_row(cfg->loras[piece.linear], n, row);
+	const struct hth_heads *heads = x->p->rows == 1 ? &x->p->heads : &x->p->col_heads;
+	if (hth_heads_move(heads)) {
+		float *old = row + x->job->widest; /* (cols) */
+		memcpy(old, row, (size_t)cols * sizeof(*row));
+		for (int64_t i = 0; i < cols; i++)
+			row[i] = old[hth_part_place(x->p, heads, i)];
+	}
 	for (int64_t i = 0; i < cols; i++) {
 		row[i] += more;
 		sum += row[i] * 0.0f;
@@ -190,7 +212,7 @@ static void pack_affine(struct passage *x, int64_t at, const float *row, uint8_t
 static void pack_rows(void *ctx, int64_t task, int thread)
 {
 	struct passage *x = ctx;
-	float *row = x->job->scratch + (int64_t)thread * x->job->widest; /* (cols) */
+	float *row = x->job->scratch + (int64_t)thread * 2 * x->job->widest; /* (cols), and as much room */
 	int64_t end = (task + 1) * x->per_task < x->n ? (task + 1) * x->per_task : x->n;
 
 	for (int64_t i = task * x->per_task; i < end; i++) {
@@ -276,7 +298,7 @@ static enum hth_status make_room(struct job *j, struct hth_err *err)
 	size_t threads = j->cfg->pool != NULL ? (size_t)hth_pool_threads(j->cfg->pool) : 1, floats;
 	uint64_t row = (uint64_t)j->widest * 4, bytes = row > PIECE_BYTES ? row : PIECE_BYTES;
 
-	if (!hth_mul_size(threads, (size_t)j->widest, &floats))
+	if (!hth_mul_size(threads * 2, (size_t)j->widest, &floats))
 		return hth_fail(err, HTH_ERR_LIMIT, "rows of %lld weights are too long", (long long)j->widest);
 	j->piece = hth_alloc((size_t)bytes);
 	j->scratch = hth_calloc(floats, sizeof(*j->scratch));

@@ -2,12 +2,14 @@
  * (exact keys: docs/formats/adapters.md).
  *
  * One module: y += scale * (x @ A^T) @ B^T with A (r, C) and B (N, r). PEFT stores exactly A and B; MLX stores both
- * transposed; GGUF stores A and B with the rows of B permuted where the base's rows are (Llama family q and k). */
+ * transposed; GGUF stores A and B with the rows of B permuted where the base's rows are (Llama family q and k; value heads
+ * of Qwen 3.5, whose A may have its columns permuted, too). */
 #ifndef HTH_FORMATS_ADAPTER_H
 #define HTH_FORMATS_ADAPTER_H
 
 #include "base/arena.h"
 #include "base/status.h"
+#include "formats/heads.h"
 
 #include <stdint.h>
 
@@ -53,6 +55,8 @@ struct hth_adapter_names {
 	bool (*from_gguf)(const void *ctx, const char *tensor, char out[128]);
 	/* Rows a head of the permuted B, or 0 when this module's rows are stored as they are. */
 	int64_t (*permuted_head_rows)(const void *ctx, const char *module);
+	/* Heads that GGUF has tiled, in the rows of B and the columns of A; NULL: none anywhere. */
+	void (*tiled)(const void *ctx, const char *module, struct hth_heads *rows, struct hth_heads *cols);
 	const void *ctx;
 };
 

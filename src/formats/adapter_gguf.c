@@ -35,6 +35,30 @@ static enum hth_status head_rows_of(const struct hth_adapter_names *names, const
 	return HTH_OK;
 }
 
+/* B (N,r) and A (r,C) with their heads tiled for the file, or back. */
+static enum hth_status move_heads(const struct hth_adapter_names *names, const struct hth_lora_module *m, bool to_file,
+				  float *a, float *b, struct hth_err *err)
+{
+	struct hth_heads rows = {0}, cols = {0};
+	int64_t most = m->out * m->rank > m->in ? m->out * m->rank : m->in;
+
+	if (names->tiled != NULL)
+		names->tiled(names->ctx, m->name, &rows, &cols);
+	if (!hth_heads_move(&rows) && !hth_heads_move(&cols))
+		return HTH_OK;
+	float *old = hth_calloc((size_t)most, sizeof(*old)); /* (N,r), or a row of A */
+	if (old == NULL)
+		return hth_fail_memory(err, "adapter weights", (size_t)most * sizeof(*old));
+	memcpy(old, b, (size_t)(m->out * m->rank) * sizeof(*b));
+	hth_heads_order(&rows, to_file, old, b, m->out, m->rank);
+	for (int64_t r = 0; r < m->rank; r++) {
+		memcpy(old, a + r * m->in, (size_t)m->in * sizeof(*a));
+		hth_heads_order(&cols, to_file, old, a + r * m->in, m->in, 1);
+	}
+	hth_free(old);
+	return HTH_OK;
+}
+
 static enum hth_status check_keys(const struct hth_gguf *g, const struct hth_adapter_names *names,
 				  struct hth_adapter *out, struct hth_err *err)
 {
@@ -110,7 +134,7 @@ static enum hth_status read_pair(const struct hth_gguf *g, const struct hth_gguf
 	hth_quant_format(a->quant)->unpack(a->data, m->a, a->ne[0] * a->ne[1]);
 	if (head_rows == 0) {
 		hth_quant_format(b->quant)->unpack(b->data, m->b, b->ne[0] * b->ne[1]);
-		return HTH_OK;
+		return move_heads(names, m, false, m->a, m->b, err);
 	}
 	float *rows = hth_calloc((size_t)(m->out * m->rank), sizeof(*rows)); // (N, r) in the file's order
 	if (rows == NULL)
@@ -225,23 +249,27 @@ static enum hth_status write_pair(struct hth_gguf_writer *w, const struct hth_lo
 				  const struct hth_adapter_names *names, struct hth_err *err)
 {
 	int64_t head_rows;
-	size_t n = (size_t)(m->out * m->rank);
+	size_t n_a = (size_t)(m->in * m->rank), n = (size_t)(m->out * m->rank);
 	enum hth_status st = head_rows_of(names, m, &head_rows, err);
-	if (st == HTH_OK)
-		st = hth_gguf_write_data(w, m->a, (size_t)(m->in * m->rank) * sizeof(float), err);
 	if (st != HTH_OK)
 		return st;
-	float *rows = hth_calloc(n, sizeof(*rows)); // (N, r) in the file's order
+	float *rows = hth_calloc(n + n_a, sizeof(*rows)); // (N, r) in the file's order, then (r, C)
 	if (rows == NULL)
-		return hth_fail_memory(err, "adapter weights", n * sizeof(*rows));
+		return hth_fail_memory(err, "adapter weights", (n + n_a) * sizeof(*rows));
+	float *a = rows + n;
+	memcpy(a, m->a, n_a * sizeof(*a));
 	if (head_rows > 0)
 		permute_rows(m->b, rows, m->out, m->rank, head_rows, true);
 	else
 		memcpy(rows, m->b, n * sizeof(*rows));
+	st = move_heads(names, m, true, a, rows, err);
 	float fold = alpha / (float)m->rank == m->scale ? 1.0f : m->scale / (alpha / (float)m->rank);
 	for (size_t i = 0; i < n && fold != 1.0f; i++)
 		rows[i] *= fold;
-	st = hth_gguf_write_data(w, rows, n * sizeof(*rows), err);
+	if (st == HTH_OK)
+		st = hth_gguf_write_data(w, a, n_a * sizeof(*a), err);
+	if (st == HTH_OK)
+		st = hth_gguf_write_data(w, rows, n * sizeof(*rows), err);
 	hth_free(rows);
 	return st;
 }

@@ -3,14 +3,15 @@
  * of the context; a rest of another length is planned when it comes.
  *
  * Rows of the state past `n` are leftovers of earlier prompts: no attention looks at them, and they are written over.
- */
+ * Layers that recur cannot look at less than all they have seen: a prompt that begins like the last one goes back to where
+ * the state remembers them (backend/recurrent.h), and what lies between is computed again. */
 #include "infer/session.h"
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "infer/pass.h"
 
-enum { DEFAULT_CAPACITY = 4096, DEFAULT_CHUNK = 512 };
+enum { DEFAULT_CAPACITY = 4096, DEFAULT_CHUNK = 512, LAST_TOKENS = 16 };
 /* Rows of a state are counted in int32, and so are positions. */
 #define MAX_CAPACITY ((int64_t)1 << 28)
 
@@ -22,6 +23,7 @@ struct hth_session {
 	int32_t *ids;           /* (capacity) what the state has seen: n of them */
 	int64_t n, capacity, chunk;
 	int32_t adapter;
+	bool recurs; /* some layers do */
 };
 
 /* One segment of n tokens that continues the state at `past`; its last row is wanted. */
@@ -72,6 +74,7 @@ static enum hth_status new_state(struct hth_session *s, struct hth_err *err)
 {
 	struct hth_state_shape shape = hth_model_state_shape(s->model, s->capacity);
 
+	s->recurs = shape.recurrent.n_layers > 0;
 	return s->model->backend->state_new(s->model->device, &shape, &s->state, err);
 }
 
@@ -171,6 +174,16 @@ static enum hth_status append(struct hth_session *s, const int32_t *ids, int64_t
 	return HTH_OK;
 }
 
+/* How many of the prompt's last `left` tokens to read next. Where layers recur a chunk ends a little before the prompt:
+ * the next prompt of a chat often differs from there on, when its template writes an answer's beginning otherwise once the
+ * answer is past. */
+static int64_t next_chunk(const struct hth_session *s, int64_t left)
+{
+	int64_t n = left < s->chunk ? left : s->chunk;
+
+	return n == left && n > LAST_TOKENS && s->recurs ? n - LAST_TOKENS : n;
+}
+
 enum hth_status hth_session_prompt(struct hth_session *s, const int32_t *ids, int64_t n, const float **logits,
 				   struct hth_err *err)
 {
@@ -187,9 +200,9 @@ enum hth_status hth_session_prompt(struct hth_session *s, const int32_t *ids, in
 	/* The last token is always computed: its row gives the logits. */
 	while (same < s->n && same < n - 1 && s->ids[same] == ids[same])
 		same++;
-	s->n = same;
+	s->n = s->model->backend->state_reach(s->state, same);
 	while (st == HTH_OK && s->n < n)
-		st = append(s, ids + s->n, n - s->n < s->chunk ? n - s->n : s->chunk, logits, err);
+		st = append(s, ids + s->n, next_chunk(s, n - s->n), logits, err);
 	return st;
 }
 

@@ -9,7 +9,22 @@
 struct hth_model;
 
 /* The linears of a layer, in the order used for adapters, dropout places and files. */
-enum hth_linear_kind { HTH_Q, HTH_K, HTH_V, HTH_O, HTH_GATE, HTH_UP, HTH_DOWN, HTH_LINEAR_COUNT };
+enum hth_linear_kind {
+	HTH_Q,
+	HTH_K,
+	HTH_V,
+	HTH_O,
+	HTH_GATE,
+	HTH_UP,
+	HTH_DOWN,
+	/* Of a layer that recurs, in place of q, k, v and o: its queries, keys and values, output gate, beta, decay, output. */
+	HTH_DELTA_QKV,
+	HTH_DELTA_Z,
+	HTH_DELTA_B,
+	HTH_DELTA_A,
+	HTH_DELTA_OUT,
+	HTH_LINEAR_COUNT
+};
 const char *hth_linear_module(enum hth_linear_kind k); /* "self_attn.q_proj", for messages */
 /* "model.layers.3.self_attn.q_proj": the name of a layer's own linear. */
 void hth_linear_name(const struct hth_model *m, int64_t layer, enum hth_linear_kind k, char hf[80]);
@@ -25,11 +40,12 @@ struct hth_replacements {
 	size_t n;
 };
 
-/* Adapters attached to a model for one forward pass: member l*7+k of adapter a is loras[a][l*7+k], or NULL. */
+/* Adapters attached to a model for one forward pass: linear i = l * HTH_LINEAR_COUNT + k of adapter a has loras[a][i], or
+ * NULL. */
 struct hth_lora_set {
 	int n_adapters;
-	struct hth_lora ***loras;          /* [n_adapters][L*7] */
-	struct hth_linear *linears;        /* [L*7] ready for hth_op_linear */
+	struct hth_lora ***loras;          /* [n_adapters][linears] */
+	struct hth_linear *linears;        /* [linears] ready for hth_op_linear */
 	struct hth_lora **flat;            /* backing store of per-linear lists */
 	struct hth_dora_site *dora;        /* [n_dora] every LoRA with magnitudes */
 	int64_t n_dora;
@@ -47,11 +63,16 @@ HTH_MUST enum hth_status hth_lora_set_lengths(const struct hth_lora_set *s, cons
  * others. */
 void hth_lora_set_replace(struct hth_lora_set *s, int a, const struct hth_replacements *r);
 
-/* An adapter read from disk as LoRAs of this model (values copied into `arena`, no gradients): [L*7] or NULL entries.
+/* An adapter read from disk as LoRAs of this model (values copied into `arena`, no gradients): [linears] or NULL entries.
  * Modules that the model lacks or whose shapes differ are HTH_ERR_SHAPE by name. A module over a fused tensor (Phi 3's
  * qkv_proj) becomes the LoRAs of its parts: they share A, each has its rows of B. */
 HTH_MUST enum hth_status hth_model_loras(const struct hth_model *m, const struct hth_adapter *a, struct hth_arena *arena,
                                          struct hth_lora ***out, struct hth_err *err);
+/* In a model from a GGUF file whose value heads are tiled the rows and columns of such linears' LoRAs are, too; adapters
+ * have Hugging Face's order. Puts A, B and magnitudes of l into memory's order, or back into Hugging Face's; arena: room for
+ * a copy. false when memory runs out. */
+bool hth_lora_order(const struct hth_model *m, enum hth_linear_kind k, bool to_memory, struct hth_lora *l,
+                    struct hth_arena *arena);
 /* And the weights it brings whole, in `arena`; n 0 when it has none. */
 HTH_MUST enum hth_status hth_model_replacements(const struct hth_model *m, const struct hth_adapter *a,
                                                 struct hth_arena *arena, struct hth_replacements *out,

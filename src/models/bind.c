@@ -175,7 +175,8 @@ static int64_t vector_cols(const struct hth_model *m, int64_t l, enum hth_vector
 	bool all = m->family->qk_norm == HTH_QK_NORM_ALL;
 
 	if (k == HTH_Q_NORM || k == HTH_K_NORM) {
-		if (m->family->qk_norm == HTH_QK_NORM_NONE || (k == HTH_K_NORM && hth_layer_shares(c, l)))
+		if (m->family->qk_norm == HTH_QK_NORM_NONE || (k == HTH_K_NORM && hth_layer_shares(c, l)) ||
+		    hth_layer_in(&c->recurrent, l))
 			return 0;
 		return !all ? head : k == HTH_Q_NORM ? c->n_head * head : hth_layer_kv(c, l) * head;
 	}
@@ -219,13 +220,14 @@ static enum hth_status pass_over_keys(struct hth_model *m, int64_t l, struct hth
 	return st == HTH_OK ? hth_source_take(m->source, n.gguf, n.hf, "weight", &t, err) : st;
 }
 
-static enum hth_status bind_linears(struct hth_model *m, int64_t l, int n, struct hth_err *err)
+static enum hth_status bind_linears(struct hth_model *m, int64_t l, struct hth_err *err)
 {
 	bool shares = hth_layer_shares(&m->config, l), has_v = hth_layer_has_v(&m->config, l);
 	enum hth_status st = shares ? pass_over_keys(m, l, err) : HTH_OK;
 
-	for (int k = 0; st == HTH_OK && k < n; k++)
-		if (!((k == HTH_K || k == HTH_V) && shares) && (k != HTH_V || has_v))
+	for (int k = 0; st == HTH_OK && k < HTH_LINEAR_COUNT; k++)
+		if (hth_linear_there(&m->config, l, (enum hth_linear_kind)k) &&
+		    !((k == HTH_K || k == HTH_V) && shares) && (k != HTH_V || has_v))
 			st = bind_linear(m, l, (enum hth_linear_kind)k, err);
 	return st;
 }
@@ -251,10 +253,10 @@ static enum hth_status bind_layer(struct hth_model *m, int64_t l, struct hth_err
 {
 	struct names n;
 
-	bool sparse = hth_layer_in(&m->config.sparse, l);
-	bool dense = !sparse || m->config.n_shared_ff > 0 || m->config.experts_beside;
-	enum hth_status st = bind_linears(m, l, dense ? HTH_LINEAR_COUNT : HTH_GATE, err);
-	if (st == HTH_OK && sparse)
+	enum hth_status st = bind_linears(m, l, err);
+	if (st == HTH_OK && hth_layer_in(&m->config.recurrent, l))
+		st = hth_bind_delta(m, l, err);
+	if (st == HTH_OK && hth_layer_in(&m->config.sparse, l))
 		st = hth_bind_experts(m, l, err);
 	if (st == HTH_OK && m->config.sinks)
 		st = bind_sinks(m, l, err);
@@ -404,9 +406,12 @@ enum hth_status hth_model_bind(struct hth_model *m, struct hth_err *err)
 	st = bind_ends(m, err);
 	if (st == HTH_OK && m->config.n_own > 0)
 		st = hth_bind_own_embed(m, err);
-	for (int64_t l = 0; st == HTH_OK && l < m->config.n_layers; l++)
+	int32_t slots[2] = {0, 0};
+	for (int64_t l = 0; st == HTH_OK && l < m->config.n_layers; l++) {
+		m->layers[l].slot = slots[hth_layer_in(&m->config.recurrent, l)]++;
 		st = bind_layer(m, l, err);
+	}
 	if (st == HTH_OK)
 		st = bind_rope(m, err);
-	return st == HTH_OK ? hth_source_check_all_used(s, err) : st;
+	return st == HTH_OK ? hth_source_check_all_used(s, &m->config, err) : st;
 }

@@ -204,21 +204,33 @@ void hth_layers_set_all_but(struct hth_layer_set *s, int64_t n_layers, int64_t e
 }
 
 /* One entry a layer: true where `is` says so. */
-static enum hth_status read_layer_list(const struct hth_keys *k, const char *key, const json_t *list,
-				       const char *windowed, struct hth_model_config *c, struct hth_err *err)
+enum hth_status hth_config_layer_list(const struct hth_keys *k, const char *key, const json_t *list, const char *is,
+				      int64_t n_layers, struct hth_layer_set *out, struct hth_err *err)
 {
-	if (json_array_size(list) != (size_t)c->n_layers)
+	if (json_array_size(list) != (size_t)n_layers)
 		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\" has %zu entries, expected %lld, one a layer", k->where,
-				key, json_array_size(list), (long long)c->n_layers);
-	for (int64_t l = 0; l < c->n_layers; l++) {
+				key, json_array_size(list), (long long)n_layers);
+	for (int64_t l = 0; l < n_layers; l++) {
 		const char *type = json_string_value(json_array_get(list, (size_t)l));
-		bool yes = type != NULL && strcmp(type, windowed) == 0;
+		bool yes = type != NULL && strcmp(type, is) == 0;
 		if (!yes && (type == NULL || strcmp(type, "full_attention") != 0))
 			return hth_fail(err, HTH_ERR_UNAVAILABLE,
 					"%s: \"%s\"[%lld] is neither \"full_attention\" nor \"%s\"", k->where, key,
-					(long long)l, windowed);
-		hth_layer_set(&c->windowed, l, yes);
+					(long long)l, is);
+		hth_layer_set(out, l, yes);
 	}
+	return HTH_OK;
+}
+
+enum hth_status hth_config_layer_bits(const struct hth_keys *k, const char *key, const struct hth_gguf_kv *kv,
+				      int64_t n_layers, struct hth_layer_set *out, struct hth_err *err)
+{
+	if (kv->type != HTH_GGUF_ARRAY || kv->n < (uint64_t)n_layers || kv->elem_type == HTH_GGUF_STRING ||
+	    kv->elem_type == HTH_GGUF_F32 || kv->elem_type == HTH_GGUF_F64)
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": expected %lld booleans, one a layer", k->where, key,
+				(long long)n_layers);
+	for (int64_t l = 0; l < n_layers; l++)
+		hth_layer_set(out, l, hth_gguf_array_int(kv, (uint64_t)l) != 0);
 	return HTH_OK;
 }
 
@@ -237,13 +249,7 @@ static enum hth_status read_gguf_pattern(const struct hth_keys *k, int64_t every
 			hth_layers_set_all_but(&c->windowed, c->n_layers, every);
 		return st;
 	}
-	if (kv->n < (uint64_t)c->n_layers || kv->elem_type == HTH_GGUF_STRING || kv->elem_type == HTH_GGUF_F32 ||
-	    kv->elem_type == HTH_GGUF_F64)
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": expected %lld booleans, one a layer", k->where, key,
-				(long long)c->n_layers);
-	for (int64_t l = 0; l < c->n_layers; l++)
-		hth_layer_set(&c->windowed, l, hth_gguf_array_int(kv, (uint64_t)l) != 0);
-	return HTH_OK;
+	return hth_config_layer_bits(k, key, kv, c->n_layers, &c->windowed, err);
 }
 
 enum hth_status hth_config_window(const struct hth_keys *k, int64_t every, struct hth_model_config *c,
@@ -260,7 +266,8 @@ enum hth_status hth_config_window(const struct hth_keys *k, int64_t every, struc
 		return read_gguf_pattern(k, every, c, err);
 	const json_t *types = json_object_get(k->json, "layer_types");
 	if (json_is_array(types))
-		return read_layer_list(k, "layer_types", types, "sliding_attention", c, err);
+		return hth_config_layer_list(k, "layer_types", types, "sliding_attention", c->n_layers,
+					     &c->windowed, err);
 	st = hth_keys_int(k, (struct hth_int_key){NULL, "sliding_window_pattern", 0, HTH_MAX_LAYERS, every}, &every,
 			  err);
 	hth_layers_set_all_but(&c->windowed, c->n_layers, every);

@@ -50,6 +50,12 @@ HTH_MUST enum hth_status hth_config_window(const struct hth_keys *k, int64_t eve
 /* Layers l of n_layers with (l+1) % every != 0; every 0: all. */
 void hth_layers_set_all_but(struct hth_layer_set *s, int64_t n_layers, int64_t every);
 void hth_layer_set(struct hth_layer_set *s, int64_t l, bool in);
+/* One entry a layer: a name, `is` or "full_attention"; in GGUF a boolean. */
+HTH_MUST enum hth_status hth_config_layer_list(const struct hth_keys *k, const char *key, const json_t *list,
+					       const char *is, int64_t n_layers, struct hth_layer_set *out,
+					       struct hth_err *err);
+HTH_MUST enum hth_status hth_config_layer_bits(const struct hth_keys *k, const char *key, const struct hth_gguf_kv *kv,
+					       int64_t n_layers, struct hth_layer_set *out, struct hth_err *err);
 /* Experts: how many, how many of them a row goes to, their width; every layer is sparse then. A mixture in a family that
  * has none is refused. */
 HTH_MUST enum hth_status hth_config_experts(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);

@@ -43,6 +43,12 @@ static const char *differing_size(const struct hth_model_config *a, const struct
 		{"width of the shared expert", a->n_shared_ff, b->n_shared_ff},
 		{"rule for the chosen experts' weights", a->n_experts > 0 && a->route_normalise,
 		 b->n_experts > 0 && b->route_normalise},
+		{"key heads of layers that recur", a->delta.n_key, b->delta.n_key},
+		{"value heads of layers that recur", a->delta.n_value, b->delta.n_value},
+		{"key size of layers that recur", a->delta.key, b->delta.key},
+		{"value size of layers that recur", a->delta.value, b->delta.value},
+		{"taps of the convolution", a->conv_taps, b->conv_taps},
+		{"gate of attention", a->attn_gate, b->attn_gate},
 		{"activation", a->act, b->act},
 		{"tie of head and embedding", a->tied, b->tied},
 		{"place of the norms", a->norm_before * 2 + a->norm_after, b->norm_before * 2 + b->norm_after},
@@ -109,6 +115,8 @@ enum hth_status hth_configs_agree(const struct hth_model *a, const struct hth_mo
 		what = "set of layers with a window";
 	if (what == NULL && !layers_agree(&x->sparse, &y->sparse, x->n_layers))
 		what = "set of layers with experts";
+	if (what == NULL && !layers_agree(&x->recurrent, &y->recurrent, x->n_layers))
+		what = "set of layers that recur";
 	if (what == NULL && !layers_agree(&x->no_rope, &y->no_rope, x->n_layers))
 		what = "set of layers without rotation";
 	if (what == NULL && !rotations_agree(a, b))

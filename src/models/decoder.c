@@ -18,7 +18,7 @@
 struct pass {
 	struct hth_exec *x;
 	const struct hth_model *m;
-	const struct hth_linear *linears; /* (L*7) */
+	const struct hth_linear *linears; /* (linears) */
 	const struct hth_replacements *replaced; /* of this batch's adapter, or NULL */
 	const struct hth_batch *b;
 };
@@ -117,8 +117,8 @@ static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int6
 {
 	const struct hth_layer *w = &p->m->layers[l];
 	struct hth_attention_shape shape = attention_shape(p->m, l);
-	int32_t state_layer = (int32_t)hth_layer_of_keys(&p->m->config, l);
-	struct hth_tensor out[3]; /* q (T,H*D), k and v (T,K*D) */
+	int32_t state_layer = p->m->layers[hth_layer_of_keys(&p->m->config, l)].slot;
+	struct hth_tensor out[3], gate = HTH_NO_TENSOR; /* q (T,H*D), k and v (T,K*D); (T,H*D) */
 
 	if (given != NULL) {
 		struct hth_tensor q = linear(p, &p->b->all, in, l, HTH_Q);
@@ -126,12 +126,36 @@ static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int6
 		return hth_op_attention(p->x, p->b, state_layer, &shape, q, given->k, given->v);
 	}
 	project(p, in, l, out);
+	if (p->m->config.attn_gate) {
+		gate = hth_op_slice(p->x, hth_keep(p->x, out[HTH_Q]), 2 * shape.head, shape.head, shape.head);
+		out[HTH_Q] = hth_op_slice(p->x, out[HTH_Q], 2 * shape.head, 0, shape.head);
+	}
 	struct hth_tensor q = rotate(p, maybe_norm(p, out[HTH_Q], &w->q_norm), l);
 	struct hth_tensor k = rotate(p, maybe_norm(p, out[HTH_K], &w->k_norm), l);
 	struct hth_tensor v = value_norm(p, out[HTH_V], l);
 	if (made != NULL)
 		*made = (struct keys){hth_keep(p->x, k), hth_keep(p->x, v)};
-	return hth_op_attention(p->x, p->b, state_layer, &shape, q, k, v);
+	struct hth_tensor y = hth_op_attention(p->x, p->b, state_layer, &shape, q, k, v);
+	return hth_tensor_is(gate) ? hth_op_gated(p->x, HTH_ACT_SIGMOID, gate, y) : y;
+}
+
+/* The same of a layer that recurs: in (T,C) -> (T,Vh*Dv). */
+static struct hth_tensor recur(const struct pass *p, struct hth_tensor in, int64_t l)
+{
+	static const enum hth_linear_kind kinds[4] = {HTH_DELTA_QKV, HTH_DELTA_Z, HTH_DELTA_B, HTH_DELTA_A};
+	const struct hth_model_config *c = &p->m->config;
+	const struct hth_layer *w = &p->m->layers[l];
+	const struct hth_delta delta = {.shape = c->delta, .a_log = &w->a_log, .dt = &w->dt};
+	const struct hth_norm n = {.kind = HTH_NORM_RMS, .eps = c->norm_eps, .w = now(p, &w->delta_norm, false)};
+	const struct hth_linear *member[4];
+	struct hth_tensor out[4]; /* (T,2*Kh*Dk+Vh*Dv), (T,Vh*Dv), (T,Vh), (T,Vh) */
+
+	for (int i = 0; i < 4; i++)
+		member[i] = &p->linears[l * HTH_LINEAR_COUNT + kinds[i]];
+	hth_op_linear(p->x, &p->b->all, in, member, 4, out);
+	struct hth_tensor qkv = hth_op_conv(p->x, p->b, w->slot, out[0], &w->conv, c->conv_taps);
+	struct hth_tensor y = hth_op_delta(p->x, p->b, w->slot, &delta, qkv, out[3], out[2]); /* (T,Vh*Dv) */
+	return hth_op_gated(p->x, HTH_ACT_SILU, out[1], hth_op_norm(p->x, y, &n, c->delta.value));
 }
 
 /* in (R,C) -> (R,E) */
@@ -256,17 +280,18 @@ static void layer(struct hth_exec *x, const void *ctx, const struct hth_tensor *
 	const struct hth_rowset *rows = at->l + 1 == c->n_layers ? &p->b->wanted : &p->b->all;
 	struct hth_tensor h = *in++, text = c->n_own > 0 ? *in++ : HTH_NO_TENSOR, y;
 	struct keys given = {HTH_NO_TENSOR, HTH_NO_TENSOR}, made;
-	bool shares = hth_layer_shares(c, at->l);
+	bool shares = hth_layer_shares(c, at->l), recurrent = hth_layer_in(&c->recurrent, at->l);
 
 	if (shares)
 		given = (struct keys){in[0], in[1]};
-	y = attend(p, maybe_norm(p, hth_keep(x, h), &w->attn_norm), at->l, shares ? &given : NULL,
-		   at->makes ? &made : NULL);
+	y = maybe_norm(p, hth_keep(x, h), &w->attn_norm);
+	y = recurrent ? recur(p, y, at->l)
+		      : attend(p, y, at->l, shares ? &given : NULL, at->makes ? &made : NULL);
 	if (rows->n != p->b->n_tokens) {
 		y = hth_op_gather(x, y, rows);
 		h = hth_op_gather(x, h, rows);
 	}
-	y = maybe_norm(p, linear(p, rows, y, at->l, HTH_O), &w->attn_post_norm);
+	y = maybe_norm(p, linear(p, rows, y, at->l, recurrent ? HTH_DELTA_OUT : HTH_O), &w->attn_post_norm);
 	h = hth_op_add(x, h, y, c->residual_scale);
 
 	y = c->experts_beside ? both_forward(p, rows, hth_keep(x, h), at->l)

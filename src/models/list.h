@@ -2,6 +2,7 @@
 HTH_FAMILY(llama)
 HTH_FAMILY(qwen2)
 HTH_FAMILY(qwen3)
+HTH_FAMILY(qwen3_5)
 HTH_FAMILY(gemma)
 HTH_FAMILY(gemma2)
 HTH_FAMILY(gemma3)

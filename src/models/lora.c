@@ -212,6 +212,38 @@ static struct hth_lora *make_lora(const struct hth_model *m, const struct hth_lo
 	return ok ? l : NULL;
 }
 
+/* One parameter's rows or columns in the other order. */
+static bool order_param(const struct hth_heads *h, bool tile, bool cols, struct hth_param *p, struct hth_arena *arena)
+{
+	size_t bytes = (size_t)(p->rows * p->cols) * sizeof(float);
+	float *old = hth_arena_calloc(arena, (size_t)(p->rows * p->cols), sizeof(*old)); /* (rows, cols) */
+
+	if (old == NULL)
+		return false;
+	memcpy(old, p->value, bytes);
+	if (!cols)
+		hth_heads_order(h, tile, old, p->value, p->rows, p->cols);
+	for (int64_t r = 0; cols && r < p->rows; r++)
+		hth_heads_order(h, tile, old + r * p->cols, p->value + r * p->cols, p->cols, 1);
+	return true;
+}
+
+bool hth_lora_order(const struct hth_model *m, enum hth_linear_kind k, bool to_memory, struct hth_lora *l,
+		    struct hth_arena *arena)
+{
+	struct hth_heads rows, cols;
+
+	if (!m->config.delta.tiled || k < HTH_DELTA_QKV)
+		return true;
+	hth_linear_heads(&m->config, k, &rows, &cols);
+	if (hth_heads_move(&cols) && !order_param(&cols, to_memory, true, &l->a, arena))
+		return false;
+	if (!hth_heads_move(&rows))
+		return true;
+	return order_param(&rows, to_memory, false, &l->b, arena) &&
+	       (l->mag.value == NULL || order_param(&rows, to_memory, true, &l->mag, arena));
+}
+
 static enum hth_status add_module(const struct hth_model *m, const struct hth_lora_module *mod, struct hth_arena *arena,
 				  struct hth_lora **list, struct hth_err *err)
 {
@@ -232,15 +264,16 @@ static enum hth_status add_module(const struct hth_model *m, const struct hth_lo
 		*slot = make_lora(m, mod, &part[i], place, &a, arena);
 		ok = *slot != NULL;
 	}
-	return ok ? HTH_OK
-		  : hth_fail_memory(err, "adapter", (size_t)(mod->rank * (mod->in + mod->out)) * sizeof(float));
+	if (ok && hth_lora_order(m, part[0].kind, true, list[part[0].layer * HTH_LINEAR_COUNT + part[0].kind], arena))
+		return HTH_OK;
+	return hth_fail_memory(err, "adapter", (size_t)(mod->rank * (mod->in + mod->out)) * sizeof(float));
 }
 
 enum hth_status hth_model_loras(const struct hth_model *m, const struct hth_adapter *a, struct hth_arena *arena,
 				struct hth_lora ***out, struct hth_err *err)
 {
 	size_t n = (size_t)m->config.n_layers * HTH_LINEAR_COUNT;
-	struct hth_lora **list = hth_arena_calloc(arena, n, sizeof(struct hth_lora *)); /* (L*7) */
+	struct hth_lora **list = hth_arena_calloc(arena, n, sizeof(struct hth_lora *)); /* (linears) */
 
 	*out = NULL;
 	if (list == NULL)

@@ -286,6 +286,8 @@ void hth_model_each_weight(struct hth_model *m, void (*fn)(void *ctx, struct hth
 		for (int k = 0; k < HTH_VECTOR_COUNT; k++)
 			visit(hth_layer_vector(layer, (enum hth_vector_kind)k), fn, ctx);
 		visit(&layer->sinks, fn, ctx);
+		for (int k = 0; k < HTH_DELTA_VECTORS; k++)
+			visit(hth_delta_vector(layer, (enum hth_delta_vector)k), fn, ctx);
 		visit(&layer->router_w, fn, ctx);
 		visit(&layer->router_bias, fn, ctx);
 		visit_experts(layer, fn, ctx);
@@ -305,10 +307,19 @@ struct hth_state_shape hth_model_state_shape(const struct hth_model *m, int64_t 
 {
 	const struct hth_model_config *c = &m->config;
 
-	return (struct hth_state_shape){.n_layers = (int32_t)(c->n_layers - c->n_kv_shared),
-					.n_kv = c->local_kv > c->n_kv ? c->local_kv : c->n_kv,
-					.head = c->local_head > c->head ? c->local_head : c->head,
-					.capacity = capacity};
+	struct hth_state_shape s = {.n_layers = (int32_t)(c->n_layers - c->n_kv_shared),
+				    .n_kv = c->local_kv > c->n_kv ? c->local_kv : c->n_kv,
+				    .head = c->local_head > c->head ? c->local_head : c->head,
+				    .capacity = capacity};
+
+	for (int64_t l = 0; l < c->n_layers; l++)
+		s.recurrent.n_layers += hth_layer_in(&c->recurrent, l);
+	s.n_layers -= s.recurrent.n_layers;
+	if (s.recurrent.n_layers > 0) {
+		s.recurrent.elems[HTH_RECURRENT_CONV] = (c->conv_taps - 1) * hth_delta_cols(&c->delta);
+		s.recurrent.elems[HTH_RECURRENT_DELTA] = c->delta.n_value * c->delta.key * c->delta.value;
+	}
+	return s;
 }
 
 enum hth_status hth_model_chat(const struct hth_model *m, struct hth_chat *out, struct hth_err *err)

@@ -31,6 +31,11 @@ struct hth_layer {
 	struct hth_weight attn_norm, attn_post_norm, ffn_norm, ffn_post_norm; /* (1,C) */
 	struct hth_weight q_norm, k_norm; /* (1,D) per head or (1,H*D) over all */
 	struct hth_weight sinks;          /* (1,H) */
+	int32_t slot; /* this layer's number among those of its kind, with attention or recurrent: its place in a state */
+	/* Where the layer recurs; vectors in f32. */
+	struct hth_weight conv;            /* (1,N*W), N channels of W taps each */
+	struct hth_weight a_log, dt;       /* (1,Vh) */
+	struct hth_weight delta_norm;      /* (1,Dv), without offset */
 	/* In place of gate, up and down where the layer is sparse, or beside them as the shared expert; n 0 elsewhere. */
 	struct hth_weight router_w, router_bias; /* (E,C), (1,E) */
 	struct hth_linear router;                /* of these two, for hth_op_linear */
@@ -116,6 +121,9 @@ struct hth_family {
 	void (*to_gguf)(const struct hth_model_config *c, struct hth_gguf_made *out);
 	void (*to_hf)(const struct hth_model_config *c, json_t *out);
 	enum hth_qk_norm qk_norm;
+	bool nested;       /* folders may hold this model in a text_config, its tensors below "model.language_model." */
+	const char *aside; /* beginnings of names of tensors that belong to other parts of such a checkpoint (pictures, draft
+	                    * heads) and are left aside, each followed by a blank; NULL: none */
 };
 const struct hth_family *hth_family_find(const char *gguf_arch); /* NULL when unknown */
 const struct hth_family *hth_family_find_hf(const char *model_type);

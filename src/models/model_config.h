@@ -63,6 +63,11 @@ struct hth_model_config {
 	struct hth_layer_set sparse; /* layers with experts */
 	bool route_normalise;        /* weights of the chosen experts sum to 1 */
 	bool sinks;                  /* attention has a learned extra logit a head */
+	bool attn_gate;              /* q's rows are 2D a head: the query, and a gate of attention's output */
+	struct hth_layer_set recurrent; /* layers with a gated delta net in place of attention */
+	struct hth_delta_shape delta;   /* of those; tiled: the file has their value heads in GGUF's order, and so has memory */
+	int64_t conv_taps;
+	int64_t n_aside;             /* layers of the file behind these (GGUF: draft heads), which are left aside */
 	bool ffn_norm_post; /* GGUF calls the norm before the feed-forward block post_attention_norm */
 };
 

@@ -2,6 +2,7 @@
 #ifndef HTH_MODELS_MODEL_INT_H
 #define HTH_MODELS_MODEL_INT_H
 
+#include "formats/heads.h"
 #include "models/model.h"
 
 struct hth_source_tensor;
@@ -20,6 +21,8 @@ enum hth_vector_kind {
 	HTH_EXPERT_POST_NORM,
 	HTH_VECTOR_COUNT
 };
+/* Is there such a linear in the layer, experts aside? */
+bool hth_linear_there(const struct hth_model_config *c, int64_t layer, enum hth_linear_kind k);
 struct hth_weight *hth_layer_vector(struct hth_layer *layer, enum hth_vector_kind k);
 
 /* "blk.3.attn_q" / "model.layers.3.self_attn.q_proj", without ".weight" or ".bias". */
@@ -64,6 +67,15 @@ void hth_out_scale_names(int64_t layer, char gguf[64], char hf[80]);
 HTH_MUST enum hth_status hth_bind_own_embed(struct hth_model *m, struct hth_err *err);
 HTH_MUST enum hth_status hth_bind_own(struct hth_model *m, int64_t l, struct hth_err *err);
 void hth_shared_gate_names(int64_t layer, char gguf[64], char hf[80]); /* the row that weighs the shared expert */
+/* What a layer that recurs has beside linears and norms: conv, a_log, dt, delta_norm. */
+enum hth_delta_vector { HTH_DELTA_CONV, HTH_DELTA_A_LOG, HTH_DELTA_DT, HTH_DELTA_NORM, HTH_DELTA_VECTORS };
+struct hth_weight *hth_delta_vector(struct hth_layer *layer, enum hth_delta_vector k);
+void hth_delta_names(enum hth_delta_vector k, int64_t layer, char gguf[64], char hf[80]); /* whole, with suffix */
+HTH_MUST enum hth_status hth_bind_delta(struct hth_model *m, int64_t l, struct hth_err *err);
+/* How the value heads stand in a linear's rows and columns, or in a vector's elements: grouped in folders, tiled in GGUF. */
+void hth_linear_heads(const struct hth_model_config *c, enum hth_linear_kind k, struct hth_heads *rows,
+		      struct hth_heads *cols);
+struct hth_heads hth_delta_heads(const struct hth_model_config *c, enum hth_delta_vector k);
 /* The router and experts of a sparse layer (bind_experts.c). */
 HTH_MUST enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err *err);
 

@@ -13,6 +13,11 @@ static const struct names linear_names[HTH_LINEAR_COUNT] = {
 	[HTH_V] = {"attn_v", "self_attn.v_proj"},   [HTH_O] = {"attn_output", "self_attn.o_proj"},
 	[HTH_GATE] = {"ffn_gate", "mlp.gate_proj"}, [HTH_UP] = {"ffn_up", "mlp.up_proj"},
 	[HTH_DOWN] = {"ffn_down", "mlp.down_proj"},
+	[HTH_DELTA_QKV] = {"attn_qkv", "linear_attn.in_proj_qkv"},
+	[HTH_DELTA_Z] = {"attn_gate", "linear_attn.in_proj_z"},
+	[HTH_DELTA_B] = {"ssm_beta", "linear_attn.in_proj_b"},
+	[HTH_DELTA_A] = {"ssm_alpha", "linear_attn.in_proj_a"},
+	[HTH_DELTA_OUT] = {"ssm_out", "linear_attn.out_proj"},
 };
 
 /* In sparse layers whose rows all pass one more expert. */
@@ -24,9 +29,18 @@ static const struct names shared_names[HTH_LINEAR_COUNT] = {
 
 static const struct names *names_of(const struct hth_model_config *c, int64_t layer, enum hth_linear_kind k)
 {
-	bool shared = k >= HTH_GATE && c->n_shared_ff > 0 && hth_layer_in(&c->sparse, layer);
+	bool shared = k >= HTH_GATE && k <= HTH_DOWN && c->n_shared_ff > 0 && hth_layer_in(&c->sparse, layer);
 
 	return shared ? &shared_names[k] : &linear_names[k];
+}
+
+bool hth_linear_there(const struct hth_model_config *c, int64_t layer, enum hth_linear_kind k)
+{
+	bool recurrent = hth_layer_in(&c->recurrent, layer);
+
+	if (k >= HTH_GATE && k <= HTH_DOWN)
+		return !hth_layer_in(&c->sparse, layer) || c->n_shared_ff > 0 || c->experts_beside;
+	return k < HTH_GATE ? !recurrent : recurrent;
 }
 
 const char *hth_linear_module(enum hth_linear_kind k)
@@ -110,7 +124,19 @@ void hth_linear_shape(const struct hth_model_config *c, int64_t layer, enum hth_
 	bool sparse = hth_layer_in(&c->sparse, layer) && !c->experts_beside;
 	int64_t ff = sparse ? c->n_shared_ff : hth_layer_ff(c, layer);
 
-	*rows = k == HTH_Q ? q : k == HTH_K || k == HTH_V ? kv : k == HTH_GATE || k == HTH_UP ? ff : c->width;
+	if (k >= HTH_DELTA_QKV) {
+		int64_t values = c->delta.n_value * c->delta.value;
+		*rows = k == HTH_DELTA_QKV   ? hth_delta_cols(&c->delta)
+			: k == HTH_DELTA_Z   ? values
+			: k == HTH_DELTA_OUT ? c->width
+					     : c->delta.n_value;
+		*cols = k == HTH_DELTA_OUT ? values : c->width;
+		return;
+	}
+	*rows = k == HTH_Q                      ? (c->attn_gate ? 2 * q : q)
+		: k == HTH_K || k == HTH_V     ? kv
+		: k == HTH_GATE || k == HTH_UP ? ff
+					       : c->width;
 	*cols = k == HTH_O ? q : k == HTH_DOWN ? ff : c->width;
 }
 
@@ -156,7 +182,9 @@ static bool parse_name(const struct hth_model_config *c, const char *name, const
 		return false;
 	for (int i = 0; i < HTH_LINEAR_COUNT; i++) {
 		const struct names *own = names_of(c, *layer, (enum hth_linear_kind)i);
-		if (strcmp(rest + 1, gguf ? own->gguf : own->hf) != 0)
+		bool ff = i >= HTH_GATE && i <= HTH_DOWN; /* of experts: the caller says more of those */
+		if (strcmp(rest + 1, gguf ? own->gguf : own->hf) != 0 ||
+		    (!ff && !hth_linear_there(c, *layer, (enum hth_linear_kind)i)))
 			continue;
 		*k = (enum hth_linear_kind)i;
 		return true;
@@ -285,6 +313,15 @@ static int64_t adapter_permuted(const void *ctx, const char *module)
 	return part[0].kind == HTH_Q || part[0].kind == HTH_K ? m->config.head : 0;
 }
 
+static void adapter_tiled(const void *ctx, const char *module, struct hth_heads *rows, struct hth_heads *cols)
+{
+	const struct hth_model *m = ctx;
+	struct hth_module_part part[3];
+
+	if (m->config.delta.n_key > 0 && hth_module_parts(m, module, part) == 1)
+		hth_linear_heads(&m->config, part[0].kind, rows, cols);
+}
+
 void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names *out)
 {
 	*out = (struct hth_adapter_names){
@@ -292,6 +329,7 @@ void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names
 		.to_gguf = adapter_to_gguf,
 		.from_gguf = adapter_from_gguf,
 		.permuted_head_rows = adapter_permuted,
+		.tiled = adapter_tiled,
 		.ctx = m,
 	};
 }

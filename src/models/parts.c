@@ -58,6 +58,9 @@ static int add_linear(struct list *l, int64_t layer, enum hth_linear_kind k)
 	struct hth_model_part *p = add(l, HTH_PART_MATRIX, gguf, hf, &of->linear[k]);
 	p->piece[0].linear = (int)(layer * HTH_LINEAR_COUNT + k);
 	p->head_rows = permuted ? m->config.head : 0;
+	if (l->gguf != m->config.delta.tiled)
+		hth_linear_heads(&m->config, k, &p->heads, &p->col_heads);
+	p->tile = l->gguf;
 	if (of->bias[k].data != NULL)
 		add(l, HTH_PART_BIAS, gguf, hf, &of->bias[k])->head_rows = permuted ? m->config.head : 0;
 	return 1;
@@ -110,6 +113,27 @@ static void add_feed_forward_of_experts(struct list *l, int64_t layer)
 		add_scale(l, layer, "ffn_down_exps", &of->expert_scale);
 }
 
+static void add_delta(struct list *l, int64_t layer)
+{
+	static const enum hth_part_kind kinds[HTH_DELTA_VECTORS] = {[HTH_DELTA_CONV] = HTH_PART_CONV,
+								    [HTH_DELTA_A_LOG] = HTH_PART_DECAY,
+								    [HTH_DELTA_DT] = HTH_PART_PLAIN,
+								    [HTH_DELTA_NORM] = HTH_PART_PLAIN};
+	const struct hth_model_config *c = &l->m->config;
+	char gguf[64], hf[80];
+
+	for (int k = 0; k < HTH_DELTA_VECTORS; k++) {
+		const struct hth_weight *w = hth_delta_vector(&l->m->layers[layer], (enum hth_delta_vector)k);
+		struct hth_model_part *p = add(l, kinds[k], "", "", w);
+		hth_delta_names((enum hth_delta_vector)k, layer, gguf, hf);
+		snprintf(p->name, sizeof(p->name), "%s", l->gguf ? gguf : hf);
+		p->taps = k == HTH_DELTA_CONV ? c->conv_taps : 0;
+		p->tile = l->gguf;
+		if (l->gguf != c->delta.tiled)
+			p->heads = hth_delta_heads(c, (enum hth_delta_vector)k);
+	}
+}
+
 /* The way of a layer's own input into it; what makes the input is one tensor for all layers. */
 static void add_own(struct list *l, int64_t layer)
 {
@@ -130,6 +154,8 @@ static void add_layer(struct list *l, int64_t layer)
 
 	for (int k = 0; k < HTH_LINEAR_COUNT;)
 		k += of->linear[k].data != NULL ? add_linear(l, layer, (enum hth_linear_kind)k) : 1;
+	if (of->conv.data != NULL)
+		add_delta(l, layer);
 	if (sparse)
 		add_feed_forward_of_experts(l, layer);
 	for (int i = 0; i < HTH_VECTOR_COUNT; i++) {
@@ -156,7 +182,7 @@ enum hth_status hth_model_parts(const struct hth_model *m, bool gguf, struct hth
 				struct hth_err *err)
 {
 	size_t experts = (size_t)m->config.n_experts * 2 * HTH_EXPERT_PARTS + 5;
-	size_t layer = 2 * HTH_LINEAR_COUNT + HTH_VECTOR_COUNT + HTH_OWN_PARTS + 2 + experts;
+	size_t layer = 2 * HTH_LINEAR_COUNT + HTH_VECTOR_COUNT + HTH_OWN_PARTS + HTH_DELTA_VECTORS + 2 + experts;
 	size_t most = 6 + (size_t)m->config.n_layers * layer;
 	struct list l = {.m = m, .gguf = gguf, .folder = hth_family_of_folder(m)};
 
@@ -196,7 +222,7 @@ struct hth_part_piece hth_part_row(const struct hth_model_part *p, int64_t at, i
 		*row = at % p->rows;
 		return (struct hth_part_piece){&p->stack[at / p->rows], -1};
 	}
-	*row = hth_weight_logical_row(&order, at);
+	*row = hth_part_place(p, &p->heads, hth_weight_logical_row(&order, at));
 	while (i + 1 < p->n_pieces && *row >= p->piece[i].w->rows)
 		*row -= p->piece[i++].w->rows;
 	return p->piece[i];

@@ -4,6 +4,7 @@
 #define HTH_MODELS_PARTS_H
 
 #include "formats/gguf_made.h"
+#include "formats/heads.h"
 #include "models/config.h"
 
 struct hth_part_piece {
@@ -11,8 +12,18 @@ struct hth_part_piece {
 	int linear; /* layer * HTH_LINEAR_COUNT + kind, -1: none that an adapter could change */
 };
 
-/* BARE: a vector whose name has no suffix in a folder. ROW: a matrix of one row in a folder, a vector in GGUF. */
-enum hth_part_kind { HTH_PART_MATRIX, HTH_PART_NORM, HTH_PART_BIAS, HTH_PART_BARE, HTH_PART_ROW };
+/* BARE: a vector whose name has no suffix in a folder. ROW: a matrix of one row in a folder, a vector in GGUF. Of layers that
+ * recur: DECAY: a_log in a folder, -exp of it in GGUF; CONV: (N,1,W) in a folder, (N,W) in GGUF; PLAIN: as it is. */
+enum hth_part_kind {
+	HTH_PART_MATRIX,
+	HTH_PART_NORM,
+	HTH_PART_BIAS,
+	HTH_PART_BARE,
+	HTH_PART_ROW,
+	HTH_PART_DECAY,
+	HTH_PART_CONV,
+	HTH_PART_PLAIN
+};
 
 struct hth_model_part {
 	char name[112]; /* with ".weight" or ".bias" */
@@ -24,6 +35,9 @@ struct hth_model_part {
 	int64_t rows, cols; /* of all pieces or of one of the stack; vectors: rows 1 */
 	bool f32;           /* GGUF files have it in f32 whatever the model is in: routers, whose sums decide */
 	int64_t head_rows;  /* D where the written rows are permuted within heads of D (weight.h), else 0 */
+	struct hth_heads heads, col_heads; /* in the other of two orders than in memory (vectors: elements; CONV: rows) */
+	bool tile;          /* the written order is the tiled one */
+	int64_t taps;       /* CONV: W */
 };
 
 /* gguf: names, fusing, stacking and row order of GGUF, else of Hugging Face. *parts: caller frees with hth_free.
@@ -34,6 +48,11 @@ HTH_MUST enum hth_status hth_model_parts(const struct hth_model *m, bool gguf, s
 static inline int64_t hth_part_rows(const struct hth_model_part *p)
 {
 	return p->stack != NULL ? p->rows * p->n_stack : p->rows;
+}
+/* Places of a part's columns, or of a vector's elements: which of memory's stands at `at` of the written ones. */
+static inline int64_t hth_part_place(const struct hth_model_part *p, const struct hth_heads *h, int64_t at)
+{
+	return p->tile ? hth_heads_grouped(h, at) : hth_heads_tiled(h, at);
 }
 /* The piece and its row (logical) that stands at row `at` of the written tensor. */
 struct hth_part_piece hth_part_row(const struct hth_model_part *p, int64_t at, int64_t *row);

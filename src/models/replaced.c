@@ -58,6 +58,9 @@ int hth_model_named_weights(struct hth_model *m, const char *name, void (*fn)(vo
 
 float hth_weight_stored_offset(const struct hth_model *m, const struct hth_weight *w)
 {
+	for (int64_t l = 0; l < m->config.n_layers; l++)
+		if (w == &m->layers[l].delta_norm)
+			return 0;
 	return w->rows == 1 ? m->config.norm_stored : 0;
 }
 
@@ -85,6 +88,12 @@ void hth_replaceable_gguf_name(const struct hth_model *m, const struct hth_weigh
 		 : w == &m->head     ? "output.weight"
 		 : w == &m->own_norm ? "per_layer_proj_norm.weight"
 				     : "output_norm.weight");
+	for (int64_t l = 0; l < m->config.n_layers; l++)
+		if (w == &m->layers[l].delta_norm) {
+			hth_delta_names(HTH_DELTA_NORM, l, gguf, hf);
+			snprintf(out, 80, "%s", gguf);
+			return;
+		}
 	for (int64_t l = 0; l < m->config.n_layers; l++)
 		for (int k = 0; k < HTH_VECTOR_COUNT; k++)
 			if (w == hth_layer_vector(&m->layers[l], (enum hth_vector_kind)k)) {

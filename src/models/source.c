@@ -1,6 +1,7 @@
 /* What both kinds of source share. */
 #include "models/source.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -59,20 +60,51 @@ void hth_source_mark(struct hth_source *s, size_t number)
 	s->used[number] = true;
 }
 
-enum hth_status hth_source_check_all_used(const struct hth_source *s, struct hth_err *err)
+/* Of another part of the checkpoint: by the beginning of its name, or in a layer behind the model's. */
+static bool is_aside(const struct hth_source *s, const struct hth_model_config *c, const char *name, size_t bytes)
 {
-	char shown[80];
+	const char *list = s->keys.family->aside;
+
+	if (c->n_aside > 0 && bytes > 4 && memcmp(name, "blk.", 4) == 0) {
+		int64_t l = 0;
+		size_t at = 4;
+		while (at < bytes && name[at] >= '0' && name[at] <= '9' && l < HTH_MAX_LAYERS)
+			l = l * 10 + (name[at++] - '0');
+		if (at > 4 && l >= c->n_layers && l < c->n_layers + c->n_aside)
+			return true;
+	}
+	for (; list != NULL && *list != '\0'; list = strchr(list, ' ') + 1) {
+		size_t n = strcspn(list, " ");
+		if (n <= bytes && memcmp(name, list, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+enum hth_status hth_source_check_all_used(const struct hth_source *s, const struct hth_model_config *c,
+					  struct hth_err *err)
+{
+	char shown[80], first[80] = "";
+	size_t n_aside = 0;
 
 	for (size_t i = 0; i < s->n_tensors; i++) {
 		if (s->used[i])
 			continue;
 		size_t bytes;
 		const char *name = s->kind->tensor_name(s, i, &bytes);
+		if (is_aside(s, c, name, bytes)) {
+			if (n_aside++ == 0)
+				hth_quote(first, sizeof(first), name, bytes);
+			continue;
+		}
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,
 				"%s: \"%s\" has no place in a model of family \"%s\" (%zu such tensors); "
 				"without it the answers would be wrong",
 				s->path, hth_quote(shown, sizeof(shown), name, bytes), s->keys.family->name,
 				s->n_tensors - s->n_used);
 	}
+	if (n_aside > 0)
+		hth_info("%s: %zu tensors of its other parts (pictures, draft heads) are left aside, \"%s\" the first", s->path,
+			 n_aside, first);
 	return HTH_OK;
 }

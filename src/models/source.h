@@ -60,8 +60,10 @@ HTH_MUST enum hth_status hth_source_take(struct hth_source *s, const char *gguf,
 HTH_MUST enum hth_status hth_source_take_experts(struct hth_source *s, const char *stem, const char *name, bool paired,
 						 struct hth_source_tensor *t, struct hth_err *err);
 void hth_source_mark(struct hth_source *s, size_t number);
-/* An error naming a tensor that nobody asked for; HTH_OK when there is none. */
-HTH_MUST enum hth_status hth_source_check_all_used(const struct hth_source *s, struct hth_err *err);
+/* An error naming a tensor that nobody asked for; HTH_OK when there is none. Those that the family leaves aside are told
+ * in the log. */
+HTH_MUST enum hth_status hth_source_check_all_used(const struct hth_source *s, const struct hth_model_config *c,
+						   struct hth_err *err);
 /* HTH_ERR_UNAVAILABLE with the list of families. hf: their model types. */
 enum hth_status hth_source_unknown_family(const struct hth_source *s, const char *found, bool hf, struct hth_err *err);
 

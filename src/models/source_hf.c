@@ -7,7 +7,10 @@
 #include "formats/hf_mlx.h"
 #include "models/source.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#define TIED "tie_word_embeddings"
 
 static enum hth_status find_family(struct hth_source *s, struct hth_err *err)
 {
@@ -22,7 +25,16 @@ static enum hth_status find_family(struct hth_source *s, struct hth_err *err)
 				s->hf->config_path);
 	hth_quote(shown, sizeof(shown), type, strlen(type));
 	s->keys.family = hth_family_find_hf(shown);
-	return s->keys.family != NULL ? HTH_OK : hth_source_unknown_family(s, shown, true, err);
+	if (s->keys.family == NULL)
+		return hth_source_unknown_family(s, shown, true, err);
+	json_t *text = json_object_get(s->hf->config, "text_config"), *tied = json_object_get(s->hf->config, TIED);
+	if (!s->keys.family->nested || !json_is_object(text))
+		return HTH_OK;
+	s->keys.json = text;
+	/* The whole model's word on the tie goes before the part's. */
+	if (tied != NULL && json_object_set(text, TIED, tied) != 0)
+		return hth_fail_memory(err, "a config", 64);
+	return HTH_OK;
 }
 
 static enum hth_status refuse_quantised(const struct hth_source *s, struct hth_err *err)
@@ -103,7 +115,17 @@ static enum hth_status find(struct hth_source *s, struct hth_source_tensor *t, s
 {
 	size_t number;
 	const struct hth_st_tensor *x = hth_hf_find(s->hf, t->name, &number);
+	char nested[sizeof(t->name) + 32];
 
+	/* "model.layers.0." of a text model is "model.language_model.layers.0." of one with eyes; MLX turns the two words. */
+	if (x == NULL && s->keys.family->nested && strncmp(t->name, "model.", 6) == 0) {
+		snprintf(nested, sizeof(nested), "model.language_model.%s", t->name + 6);
+		x = hth_hf_find(s->hf, nested, &number);
+	}
+	if (x == NULL && s->keys.family->nested) {
+		snprintf(nested, sizeof(nested), "language_model.%s", t->name);
+		x = hth_hf_find(s->hf, nested, &number);
+	}
 	if (x == NULL)
 		return HTH_OK;
 	hth_source_mark(s, number);

@@ -125,8 +125,10 @@ static double time_copy(void)
 enum hth_status hth_speed_measure(const struct hth_model *m, const struct hth_backend *b, struct hth_device *dev,
 				  const struct hth_machine *machine, struct hth_speed *out, struct hth_err *err)
 {
-	const struct hth_weight *like = m->layers[0].linear[HTH_GATE].data != NULL ? &m->layers[0].linear[HTH_GATE]
-										   : &m->layers[0].linear[HTH_O];
+	const struct hth_weight *linear = m->layers[0].linear;
+	const struct hth_weight *like = linear[HTH_GATE].data != NULL ? &linear[HTH_GATE]
+					: linear[HTH_O].data != NULL  ? &linear[HTH_O]
+								      : &linear[HTH_DELTA_OUT];
 	struct product p;
 	double forward = 0, backward = 0;
 

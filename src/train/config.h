@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "data/dataset.h"
+#include "models/adapted.h"
 
 enum hth_schedule { HTH_SCHEDULE_CONSTANT, HTH_SCHEDULE_LINEAR, HTH_SCHEDULE_COSINE };
 enum hth_checkpointing { HTH_CHECKPOINTING_AUTO, HTH_CHECKPOINTING_OFF, HTH_CHECKPOINTING_ON };
@@ -20,7 +21,7 @@ struct hth_train_config {
 	bool dora;                                   /* magnitudes beside A and B */
 	const char *const *modules_to_save;          /* (n_modules_to_save) trained whole beside the adapters; embedding, */
 	size_t n_modules_to_save;                    /* head, norms, by PEFT's names */
-	bool target[7];                              /* per enum hth_linear_kind; all */
+	bool target[HTH_LINEAR_COUNT];               /* all */
 	bool target_named;                           /* each was asked for by name: one that no layer has is an error */
 	int32_t n_layers;                            /* last N layers get adapters; -1: all */
 	int64_t batch_size;                          /* examples a micro-step: 4 */

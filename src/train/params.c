@@ -137,6 +137,7 @@ static enum hth_status check_named(const struct hth_params *p, const struct hth_
 			there = m->layers[l].linear[k].data != NULL;
 		if (!there)
 			return hth_fail(err, HTH_ERR_UNAVAILABLE,
+					k >= HTH_DELTA_QKV ? "target module %s: %s has no layers that recur; leave it out" :
 					"target module %s: %s has none outside its experts, which take no adapters; leave it "
 					"out (q_proj k_proj v_proj o_proj are there)",
 					hth_linear_module((enum hth_linear_kind)k), m->name);
@@ -288,7 +289,7 @@ static enum hth_status new_loras(struct hth_params *p, const struct hth_train_co
 	struct hth_adapter_names names;
 	struct hth_adapter adapter = {0};
 	struct hth_arena scratch;
-	struct hth_lora **start = NULL; /* [L*7] */
+	struct hth_lora **start = NULL; /* [linears] */
 	struct hth_replacements saved = {0};
 	enum hth_status status = HTH_OK;
 
@@ -433,7 +434,10 @@ static bool fill_module(const struct hth_params *p, struct hth_adapter *out, con
 		if (p->dora)
 			memcpy(mod->mag + part[i].first, l->mag.value, (size_t)part[i].rows * sizeof(float));
 	}
-	return true;
+	struct hth_lora view = {.a = {.rows = mod->rank, .cols = mod->in, .value = mod->a},
+				.b = {.rows = mod->out, .cols = mod->rank, .value = mod->b},
+				.mag = {.rows = 1, .cols = mod->out, .value = mod->mag}};
+	return hth_lora_order(p->model, part[0].kind, false, &view, &out->arena);
 }
 
 enum hth_status hth_params_adapter(const struct hth_params *p, const struct hth_train_config *cfg, const char *base,

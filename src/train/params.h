@@ -15,7 +15,7 @@ struct hth_params {
 	uint64_t n_elems;
 	float *block;                         /* owned: values, grads, m, v, best; NULL when only planned */
 	float *values, *grads, *m, *v, *best; /* (n_elems) */
-	struct hth_lora **loras;              /* [L*7], NULL where not trained; NULL in full fine-tuning */
+	struct hth_lora **loras;              /* [linears], NULL where not trained; NULL in full fine-tuning */
 	int32_t rank;                         /* largest of the modules */
 	double alpha;
 	bool rslora, dora;

@@ -105,8 +105,10 @@ void hth_run_facts(struct hth_run *r)
 
 	f->n = 0;
 	hth_model_each_weight(r->model, hash_weight, &weights);
-	for (int k = 0; k < HTH_LINEAR_COUNT; k++)
-		targets[k] = c->target[k] ? "qkvogud"[k] : '-';
+	/* Letters of linears that a model lacks would change the fact that older checkpoints of it have. */
+	int n_kinds = r->model->config.delta.n_key > 0 ? HTH_LINEAR_COUNT : HTH_DELTA_QKV;
+	for (int k = 0; k < n_kinds; k++)
+		targets[k] = c->target[k] ? "qkvogudQZBAO"[k] : '-';
 	without_threads(r->backend->describe(r->device), device, sizeof device);
 	hth_facts_hash(f, true, "model", weights);
 	hth_facts_hash(f, true, "tokenizer", hash_tokenizer(r->model));

@@ -15,6 +15,7 @@ static const struct {
 } models[] = {
 	{"tests/golden/llama/tied", ".gguf"},  {"tests/golden/llama/untied", ".gguf"},
 	{"tests/golden/mixtral/tiny", ".gguf"}, {"tests/golden/qwen3moe_plain/tiny", ""},
+	{"tests/golden/qwen35/tiny", ".gguf"},  {"tests/golden/qwen35/tiny", ""}, {"tests/golden/qwen35_nested/tiny", ""},
 	{"tests/golden/gptoss/tiny", ".gguf"},  {"tests/golden/gptoss_mxfp4/tiny", ".gguf"},
 	{"tests/golden/qwen2moe/tiny", ".gguf"}, {"tests/golden/gemma4/tiny", ".gguf"},
 	{"tests/golden/gemma4_large/tiny", ""}, {"tests/golden/gemma4_moe/tiny", ".gguf"},
@@ -156,6 +157,42 @@ static void reused_beginning_gives_the_logits_of_a_fresh_session(void **state)
 {
 	(void)state;
 	on_all(reuse_of);
+}
+
+/* Prompts as those of a chat follow each other: longer each time, with an answer between that the next one may tell
+ * otherwise from its beginning, from its middle, or not at all; and a new chat. */
+static void turns_of(struct golden *g)
+{
+	static const struct {
+		int n, shared, steps; /* tokens of the prompt, how many of the last ones it begins with, tokens of its answer */
+	} turns[] = {{70, 0, 9}, {90, 79, 3}, {100, 86, 5}, {110, 102, 4}, {60, 20, 0}, {61, 60, 1}, {40, 0, 2}, {42, 42, 0}};
+	struct hth_session *old = session(g, 128, 32);
+	int32_t ids[128] = {0};
+	const float *a, *b;
+	struct hth_err err;
+
+	for (size_t i = 0; i < sizeof(turns) / sizeof(turns[0]); i++) {
+		struct hth_session *fresh = session(g, 128, 128);
+		for (int k = turns[i].shared; k < turns[i].n; k++)
+			ids[k] = (int32_t)((k * 37 + (int)i * 11) % 200);
+		assert_ok(hth_session_prompt(old, ids, turns[i].n, &a, &err));
+		assert_ok(hth_session_prompt(fresh, ids, turns[i].n, &b, &err));
+		check(g, "a turn", a, b, SELF_TOLERANCE);
+		for (int k = 0; k < turns[i].steps; k++) {
+			int32_t id = ids[turns[i].n + k] = (int32_t)((k * 5 + (int)i) % 200);
+			assert_ok(hth_session_step(old, id, &a, &err));
+			assert_ok(hth_session_step(fresh, id, &b, &err));
+			check(g, "a token of an answer", a, b, SELF_TOLERANCE);
+		}
+		hth_session_free(fresh);
+	}
+	hth_session_free(old);
+}
+
+static void turns_of_a_chat_give_the_logits_of_fresh_sessions(void **state)
+{
+	(void)state;
+	on_all(turns_of);
 }
 
 static void adapter_of(struct golden *g)
@@ -334,6 +371,7 @@ int main(void)
 		cmocka_unit_test(token_by_token_equals_transformers),
 		cmocka_unit_test(chunked_prompt_equals_whole_prompt),
 		cmocka_unit_test(reused_beginning_gives_the_logits_of_a_fresh_session),
+		cmocka_unit_test(turns_of_a_chat_give_the_logits_of_fresh_sessions),
 		cmocka_unit_test(adapter_on_equals_peft_and_off_equals_base),
 		cmocka_unit_test(tokens_beyond_capacity_or_vocabulary_are_refused),
 		cmocka_unit_test(decoded_token_allocates_nothing),

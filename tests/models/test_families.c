@@ -107,6 +107,10 @@ static void gradients_of(struct golden *g)
 			if (loras[i] == NULL)
 				continue;
 			struct hth_param *p[2] = {&loras[i]->a, &loras[i]->b};
+			/* The golden has Hugging Face's order of heads; so has memory, but for some GGUF files. */
+			struct hth_lora grads = {.a = {.rows = p[0]->rows, .cols = p[0]->cols, .value = p[0]->grad},
+						 .b = {.rows = p[1]->rows, .cols = p[1]->cols, .value = p[1]->grad}};
+			assert_true(hth_lora_order(g->m, (enum hth_linear_kind)(i % HTH_LINEAR_COUNT), false, &grads, &arena));
 			for (int k = 0; k < 2; k++) {
 				check_grad(g, p[k]);
 				memset(p[k]->grad, 0, (size_t)(p[k]->rows * p[k]->cols) * sizeof(float));

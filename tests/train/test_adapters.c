@@ -285,7 +285,7 @@ static void new_magnitudes_change_nothing(void **state)
 		r.cfg.dora = k == 1;
 		rig_open(&r, "untied", hth_backend_at(0), 1, &cut);
 		rig_step(&r, 0, k == 0 ? &plain : &dora);
-		assert_int_equal(r.params.n, (k == 0 ? 2 : 3) * 2 * HTH_LINEAR_COUNT);
+		assert_int_equal(r.params.n, (k == 0 ? 2 : 3) * 2 * HTH_DELTA_QKV);
 		if (k == 1)
 			assert_true(fabs(sqrt(1.2 * 1.2) - (double)r.params.loras[0]->norm[0]) < 0.8);
 		rig_close(&r);
