@@ -37,7 +37,10 @@ struct hth_device_config {
 
 struct hth_device; /* opaque, one per backend and config; first member of each backend's own struct */
 
+/* What keys and values are rounded to. A device that computes in bf16 keeps them in bf16 instead of f16. */
+enum hth_state_type { HTH_STATE_F16, HTH_STATE_F32 };
 struct hth_state_shape {
+	enum hth_state_type type;
 	int32_t n_layers;   /* with attention and keys of their own */
 	int64_t n_kv, head; /* K, D: the most of any layer */
 	int64_t capacity;   /* tokens */

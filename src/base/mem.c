@@ -6,6 +6,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 static atomic_uint_fast64_t alloc_calls;
 static atomic_uint_fast64_t fail_call;     /* number of the call that fails; 0: none */
@@ -53,6 +56,18 @@ void *hth_alloc_aligned(size_t bytes, size_t align)
 
 	if (!may_allocate() || posix_memalign(&p, align, bytes > 0 ? bytes : 1) != 0)
 		return NULL;
+	return p;
+}
+
+void *hth_alloc_large(size_t bytes)
+{
+	void *p = hth_alloc_aligned(bytes, bytes >= HTH_HUGE_PAGE_BYTES ? HTH_HUGE_PAGE_BYTES : 64);
+
+#ifdef MADV_HUGEPAGE
+	/* Refused where the kernel has no huge pages: then small ones serve. */
+	if (p != NULL && bytes >= HTH_HUGE_PAGE_BYTES)
+		(void)madvise(p, bytes / HTH_HUGE_PAGE_BYTES * HTH_HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+#endif
 	return p;
 }
 

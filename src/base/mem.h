@@ -15,6 +15,10 @@ void *hth_calloc(size_t n, size_t elem_bytes);
 void *hth_realloc(void *p, size_t n, size_t elem_bytes);
 /* Alignment is a power of two >= 8; free with hth_free. */
 void *hth_alloc_aligned(size_t bytes, size_t align);
+/* For what is read in long runs: from HTH_HUGE_PAGE_BYTES on it begins on a huge page, and the system is asked for such
+ * pages. They become resident when they are first written. Free with hth_free. */
+#define HTH_HUGE_PAGE_BYTES ((size_t)2 << 20)
+void *hth_alloc_large(size_t bytes);
 void hth_free(void *p); /* NULL is fine */
 char *hth_strdup(const char *s);
 char *hth_strndup(const char *s, size_t bytes); /* bytes may hold NULs; one NUL is added */

@@ -230,7 +230,8 @@ static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
 				       .n_adapters = talk->adapters.n,
 				       .backend = talk->backend,
 				       .threads = talk->threads,
-				       .compute = (enum hth_compute)talk->compute};
+				       .compute = (enum hth_compute)talk->compute,
+				       .kv_type = (enum hth_state_type)talk->kv_type};
 	r.tty = isatty(STDIN_FILENO) != 0;
 	if (talk->adapters.n > 1)
 		return hth_fail(err, HTH_ERR_USAGE, "hearth chat: one --adapter at a time; found %zu",

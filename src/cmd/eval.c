@@ -206,7 +206,8 @@ static enum hth_status load(struct eval_job *job, const char *model, struct hth_
 				       .n_adapters = opt->talk.adapters.n,
 				       .backend = opt->talk.backend,
 				       .threads = opt->talk.threads,
-				       .compute = (enum hth_compute)opt->talk.compute};
+				       .compute = (enum hth_compute)opt->talk.compute,
+				       .kv_type = (enum hth_state_type)opt->talk.kv_type};
 	struct hth_data_paths paths = {0};
 	const char *path = opt->data;
 	enum hth_status s = hth_opened_open(&job->o, &open, err);

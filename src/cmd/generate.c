@@ -152,7 +152,8 @@ static enum hth_status run(struct hth_cli *cli, struct hth_err *err)
 				       .n_adapters = opt->talk.adapters.n,
 				       .backend = opt->talk.backend,
 				       .threads = opt->talk.threads,
-				       .compute = (enum hth_compute)opt->talk.compute};
+				       .compute = (enum hth_compute)opt->talk.compute,
+				       .kv_type = (enum hth_state_type)opt->talk.kv_type};
 	if (s == HTH_OK)
 		s = hth_opened_open(&o, &open, err);
 	if (s == HTH_OK)

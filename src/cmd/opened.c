@@ -50,6 +50,7 @@ static enum hth_status open_adapters(struct hth_opened *o, const struct hth_open
 enum hth_status hth_opened_open(struct hth_opened *o, const struct hth_open_config *cfg, struct hth_err *err)
 {
 	memset(o, 0, sizeof *o);
+	o->kv_type = cfg->kv_type;
 	hth_arena_init(&o->arena, MAX_ADAPTER_BYTES);
 	enum hth_status s = open_device(o, cfg, err);
 	if (s == HTH_OK)
@@ -77,7 +78,8 @@ void hth_opened_close(struct hth_opened *o)
 enum hth_status hth_opened_session(struct hth_opened *o, int32_t adapter, int64_t context, struct hth_session **out,
 				   struct hth_err *err)
 {
-	struct hth_session_config cfg = {.capacity = context, .loras = &o->loras, .adapter = adapter};
+	struct hth_session_config cfg = {
+		.capacity = context, .loras = &o->loras, .adapter = adapter, .kv_type = o->kv_type};
 	return hth_session_new(o->model, &cfg, out, err);
 }
 

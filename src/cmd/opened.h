@@ -12,6 +12,7 @@ struct hth_opened {
 	struct hth_model *model;
 	struct hth_lora_set loras; /* adapters in the order given; empty for the base alone */
 	struct hth_arena arena;    /* adapter weights */
+	enum hth_state_type kv_type;
 };
 
 struct hth_open_config {
@@ -21,6 +22,7 @@ struct hth_open_config {
 	const char *backend; /* NULL: the first in the list */
 	int64_t threads;     /* 0: all usable */
 	enum hth_compute compute;
+	enum hth_state_type kv_type; /* of its sessions */
 };
 
 /* Opens for inference. On failure everything is closed again. */
@@ -38,6 +40,7 @@ struct hth_talk_options {
 	double temp, top_p, min_p, repetition_penalty;
 	struct hth_text_list stop;
 	int compute; /* enum hth_compute */
+	int kv_type; /* enum hth_state_type */
 	bool json;
 };
 void hth_talk_generate_config(const struct hth_talk_options *o, struct hth_generate_config *out);
@@ -189,6 +192,8 @@ void hth_talk_generate_config(const struct hth_talk_options *o, struct hth_gener
 		 "threads; 0: as many as this process may use"},                                                        \
 		{"compute", NULL, NULL, HTH_OPTION_CHOICE, HTH_TALK_AT(compute), 0, 0, "auto|f32|bf16", "f32", NULL,    \
 		 "type of the products that read a prompt; bf16 is faster where the processor has it"},                 \
+		{"kv-type", NULL, NULL, HTH_OPTION_CHOICE, HTH_TALK_AT(kv_type), 0, 0, "f16|f32", "f16", NULL,          \
+		 "type of the keys and values kept of earlier tokens (bf16 where --compute is)"},                       \
 		{"backend", NULL, NULL, HTH_OPTION_TEXT, HTH_TALK_AT(backend), 0, 0, NULL, NULL, "NAME", "cpu or ref"}, \
 	{                                                                                                               \
 		"json", NULL, NULL, HTH_OPTION_SWITCH, HTH_TALK_AT(json), 0, 0, NULL, NULL, NULL,                       \

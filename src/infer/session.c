@@ -70,11 +70,12 @@ static enum hth_status reserve(struct hth_session *s, int64_t n, int64_t past, s
 	return st == HTH_OK ? hth_pass_reserve(&s->pass, &b, HTH_FORWARD_LOGITS, err) : st;
 }
 
-static enum hth_status new_state(struct hth_session *s, struct hth_err *err)
+static enum hth_status new_state(struct hth_session *s, enum hth_state_type type, struct hth_err *err)
 {
 	struct hth_state_shape shape = hth_model_state_shape(s->model, s->capacity);
 
 	s->recurs = shape.recurrent.n_layers > 0;
+	shape.type = type;
 	return s->model->backend->state_new(s->model->device, &shape, &s->state, err);
 }
 
@@ -126,7 +127,7 @@ enum hth_status hth_session_new(struct hth_model *model, const struct hth_sessio
 		st = hth_fail_memory(err, "a session", (size_t)s->capacity * sizeof(*s->ids));
 		goto done;
 	}
-	if ((st = hth_pass_init(&s->pass, model, cfg->loras, err)) != HTH_OK || (st = new_state(s, err)) != HTH_OK ||
+	if ((st = hth_pass_init(&s->pass, model, cfg->loras, err)) != HTH_OK || (st = new_state(s, cfg->kv_type, err)) != HTH_OK ||
 	    (st = reserve(s, s->chunk, s->capacity - s->chunk, err)) != HTH_OK ||
 	    (st = reserve(s, 1, s->capacity - 1, err)) != HTH_OK)
 		goto done;

@@ -12,6 +12,7 @@ struct hth_session_config {
 	int64_t prompt_chunk;         /* rows computed at once while reading a prompt; 0: 512 */
 	const struct hth_lora_set *loras; /* borrowed; NULL: the base */
 	int32_t adapter;              /* which of them, -1: the base */
+	enum hth_state_type kv_type;  /* of what is kept of the tokens before */
 };
 
 /* model must be prepared (hth_model_prepare). */

@@ -17,6 +17,8 @@ enum { VL = 4, LANES = 1, MR = 12, NV = 2 };
 
 #include "kernels/simd_product.h"
 
+#include "kernels/simd_half.h"
+
 #include "kernels/simd_scales.h"
 
 #include "kernels/simd_blocks.h"

@@ -24,6 +24,9 @@
  * multiply-adds over the words from zero, so that its value depends neither on m, n nor on its place in the tile. */
 typedef void hth_tile_fn(int64_t m, int64_t n, int64_t k, const float *a, const float *b, float *c, int64_t ldc,
                          bool add);
+/* The same where B is of f16 numbers at the places of f32 words. */
+typedef void hth_tile_half_fn(int64_t m, int64_t n, int64_t k, const float *a, const uint16_t *b, float *c, int64_t ldc,
+                              bool add);
 /* A of m rows of k numbers, ld apart; places of rows m..mr-1 hold anything afterwards. Writes words * mr. */
 typedef void hth_pack_a_fn(const float *x, int64_t ld, int64_t m, int64_t k, float *a);
 /* B whose n columns are rows of k numbers, ld apart; columns n..nr-1 are zero. */
@@ -39,6 +42,7 @@ struct hth_tile_shape {
 struct hth_products {
 	int mr, nr, pair, unit; /* as struct hth_tile_shape */
 	hth_tile_fn *tile;
+	hth_tile_half_fn *tile_half; /* where a word is one number, else NULL */
 	hth_pack_a_fn *pack_a;
 	hth_pack_b_fn *pack_b;
 	hth_pack_rows_fn *pack_a_rows, *pack_b_rows;
@@ -85,6 +89,8 @@ typedef void hth_scale_fn(float a, const float *x, float *y, int64_t n);
 typedef void hth_add_fn(float a, const float *x, const float *b, float *y, int64_t n);
 /* p = exp(s - max), returns its sum; p may be s. Relative error of each below 3e-7; -infinity gives 0. */
 typedef float hth_exp_sum_fn(const float *s, float max, float *p, int64_t n);
+/* out (n) = x in f16, to nearest, even; what is beyond its range becomes +-65504. */
+typedef void hth_halves_fn(const float *x, uint16_t *out, int64_t n);
 /* x = cap * tanh(x / cap), in place */
 typedef void hth_softcap_fn(float cap, float *x, int64_t n);
 /* ds = p * (dp - delta): the gradient of softmax. ds may be p or dp. */
@@ -135,6 +141,7 @@ struct hth_kernels {
 	hth_scale_fn *scale;
 	hth_add_fn *add;
 	hth_exp_sum_fn *exp_sum;
+	hth_halves_fn *halves;
 	hth_softcap_fn *softcap;
 	hth_softmax_grad_fn *softmax_grad;
 	hth_norm_fn *norm;

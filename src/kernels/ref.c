@@ -21,6 +21,18 @@ static void tile(int64_t m, int64_t n, int64_t k, const float *a, const float *b
 			c[i * ldc + j] = add ? c[i * ldc + j] + acc[i][j] : acc[i][j];
 }
 
+static void tile_half(int64_t m, int64_t n, int64_t k, const float *a, const uint16_t *b, float *c, int64_t ldc,
+		      bool add)
+{
+	for (int64_t i = 0; i < m; i++)
+		for (int64_t j = 0; j < n; j++) {
+			float s = 0;
+			for (int64_t p = 0; p < k; p++)
+				s += a[p * MR + i] * hth_f16_to_f32(b[p * NR + j]);
+			c[i * ldc + j] = add ? c[i * ldc + j] + s : s;
+		}
+}
+
 /* Word p of a row (or of column i of rows ld apart: by = ld, ld = 1). */
 static float word_of(int pair, const float *x, int64_t i, int64_t ld, int64_t by, int64_t p, int64_t k)
 {
@@ -243,6 +255,12 @@ static void norm_grad(const float *x, float mean, float rstd, const float *w, fl
 	}
 }
 
+static void halves(const float *x, uint16_t *out, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		out[i] = hth_f32_to_f16(x[i] > 65504 ? 65504 : x[i] < -65504 ? -65504 : x[i]);
+}
+
 static void rope(const float *x, const float *cosine, const float *sine, float *y, int64_t half)
 {
 	for (int64_t i = 0; i < half; i++) {
@@ -392,6 +410,7 @@ const struct hth_kernels hth_kernels_ref = {
 	            .pair = 1,
 	            .unit = 1,
 	            .tile = tile,
+	            .tile_half = tile_half,
 	            .pack_a = pack_a,
 	            .pack_b = pack_b,
 	            .pack_a_rows = pack_a_rows,
@@ -418,6 +437,7 @@ const struct hth_kernels hth_kernels_ref = {
 	.scale = scale,
 	.add = add,
 	.exp_sum = exp_sum,
+	.halves = halves,
 	.softcap = softcap,
 	.softmax_grad = softmax_grad,
 	.norm = norm,

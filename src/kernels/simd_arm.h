@@ -100,6 +100,11 @@ static inline vf v_from_f16(const uint8_t *p)
 	memcpy(&four, p, sizeof four);
 	return vcvt_f32_f16(vreinterpret_f16_u16(vcreate_u16(four)));
 }
+static inline void v_to_f16(vf a, uint16_t *out)
+{
+	vf x = vminq_f32(vmaxq_f32(a, vdupq_n_f32(-65504)), vdupq_n_f32(65504));
+	vst1_u16(out, vreinterpret_u16_f16(vcvt_f16_f32(x)));
+}
 static inline float f16_to_f32(const uint8_t *p)
 {
 	uint16_t h;

@@ -2,6 +2,7 @@
  * the nearest, ties to even; subnormal numbers become zero. */
 
 enum { PAIR = 2 };
+#define TILE_HALF NULL
 
 /* VL words of n numbers, n > 0 (more count as 2 * VL), zeros behind them. */
 INLINE vf v_words(const float *x, int64_t n)

@@ -1,6 +1,7 @@
 /* What simd_product.h asks of an element type, for f32: a word is one number. */
 
 enum { PAIR = 1 };
+#define TILE_HALF tile_half /* simd_half.h */
 
 INLINE vf v_mac(vf a, vf b, vf c)
 {

@@ -323,7 +323,7 @@ static void adamw(const struct hth_adamw_step *s, float *value, float *grad, flo
 
 #define SIMD_MATH_SLOTS                                                                                                \
 	.dot = dot, .sumsq = sumsq, .sum = sum, .max = max, .axpy = axpy, .scale = scale, .add = add,                  \
-	.exp_sum = exp_sum, .softcap = softcap, .softmax_grad = softmax_grad, .norm = norm, .norm_grad = norm_grad,    \
-	.rope = rope, .sincos = sincos_of, .silu = silu, .gelu_tanh = gelu_tanh, .silu_grad = silu_grad,               \
-	.gelu_tanh_grad = gelu_tanh_grad, .sigmoid = sigmoid, .sigmoid_grad = sigmoid_grad, .dropout = dropout,        \
-	.adamw = adamw
+	.exp_sum = exp_sum, .halves = halves, .softcap = softcap, .softmax_grad = softmax_grad, .norm = norm,          \
+	.norm_grad = norm_grad, .rope = rope, .sincos = sincos_of, .silu = silu, .gelu_tanh = gelu_tanh,               \
+	.silu_grad = silu_grad, .gelu_tanh_grad = gelu_tanh_grad, .sigmoid = sigmoid,            \
+	.sigmoid_grad = sigmoid_grad, .dropout = dropout, .adamw = adamw

@@ -8,8 +8,9 @@
 
 enum { NR = NV * VL };
 
-/* m and nv are constants at each use, so that acc becomes registers. */
-INLINE void tile_of(int m, int nv, int64_t n, int64_t k, const float *a, const float *b, float *c, int64_t ldc, bool add)
+/* m, nv and bytes (of a place of b: 4, or 2 of an f16 number) are constants at each use, so that acc becomes registers. */
+INLINE void tile_of(int m, int nv, int bytes, int64_t n, int64_t k, const float *a, const uint8_t *b, float *c,
+		    int64_t ldc, bool add)
 {
 	vf acc[MR][NV];
 
@@ -18,11 +19,11 @@ INLINE void tile_of(int m, int nv, int64_t n, int64_t k, const float *a, const f
 #pragma GCC unroll 4
 		for (int j = 0; j < nv; j++)
 			acc[i][j] = v_set1(0);
-	for (int64_t p = 0; p < k; p += PAIR, a += MR, b += NR) {
+	for (int64_t p = 0; p < k; p += PAIR, a += MR, b += NR * bytes) {
 		vf row[NV];
 #pragma GCC unroll 4
 		for (int j = 0; j < nv; j++)
-			row[j] = v_load(b + j * VL);
+			row[j] = bytes == 2 ? v_from_f16(b + j * VL * 2) : v_load((const float *)(const void *)b + j * VL);
 #pragma GCC unroll 16
 		for (int i = 0; i < m; i++) {
 			vf x = v_set1(a[i]);
@@ -44,37 +45,39 @@ INLINE void tile_of(int m, int nv, int64_t n, int64_t k, const float *a, const f
 		}
 }
 
-#define TILE_CASE(rows)                                                                                                \
+#define TILE_CASE(rows, bytes)                                                                                         \
 	case rows:                                                                                                     \
 		if (rows <= MR && n > NR - VL)                                                                         \
-			tile_of(rows <= MR ? rows : 1, NV, n, k, a, b, c, ldc, add);                                   \
+			tile_of(rows <= MR ? rows : 1, NV, bytes, n, k, a, (const uint8_t *)b, c, ldc, add);           \
 		else if (rows <= MR && NV > 2 && n > NR - 2 * VL)                                                      \
-			tile_of(rows <= MR ? rows : 1, NV > 2 ? NV - 1 : 1, n, k, a, b, c, ldc, add);                  \
+			tile_of(rows <= MR ? rows : 1, NV > 2 ? NV - 1 : 1, bytes, n, k, a, (const uint8_t *)b, c, ldc, add);\
 		else if (rows <= MR)                                                                                   \
-			tile_of(rows <= MR ? rows : 1, 1, n, k, a, b, c, ldc, add);                                    \
+			tile_of(rows <= MR ? rows : 1, 1, bytes, n, k, a, (const uint8_t *)b, c, ldc, add);            \
 		break;
+#define TILE_CASES(bytes)                                                                                              \
+	_Static_assert(MR <= 14 && NV <= 2, "the cases below cover the tile");                                         \
+	switch (m) {                                                                                                   \
+		TILE_CASE(1, bytes)                                                                                    \
+		TILE_CASE(2, bytes)                                                                                    \
+		TILE_CASE(3, bytes)                                                                                    \
+		TILE_CASE(4, bytes)                                                                                    \
+		TILE_CASE(5, bytes)                                                                                    \
+		TILE_CASE(6, bytes)                                                                                    \
+		TILE_CASE(7, bytes)                                                                                    \
+		TILE_CASE(8, bytes)                                                                                    \
+		TILE_CASE(9, bytes)                                                                                    \
+		TILE_CASE(10, bytes)                                                                                   \
+		TILE_CASE(11, bytes)                                                                                   \
+		TILE_CASE(12, bytes)                                                                                   \
+		TILE_CASE(13, bytes)                                                                                   \
+		TILE_CASE(14, bytes)                                                                                   \
+	default:                                                                                                       \
+		break;                                                                                                 \
+	}
 
 static void tile(int64_t m, int64_t n, int64_t k, const float *a, const float *b, float *c, int64_t ldc, bool add)
 {
-	_Static_assert(MR <= 14 && NV <= 2, "the cases below cover the tile");
-	switch (m) {
-		TILE_CASE(1)
-		TILE_CASE(2)
-		TILE_CASE(3)
-		TILE_CASE(4)
-		TILE_CASE(5)
-		TILE_CASE(6)
-		TILE_CASE(7)
-		TILE_CASE(8)
-		TILE_CASE(9)
-		TILE_CASE(10)
-		TILE_CASE(11)
-		TILE_CASE(12)
-		TILE_CASE(13)
-		TILE_CASE(14)
-	default:
-		break;
-	}
+	TILE_CASES(4)
 }
 
 /* The words of VL rows, as columns of VL each at out + p * stride, `width` (<= VL) of them kept. Narrower columns are
@@ -135,10 +138,9 @@ static void pack_b_rows(const float *w, int64_t ld, int64_t k, int64_t n, float 
 	straight_rows(w, ld, k, n, NR, b);
 }
 
-#undef TILE_CASE
 
 #define SIMD_PRODUCT                                                                                                   \
 	{                                                                                                              \
-		.mr = MR, .nr = NR, .pair = PAIR, .unit = 1, .tile = tile, .pack_a = pack_a, .pack_b = pack_b,         \
-		.pack_a_rows = pack_a_rows, .pack_b_rows = pack_b_rows                                                 \
+		.mr = MR, .nr = NR, .pair = PAIR, .unit = 1, .tile = tile, .tile_half = TILE_HALF,                        \
+		.pack_a = pack_a, .pack_b = pack_b, .pack_a_rows = pack_a_rows, .pack_b_rows = pack_b_rows                                                 \
 	}

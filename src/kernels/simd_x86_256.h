@@ -97,6 +97,12 @@ static inline vf v_from_f16(const uint8_t *p)
 {
 	return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
+/* max and min give their second operand where one is no number: it stays what it is. */
+static inline void v_to_f16(vf a, uint16_t *out)
+{
+	vf x = _mm256_min_ps(_mm256_set1_ps(65504), _mm256_max_ps(_mm256_set1_ps(-65504), a));
+	_mm_storeu_si128((__m128i *)out, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline float f16_to_f32(const uint8_t *p)
 {
 	uint16_t h;

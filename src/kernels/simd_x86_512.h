@@ -93,6 +93,12 @@ static inline vf v_from_f16(const uint8_t *p)
 {
 	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
+/* max and min give their second operand where one is no number: it stays what it is. */
+static inline void v_to_f16(vf a, uint16_t *out)
+{
+	vf x = _mm512_min_ps(_mm512_set1_ps(65504), _mm512_max_ps(_mm512_set1_ps(-65504), a));
+	_mm256_storeu_si256((__m256i *)out, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline float f16_to_f32(const uint8_t *p)
 {
 	uint16_t h;

@@ -128,6 +128,8 @@ static inline vf v_after8(const float *p, int i)
 
 #include "kernels/simd_product.h"
 
+#include "kernels/simd_half.h"
+
 #include "kernels/simd_scales.h"
 
 #include "kernels/simd_blocks.h"

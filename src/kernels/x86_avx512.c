@@ -18,6 +18,8 @@ enum { VL = 16, MR = 14, NV = 2 };
 
 #include "kernels/simd_product.h"
 
+#include "kernels/simd_half.h"
+
 #include "kernels/simd_scales.h"
 
 #include "kernels/simd_blocks.h"

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HUGE_PAGE_BYTES ((size_t)2 << 20)
 #define MAX_VALUES ((size_t)1 << 24)
 
 const char *hth_exec_op_name(enum hth_op op)
@@ -46,9 +45,8 @@ enum hth_status hth_exec_new(const struct hth_exec_config *cfg, struct hth_exec 
 		goto done;
 	}
 	if (run) {
-		/* Large arenas start on a huge page; the system hands out their pages when they are first written. */
 		size_t bytes = (size_t)cfg->arena_bytes;
-		x->arena = hth_alloc_aligned(bytes, bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : 64);
+		x->arena = hth_alloc_large(bytes);
 		if (x->arena == NULL) {
 			status = hth_fail_memory(err, "the arena of an execution", bytes);
 			goto done;

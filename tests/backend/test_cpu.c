@@ -343,8 +343,8 @@ static void states_of_absurd_size_are_refused(void **state)
 	(void)state;
 	assert_true(hth_backend_cpu.state_bytes(&huge) == UINT64_MAX);
 	assert_true(hth_backend_cpu.state_bytes(&negative) == UINT64_MAX);
-	/* 128 tokens by twice 96 columns */
-	assert_int_equal(hth_backend_cpu.state_bytes(&fine), 2 * 3 * 128 * (96 + 96) * 4);
+	/* 256 tokens by twice 96 columns of two bytes */
+	assert_int_equal(hth_backend_cpu.state_bytes(&fine), 2 * 3 * 256 * (96 + 96) * 2);
 	assert_fails(hth_backend_cpu.state_new(NULL, &huge, &s, &err), HTH_ERR_MEMORY, "keys and values");
 	hth_mem_fail_at(2, false);
 	assert_fails(hth_backend_cpu.state_new(NULL, &fine, &s, &err), HTH_ERR_MEMORY, "keys and values");

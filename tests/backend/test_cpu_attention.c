@@ -1,5 +1,6 @@
 /* Attention of the cpu backend against ref: trees of segments, windows, soft caps, sinks, shared kv heads, odd head
  * sizes, a past kept in a state. */
+#include "base/num.h"
 #include "cpu_case.h"
 
 static const int32_t one[][2] = {{1, -1}};
@@ -19,7 +20,7 @@ struct variant {
 static const struct variant variants[] = {
         {9, 3, 64, 0, 0, false, true},   {4, 4, 16, 25, 0, false, true},  {4, 1, 80, 0, 5, false, true},
         {2, 2, 10, 40, 3, true, true},   {8, 2, 128, 0, 0, true, true},   {2, 1, 64, 0, 0, false, false},
-        {2, 1, 256, 7, 0, false, true},
+        {2, 1, 256, 7, 0, false, true},  {6, 2, 48, 300, 0, true, true},
 };
 
 static struct hth_attention_shape shape_of(const struct variant *v, struct hth_weight *sinks)
@@ -74,13 +75,24 @@ static void forward_and_backward(void **state)
 		}
 }
 
-/* A sequence in steps through a state gives the rows of one pass over all of it. */
-static void past_in_a_state(void **state)
+/* Keys or values that a state of this type holds exactly. */
+static struct hth_tensor keys(enum hth_state_type type, int64_t rows, int64_t cols)
 {
-	static const int32_t steps[] = {1, 130, 3, 1, 1, 40, 1, 200, 1, 2};
+	struct hth_tensor x = random_tensor(rows, cols, 2);
+
+	for (int64_t i = 0; i < rows * cols && type == HTH_STATE_F16; i++)
+		((float *)x.ctx)[i] = hth_f16_to_f32(hth_f32_to_f16(((float *)x.ctx)[i]));
+	return x;
+}
+
+/* A sequence in steps through a state gives the rows of one pass over all of it: blocks and units of one token, of some
+ * and of many, windows that end within them. */
+static void past_in_a_state_of(enum hth_state_type type)
+{
+	static const int32_t steps[] = {1, 130, 3, 1, 121, 1, 300, 1, 1, 2, 255, 1, 4, 3};
+	enum { LENGTH = 824, N_STEPS = sizeof steps / sizeof *steps };
 	struct hth_err err;
 
-	(void)state;
 	for (size_t j = 0; j < sizeof variants / sizeof variants[0]; j++)
 		for (int s = 0; hth_kernels_info(s).name != NULL; s++) {
 			const struct variant *v = &variants[j];
@@ -88,23 +100,23 @@ static void past_in_a_state(void **state)
 				continue;
 			struct hth_arena arena;
 			struct hth_weight sinks;
-			const int32_t whole[][2] = {{380, -1}};
+			const int32_t whole[][2] = {{LENGTH, -1}};
 			int64_t wide = v->heads * v->head, narrow = v->kv * v->head;
 			hth_arena_init(&arena, 1 << 20);
 			struct hth_attention_args a = {.batch = case_tree(&arena, whole, 1, true), .layer = 1,
-			                               .shape = shape_of(v, &sinks), .q = random_tensor(380, wide, 2),
-			                               .k = random_tensor(380, narrow, 2), .v = random_tensor(380, narrow, 2),
-			                               .y = output(380, wide), .lse = HTH_NO_TENSOR};
+			                               .shape = shape_of(v, &sinks), .q = random_tensor(LENGTH, wide, 2),
+			                               .k = keys(type, LENGTH, narrow), .v = keys(type, LENGTH, narrow),
+			                               .y = output(LENGTH, wide), .lse = HTH_NO_TENSOR};
 			run_on(&hth_backend_ref, NULL, 1, HTH_OP_attention, &a);
 
-			struct hth_state_shape shape = {.n_layers = 2, .n_kv = v->kv, .head = v->head, .capacity = 380};
+			struct hth_state_shape shape = {.type = type, .n_layers = 2, .n_kv = v->kv, .head = v->head, .capacity = LENGTH};
 			struct hth_device_config cfg = {.kernels = hth_kernels_info(s).name};
 			struct hth_device *dev;
 			struct hth_state *past;
 			assert_ok(hth_backend_cpu.open(&cfg, &dev, &err));
 			assert_ok(hth_backend_cpu.state_new(dev, &shape, &past, &err));
 			int32_t at = 0;
-			for (int i = 0; i < 10; i++) {
+			for (int i = 0; i < N_STEPS; i++) {
 				struct hth_segment seg = {.len = steps[i], .parent = -1, .past = at, .adapter = -1, .causal = true};
 				struct hth_batch b = {.n_tokens = steps[i], .n_segments = 1, .segments = &seg, .n_states = 1,
 				                      .states = &past};
@@ -133,6 +145,13 @@ static void past_in_a_state(void **state)
 			hth_arena_clear(&arena);
 			case_clear();
 		}
+}
+
+static void past_in_a_state(void **state)
+{
+	(void)state;
+	past_in_a_state_of(HTH_STATE_F16);
+	past_in_a_state_of(HTH_STATE_F32);
 }
 
 static void a_full_state_is_refused(void **state)

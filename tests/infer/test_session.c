@@ -5,6 +5,8 @@
 /* Against transformers, as for all goldens; among our own ways to compute the same in f32: other sums, 1e-5. */
 #define GOLDEN_TOLERANCE 1e-4
 #define SELF_TOLERANCE 1e-5
+/* Keys and values rounded to 11 bits. */
+#define HALF_TOLERANCE 3e-3
 /* Few rows times blocks: x has 16 bits (kernels/simd_matvec.h), and the clamped units of this model enlarge that tenfold. */
 #define BLOCKS_TOLERANCE 5e-4
 
@@ -50,7 +52,8 @@ static void first_row(const struct golden *g, int32_t ids[11])
 
 static struct hth_session *session(struct golden *g, int64_t capacity, int64_t chunk)
 {
-	struct hth_session_config cfg = {.capacity = capacity, .prompt_chunk = chunk, .adapter = -1};
+	struct hth_session_config cfg = {
+		.capacity = capacity, .prompt_chunk = chunk, .adapter = -1, .kv_type = HTH_STATE_F32};
 	struct hth_session *s;
 	struct hth_err err;
 
@@ -66,11 +69,11 @@ static void check(struct golden *g, const char *what, const float *got, const fl
 	golden_check(what, g, got, want, g->m->config.n_vocab, blocks ? BLOCKS_TOLERANCE : tolerance);
 }
 
-static void steps_of(struct golden *g)
+/* Each row of the golden by a step of its own through s, which is freed. */
+static void steps_through(struct golden *g, struct hth_session *s, double tolerance)
 {
 	int64_t v = g->m->config.n_vocab;
 	float *want = golden_floats(g, "logits", golden_count(g, "ids") * v);
-	struct hth_session *s = session(g, 0, 0);
 	const float *logits;
 	struct hth_err err;
 	int32_t ids[11];
@@ -78,20 +81,41 @@ static void steps_of(struct golden *g)
 	first_row(g, ids);
 	assert_int_equal(hth_session_capacity(s), 128);
 	assert_ok(hth_session_prompt(s, ids, 1, &logits, &err));
-	check(g, "first token", logits, want, GOLDEN_TOLERANCE);
+	check(g, "first token", logits, want, tolerance);
 	for (int i = 1; i < row_tokens(g); i++) {
 		assert_ok(hth_session_step(s, ids[i], &logits, &err));
-		check(g, "a step", logits, want + i * v, GOLDEN_TOLERANCE);
+		check(g, "a step", logits, want + i * v, tolerance);
 		assert_int_equal(hth_session_length(s), i + 1);
 	}
 	hth_session_free(s);
 	hth_free(want);
 }
 
+static void steps_of(struct golden *g)
+{
+	steps_through(g, session(g, 0, 0), GOLDEN_TOLERANCE);
+}
+
 static void token_by_token_equals_transformers(void **state)
 {
 	(void)state;
 	on_all(steps_of);
+}
+
+static void half_steps_of(struct golden *g)
+{
+	struct hth_session_config cfg = {.adapter = -1, .kv_type = HTH_STATE_F16};
+	struct hth_session *s;
+	struct hth_err err;
+
+	assert_ok(hth_session_new(g->m, &cfg, &s, &err));
+	steps_through(g, s, HALF_TOLERANCE);
+}
+
+static void with_f16_keys_and_values_it_is_close(void **state)
+{
+	(void)state;
+	on_all(half_steps_of);
 }
 
 static void chunks_of(struct golden *g)
@@ -369,6 +393,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(token_by_token_equals_transformers),
+		cmocka_unit_test(with_f16_keys_and_values_it_is_close),
 		cmocka_unit_test(chunked_prompt_equals_whole_prompt),
 		cmocka_unit_test(reused_beginning_gives_the_logits_of_a_fresh_session),
 		cmocka_unit_test(turns_of_a_chat_give_the_logits_of_fresh_sessions),

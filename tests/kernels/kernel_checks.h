@@ -145,6 +145,65 @@ static int check_tile_places(const char *set, const struct hth_products *p)
 	return 0;
 }
 
+/* The tile over f16 numbers has the bits of the tile over the same numbers in f32. */
+static int check_tile_half(const char *set, const struct hth_products *p, hth_halves_fn *halves)
+{
+	static float x[HTH_KERNEL_MAX_MR * 100], w[HTH_KERNEL_MAX_NR * 100], a[HTH_KERNEL_MAX_MR * 128],
+	        b[HTH_KERNEL_MAX_NR * 128];
+	static uint16_t half[HTH_KERNEL_MAX_NR * 128];
+	float got[HTH_KERNEL_MAX_MR * HTH_KERNEL_MAX_NR], want[HTH_KERNEL_MAX_MR * HTH_KERNEL_MAX_NR];
+
+	fill(x, HTH_KERNEL_MAX_MR * 100, 5);
+	fill(w, HTH_KERNEL_MAX_NR * 100, 6);
+	for (int64_t m = 1; m <= p->mr; m++)
+		for (int64_t n = 1; n <= p->nr; n++) {
+			int64_t k = (m * 7 + n) % 100;
+			p->pack_a(x, 100, m, k, a);
+			p->pack_b(w, 100, n, k, b);
+			halves(b, half, k * p->nr);
+			for (int64_t i = 0; i < k * p->nr; i++)
+				b[i] = hth_f16_to_f32(half[i]);
+			for (int64_t i = 0; i < p->mr * HTH_KERNEL_MAX_NR; i++)
+				got[i] = want[i] = (float)(i % 7);
+			p->tile(m, n, k, a, b, want, HTH_KERNEL_MAX_NR, n % 2 == 0);
+			p->tile_half(m, n, k, a, half, got, HTH_KERNEL_MAX_NR, n % 2 == 0);
+			if (memcmp(got, want, (size_t)(p->mr * HTH_KERNEL_MAX_NR) * sizeof *got) != 0) {
+				printf("# %s tile_half: m %d n %d k %d differs from tile\n", set, (int)m, (int)n, (int)k);
+				return 1;
+			}
+		}
+	return 0;
+}
+
+/* The bits of base's conversion, and nothing behind them. */
+static int check_halves(const char *set, hth_halves_fn *halves)
+{
+	static const float special[] = {0, -0.0f, 65504, 65519, 65520, -65536, 1e30f, INFINITY, -INFINITY, 6e-8f, 2.9e-8f,
+	                                1e-10f, 1 + 1.0f / 2048, 1 + 3.0f / 2048, 6.1e-5f, NAN};
+	enum { SPECIALS = sizeof special / sizeof *special };
+	static float x[MAX_N];
+	static uint16_t out[MAX_N + 1];
+
+	fill(x, MAX_N, 8);
+	for (int l = 0; l < N_LENGTHS; l++) {
+		int64_t n = lengths[l];
+		for (int64_t i = 0; i < n && i < SPECIALS; i++)
+			x[n - 1 - i] = special[i];
+		out[n] = 0xABCD;
+		halves(x, out, n);
+		for (int64_t i = 0; i < n; i++) {
+			uint16_t want = hth_f32_to_f16(fminf(fmaxf(x[i], -65504), 65504));
+			bool same = isnan(x[i]) ? (out[i] & 0x7FFF) > 0x7C00 : out[i] == want;
+			if (!same || out[n] != 0xABCD) {
+				printf("# %s halves: %.9g is %04x, expected %04x\n", set, (double)x[i], out[i], want);
+				return 1;
+			}
+		}
+		fill(x, MAX_N, 8);
+	}
+	return 0;
+}
+
 /* Random blocks of one format: bytes at random, scales replaced by small half floats. */
 static void random_blocks(enum hth_quant q, uint8_t *out, int64_t blocks, uint32_t which)
 {

@@ -37,6 +37,8 @@ static int check_set(const char *set, enum part part, const struct hth_kernels *
 		bad += report(set, "matvec errs by the rounding of x alone", check_matvecs(set, k));
 	if (part != ALL)
 		return bad;
+	bad += report(set, "tiles over f16 have the bits of tiles over f32",
+	              check_tile_half(set, &k->product, k->halves) + check_halves(set, k->halves));
 	bad += report(set, "every block format unpacks", check_formats(set, k));
 	bad += report(set, "sums match", check_sums(set, k, ref));
 	bad += report(set, "elementwise kernels match", check_elementwise(set, k, ref));

@@ -30,6 +30,11 @@ static void products_match_at_every_size_of_tile(void **state)
 	(void)state;
 	FOR_EACH_SET(check_tile(set, &k->product));
 }
+static void tiles_over_f16_have_the_bits_of_tiles_over_f32(void **state)
+{
+	(void)state;
+	FOR_EACH_SET(check_tile_half(set, &k->product, k->halves) + check_halves(set, k->halves));
+}
 static void bf16_products_match_at_every_size_of_tile(void **state)
 {
 	(void)state;
@@ -145,6 +150,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(products_match_at_every_size_of_tile),
+	        cmocka_unit_test(tiles_over_f16_have_the_bits_of_tiles_over_f32),
 	        cmocka_unit_test(bf16_products_match_at_every_size_of_tile),
 	        cmocka_unit_test(product_element_does_not_depend_on_its_place),
 	        cmocka_unit_test(every_block_format_unpacks),

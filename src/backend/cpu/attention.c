@@ -1,12 +1,14 @@
 /* Softmax attention over spans, forward; definition in backend/ref/attention.c.
  *
  * A task has up to 192 query rows: the query heads that share one kv head, for some tokens of one segment. It walks the
- * segment's spans in blocks of 128 keys with an online softmax: for each block of mr rows, scores s = q k^T, the
+ * segment's spans in blocks of CPU_ATTN_KEYS keys with an online softmax: for each block of mr rows, scores s = q k^T, the
  * running maximum and sum, then o = o * exp(old - new maximum) + p v. Keys of the batch are packed once a task; a
- * state's are read as they lie (state.h). Memory is linear in T: a fixed buffer for each thread. */
+ * state's are read as they lie (state.h). Memory is linear in T: a fixed buffer for each thread.
+ *
+ * A few rows behind a long past (decoding) would be no more tasks than there are kv heads: their past is cut into units
+ * of one block of keys, each a task that leaves its part of the sum, and the parts are put together in their order. */
 #include "backend/cpu/attention_int.h"
 #include "backend/cpu/state.h"
-#include "base/num.h"
 
 #include <math.h>
 #include <string.h>
@@ -96,6 +98,7 @@ struct attention {
 	int64_t words;        /* of D numbers */
 	uint64_t thread_elems;
 	float *works;
+	float *parts; // of segments in several units: (units,K) each of (rows,D) sums, then (rows) top, (rows) sum
 };
 
 /* One thread's buffers; rows are g * n + i for query head g of the group and token i. */
@@ -137,6 +140,52 @@ static struct work carve(const struct attention *t, struct cpu_scratch *s)
 	return w;
 }
 
+/* Blocks of its state's keys that the few rows of a segment look at, each a unit of its own: first .. first+n-1; n is 1
+ * where the keys are not cut. */
+struct units {
+	int64_t first, n;
+};
+
+static struct units units_of(const struct attention *t, int32_t segment)
+{
+	const struct hth_batch *b = t->a->batch;
+	const struct hth_segment *g = &b->segments[segment];
+	const struct hth_span *past = &b->spans[b->span_begin[segment]]; /* a state's span is the first */
+	int64_t window = t->a->shape.window, from = past->k_start, end = from + past->k_len;
+
+	if (past->state < 0 || g->len * t->group > t->tile.mr)
+		return (struct units){0, 1};
+	if (window > 0 && b->positions[g->start] - window + 1 > from)
+		from = cpu_min(b->positions[g->start] - window + 1, end);
+	from /= CPU_ATTN_KEYS;
+	end = cpu_ceil(end, CPU_ATTN_KEYS);
+	return (struct units){from, end > from + 1 ? end - from : 1};
+}
+
+static int64_t part_elems(const struct attention *t, int64_t rows)
+{
+	return rows * (t->a->shape.head + 2);
+}
+
+/* Tasks of a segment: row blocks, or units of the only one, for each kv head. */
+static int64_t segment_tasks(const struct attention *t, int32_t segment, int64_t units)
+{
+	return cpu_ceil(t->a->batch->segments[segment].len, t->block) * units * t->a->shape.n_kv;
+}
+
+/* Floats of the parts of segments before `segment`. */
+static int64_t parts_before(const struct attention *t, int32_t segment)
+{
+	int64_t elems = 0;
+
+	for (int32_t i = 0; i < segment; i++) {
+		int64_t n = units_of(t, i).n;
+		if (n > 1)
+			elems += n * t->a->shape.n_kv * part_elems(t, t->group * t->a->batch->segments[i].len);
+	}
+	return elems;
+}
+
 static void layout(struct attention *t, struct cpu_scratch *s, int threads)
 {
 	struct cpu_scratch one = {0};
@@ -144,6 +193,7 @@ static void layout(struct attention *t, struct cpu_scratch *s, int threads)
 	carve(t, &one);
 	t->thread_elems = one.bytes / sizeof(float);
 	t->works = cpu_take(s, (int64_t)t->thread_elems * threads);
+	t->parts = cpu_take(s, parts_before(t, t->a->batch->n_segments));
 }
 
 void cpu_attention_cost(const struct hth_machine *m, const void *args, struct hth_cost *out)
@@ -155,37 +205,10 @@ void cpu_attention_cost(const struct hth_machine *m, const void *args, struct ht
 	out->bytes_moved = cpu_bytes(t.a->q) + cpu_bytes(t.a->k) + cpu_bytes(t.a->v) + cpu_bytes(t.a->y);
 	for (int32_t i = 0; i < t.a->batch->n_spans; i++)
 		if (t.a->batch->spans[i].state >= 0)
-			out->bytes_moved += 8.0 * t.a->batch->spans[i].k_len * (double)t.a->k.cols;
+			out->bytes_moved += 4.0 * t.a->batch->spans[i].k_len * (double)t.a->k.cols;
 	cut(&t, cpu_tile_of_machine(m));
 	layout(&t, &s, m->threads);
 	out->scratch_bytes = s.bytes;
-}
-
-/* --- the past --------------------------------------------------------------------------------------------------- */
-
-static enum hth_status check_state(const struct hth_attention_args *a, const struct hth_segment *g, struct hth_err *err)
-{
-	const struct cpu_state *state = (const struct cpu_state *)a->batch->states[g->state];
-
-	if (state == NULL || state->shape.n_kv < a->shape.n_kv || state->shape.head < a->shape.head || a->layer < 0 ||
-	    a->layer >= state->shape.n_layers)
-		return hth_fail(err, HTH_ERR_SHAPE, "attention: layer %d of %lld heads of %lld is not in the state",
-				a->layer, (long long)a->shape.n_kv, (long long)a->shape.head);
-	if (g->past < 0 || g->past + (int64_t)g->len > state->shape.capacity)
-		return hth_fail(err, HTH_ERR_LIMIT, "attention: %lld tokens, the state's capacity is %lld",
-				(long long)g->past + g->len, (long long)state->shape.capacity);
-	return HTH_OK;
-}
-
-/* Writes x into panels whose words hold `pair` numbers: number `half` of the word. */
-static void put_number(float *word, int64_t pair, int64_t half, float x)
-{
-	uint16_t bits = hth_f32_to_bf16(x);
-
-	if (pair == 1)
-		*word = x;
-	else
-		memcpy((uint8_t *)word + 2 * half, &bits, sizeof bits); /* little endian: the low half first */
 }
 
 /* Task: one segment and kv head: its keys and values go to rows past .. past+len-1. */
@@ -193,43 +216,43 @@ static void append_task(void *ctx, int64_t task, int thread)
 {
 	const struct attention *t = ctx;
 	const struct hth_attention_args *a = t->a;
-	int64_t kv = task % a->shape.n_kv, head = a->shape.head, nr = t->tile.nr, pair = t->tile.pair;
 	const struct hth_segment *g = &a->batch->segments[task / a->shape.n_kv];
 
 	(void)thread;
-	if (g->state < 0)
-		return;
-	const struct cpu_state *state = (const struct cpu_state *)a->batch->states[g->state];
-	float *keys = cpu_state_keys(state, a->layer, kv), *values = cpu_state_values(state, a->layer, kv);
-	int64_t depth = cpu_words(t->tile, state->capacity);
-	for (int64_t i = 0; i < g->len; i++) {
-		const float *k = cpu_row(a->k, g->start + i) + kv * head, *v = cpu_row(a->v, g->start + i) + kv * head;
-		int64_t at = g->past + i;
-		for (int64_t d = 0; d < head; d++) {
-			put_number(keys + at / nr * nr * t->words + d / pair * nr + at % nr, pair, d % pair, k[d]);
-			put_number(values + d / nr * nr * depth + at / pair * nr + d % nr, pair, at % pair, v[d]);
-		}
-	}
+	if (g->state >= 0)
+		cpu_state_append(t->k, a, g, task % a->shape.n_kv);
 }
 
 /* --- attention of one task -------------------------------------------------------------------------------------- */
 
-/* Panels of a block of keys: keys (D,nr) each nr keys; values (depth,nr) each nr columns; depth in words. */
+/* Panels of a block of keys: keys (D,nr) each nr keys; values (CPU_ATTN_KEYS,nr) each nr columns. A state's in f32 hold f16
+ * numbers in the places of words. */
 struct block {
 	const float *keys, *values;
-	int64_t first, n, depth;
+	bool half;
+	int64_t first, n;
 };
+
+/* As the product's tile, of panel words from `at` on. */
+static void tile_of(const struct attention *t, const struct block *b, int64_t m, int64_t n, int64_t k, const float *x,
+		    const float *panels, int64_t at, float *c, int64_t ldc, bool add)
+{
+	if (b->half)
+		t->k->product.tile_half(m, n, k, x, (const uint16_t *)(const void *)panels + at, c, ldc, add);
+	else
+		t->k->product.tile(m, n, k, x, panels + at, c, ldc, add);
+}
 
 static const float *sinks_of(const struct hth_attention_shape *s)
 {
 	return cpu_vector(s->sinks); /* (H) */
 }
 
-static void begin(const struct attention *t, const struct cpu_attn_task *task, const struct work *w)
+static void begin(const struct attention *t, const struct cpu_attn_task *task, bool with_sinks, const struct work *w)
 {
 	const struct hth_attention_shape *s = &t->a->shape;
 	int64_t head = s->head, rows = t->group * task->n;
-	const float *sinks = sinks_of(s);
+	const float *sinks = with_sinks ? sinks_of(s) : NULL;
 
 	for (int64_t r = 0; r < rows; r++) {
 		int64_t h = task->kv_head * t->group + r / task->n;
@@ -285,15 +308,15 @@ static void attend_rows(const struct attention *t, const struct cpu_attn_task *t
 		return;
 	from = from / nr * nr;
 	for (int64_t j = from; j < to; j += nr)
-		t->k->product.tile(m, cpu_min(nr, to - j), head, w->qa + r * t->words, b->keys + j * t->words, w->s + j,
-				   CPU_ATTN_KEYS, false);
+		tile_of(t, b, m, cpu_min(nr, to - j), head, w->qa + r * t->words, b->keys, j * t->words, w->s + j,
+			CPU_ATTN_KEYS, false);
 	for (int64_t i = 0; i < m; i++)
 		softmax_row(t, r + i, w->s + i * CPU_ATTN_KEYS, from, to, lo[i], hi[i], w);
 	t->k->product.pack_a(w->s + from, CPU_ATTN_KEYS, m, to - from, w->p);
 	for (int64_t c = 0; c < head; c += nr)
-		t->k->product.tile(m, cpu_min(nr, head - c), to - from, w->p,
-				   b->values + c * b->depth + cpu_words(t->tile, from) * nr, w->o + r * head + c, head,
-				   true);
+		tile_of(t, b, m, cpu_min(nr, head - c), to - from, w->p, b->values,
+			c * cpu_words(t->tile, CPU_ATTN_KEYS) + cpu_words(t->tile, from) * nr, w->o + r * head + c,
+			head, true);
 }
 
 static void attend_block(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
@@ -317,59 +340,133 @@ static bool is_any_visible(const struct attention *t, const struct cpu_attn_task
 	       positions[task->first] - key_position(t->a->batch, span, first + n - 1) < t->a->shape.window;
 }
 
-static void attend_span(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
-			const struct work *w)
+/* Panels of n keys of a state from `first` on, a multiple of CPU_ATTN_KEYS. */
+static struct block past_block(const struct attention *t, const struct hth_span *span, int64_t kv_head, int64_t first,
+			       int64_t n)
+{
+	const struct cpu_state *state = (const struct cpu_state *)t->a->batch->states[span->state];
+	uint8_t *keys = cpu_state_block(state, t->a->layer, kv_head, first);
+
+	return (struct block){.keys = (const float *)(const void *)keys,
+			      .values = (const float *)(const void *)cpu_state_values(state, keys),
+			      .half = t->tile.pair == 1 && cpu_state_number(state, t->tile) == 2,
+			      .first = first,
+			      .n = n};
+}
+
+/* The same of the batch's rows, packed here. */
+static struct block packed_block(const struct attention *t, int64_t kv_head, int64_t first, int64_t n,
+				 const struct work *w)
 {
 	const struct hth_attention_args *a = t->a;
-	int64_t head = a->shape.head, nr = t->tile.nr, end = (int64_t)span->k_start + span->k_len, from = span->k_start;
-	const struct cpu_state *state = NULL;
+	int64_t head = a->shape.head, nr = t->tile.nr;
+	const float *k = cpu_row(a->k, first) + kv_head * head;
 
-	if (span->state >= 0) {
-		state = (const struct cpu_state *)a->batch->states[span->state];
-		from = from / CPU_ATTN_KEYS * CPU_ATTN_KEYS; /* panels begin at multiples of nr */
-	}
+	for (int64_t j = 0; j < n; j += nr)
+		t->k->product.pack_b(k + j * a->k.cols, a->k.cols, cpu_min(nr, n - j), head, w->keys + j * t->words);
+	cpu_attn_straight(t->k, cpu_row(a->v, first) + kv_head * head, a->v.cols, n, head, CPU_ATTN_KEYS, w->values);
+	return (struct block){.keys = w->keys, .values = w->values, .first = first, .n = n};
+}
+
+/* Keys from .. end-1 of a span. */
+static void attend_span(const struct attention *t, const struct cpu_attn_task *task, const struct hth_span *span,
+			int64_t from, int64_t end, const struct work *w)
+{
+	if (span->state >= 0)
+		from = from / CPU_ATTN_KEYS * CPU_ATTN_KEYS; /* where its blocks begin */
 	for (int64_t first = from; first < end; first += CPU_ATTN_KEYS) {
-		struct block b = {.first = first,
-				  .n = cpu_min(CPU_ATTN_KEYS, end - first),
-				  .depth = cpu_words(t->tile, CPU_ATTN_KEYS)};
-		if (!is_any_visible(t, task, span, first, b.n))
+		int64_t n = cpu_min(CPU_ATTN_KEYS, end - first);
+		if (!is_any_visible(t, task, span, first, n))
 			continue;
-		if (state != NULL) {
-			b.keys = cpu_state_keys(state, a->layer, task->kv_head) + first * t->words;
-			b.values = cpu_state_values(state, a->layer, task->kv_head) + cpu_words(t->tile, first) * nr;
-			b.depth = cpu_words(t->tile, state->capacity);
-		} else {
-			const float *k = cpu_row(a->k, first) + task->kv_head * head;
-			for (int64_t j = 0; j < b.n; j += nr)
-				t->k->product.pack_b(k + j * a->k.cols, a->k.cols, cpu_min(nr, b.n - j), head,
-						     w->keys + j * t->words);
-			cpu_attn_straight(t->k, cpu_row(a->v, first) + task->kv_head * head, a->v.cols, b.n, head,
-					  CPU_ATTN_KEYS, w->values);
-			b.keys = w->keys;
-			b.values = w->values;
-		}
+		struct block b = span->state >= 0 ? past_block(t, span, task->kv_head, first, n)
+						  : packed_block(t, task->kv_head, first, n, w);
 		attend_block(t, task, span, &b, w);
 	}
+}
+
+/* The spans of a task's segment, or one unit of the state's and with the last unit all the others. */
+static void attend_spans(const struct attention *t, const struct cpu_attn_task *task, struct units units, int64_t unit,
+			 const struct work *w)
+{
+	const struct hth_batch *b = t->a->batch;
+	int32_t i = b->span_begin[task->segment];
+
+	if (units.n > 1) {
+		const struct hth_span *past = &b->spans[i++];
+		int64_t first = (units.first + unit) * CPU_ATTN_KEYS, end = (int64_t)past->k_start + past->k_len;
+		attend_span(t, task, past, first > past->k_start ? first : past->k_start,
+			    cpu_min(end, first + CPU_ATTN_KEYS), w);
+		if (unit < units.n - 1)
+			return;
+	}
+	for (; i < b->span_begin[task->segment + 1]; i++)
+		attend_span(t, task, &b->spans[i], b->spans[i].k_start, (int64_t)b->spans[i].k_start + b->spans[i].k_len,
+			    w);
+}
+
+/* Row r of a task is done: o (D) over sum becomes y, and the log of the sum over all keys is kept. */
+static void finish_row(const struct attention *t, const struct cpu_attn_task *task, int64_t r, const float *o,
+		       float top, float sum)
+{
+	const struct hth_attention_args *a = t->a;
+	int64_t h = task->kv_head * t->group + r / task->n, row = task->first + r % task->n;
+
+	t->k->scale(1 / sum, o, cpu_row(a->y, row) + h * a->shape.head, a->shape.head);
+	if (hth_tensor_is(a->lse))
+		cpu_row(a->lse, row)[h] = top + logf(sum);
 }
 
 static void attend_task(void *ctx, int64_t number, int thread)
 {
 	const struct attention *t = ctx;
-	const struct hth_attention_args *a = t->a;
-	const struct hth_batch *b = a->batch;
 	struct cpu_scratch s = {.base = (uint8_t *)(t->works + (uint64_t)thread * t->thread_elems)};
 	struct work w = carve(t, &s);
-	struct cpu_attn_task task = cpu_attn_task(b, a->shape.n_kv, t->block, number);
-	int64_t head = a->shape.head;
+	int32_t segment = 0;
+	struct units units = units_of(t, 0);
 
-	begin(t, &task, &w);
-	for (int32_t i = b->span_begin[task.segment]; i < b->span_begin[task.segment + 1]; i++)
-		attend_span(t, &task, &b->spans[i], &w);
-	for (int64_t r = 0; r < t->group * task.n; r++) {
-		int64_t h = task.kv_head * t->group + r / task.n, row = task.first + r % task.n;
-		t->k->scale(1 / w.sum[r], w.o + r * head, cpu_row(a->y, row) + h * head, head);
-		if (hth_tensor_is(a->lse))
-			cpu_row(a->lse, row)[h] = w.top[r] + logf(w.sum[r]);
+	while (number >= segment_tasks(t, segment, units.n)) {
+		number -= segment_tasks(t, segment, units.n);
+		units = units_of(t, ++segment);
+	}
+	const struct hth_segment *g = &t->a->batch->segments[segment];
+	int64_t n_kv = t->a->shape.n_kv, at = number / n_kv, row = units.n > 1 ? 0 : at * t->block;
+	struct cpu_attn_task task = {segment, g->start + row, cpu_min(t->block, g->len - row), number % n_kv};
+	int64_t rows = t->group * task.n, head = t->a->shape.head;
+	begin(t, &task, units.n == 1 || at == 0, &w);
+	attend_spans(t, &task, units, at, &w);
+	if (units.n == 1) {
+		for (int64_t r = 0; r < rows; r++)
+			finish_row(t, &task, r, w.o + r * head, w.top[r], w.sum[r]);
+		return;
+	}
+	float *part = t->parts + parts_before(t, segment) + number * part_elems(t, rows);
+	memcpy(part, w.o, (size_t)(rows * head) * sizeof *part);
+	memcpy(part + rows * head, w.top, (size_t)rows * sizeof *part);
+	memcpy(part + rows * (head + 1), w.sum, (size_t)rows * sizeof *part);
+}
+
+/* Puts the units of one segment and kv head together: unit 0 takes the others up. */
+static void join(const struct attention *t, int32_t segment, int64_t units, int64_t kv_head)
+{
+	const struct hth_segment *g = &t->a->batch->segments[segment];
+	struct cpu_attn_task task = {segment, g->start, g->len, kv_head};
+	int64_t rows = t->group * g->len, head = t->a->shape.head, step = t->a->shape.n_kv * part_elems(t, rows);
+	float *first = t->parts + parts_before(t, segment) + kv_head * part_elems(t, rows);
+
+	for (int64_t r = 0; r < rows; r++) {
+		float *o = first + r * head, top = first[rows * head + r], sum = 0;
+		for (int64_t u = 1; u < units; u++)
+			top = fmaxf(top, first[u * step + rows * head + r]);
+		for (int64_t u = 0; u < units; u++) {
+			const float *part = first + u * step;
+			float factor = expf(part[rows * head + r] - top);
+			sum += factor * part[rows * (head + 1) + r];
+			if (u == 0)
+				t->k->scale(factor, o, o, head);
+			else
+				t->k->axpy(factor, part + r * head, o, head);
+		}
+		finish_row(t, &task, r, o, top, sum);
 	}
 }
 
@@ -379,18 +476,25 @@ enum hth_status cpu_attention(struct hth_device *dev, const void *args, void *sc
 	struct attention t = {.dev = d, .k = &d->kernels.k, .a = args};
 	const struct hth_batch *b = t.a->batch;
 	struct cpu_scratch s = {.base = scratch};
+	int64_t tasks = 0;
 	bool append = false;
 
 	cut(&t, cpu_tile_of_device(d));
 	layout(&t, &s, hth_pool_threads(d->pool));
 	for (int32_t i = 0; i < b->n_segments; i++) {
-		enum hth_status rc = b->segments[i].state >= 0 ? check_state(t.a, &b->segments[i], err) : HTH_OK;
+		enum hth_status rc = b->segments[i].state >= 0 ? cpu_state_check(t.a, &b->segments[i], err) : HTH_OK;
 		if (rc != HTH_OK)
 			return rc;
 		append = append || b->segments[i].state >= 0;
+		tasks += segment_tasks(&t, i, units_of(&t, i).n);
 	}
 	if (append)
 		hth_pool_run(d->pool, append_task, &t, b->n_segments * t.a->shape.n_kv);
-	hth_pool_run(d->pool, attend_task, &t, cpu_attn_tasks(b, t.a->shape.n_kv, t.block));
+	hth_pool_run(d->pool, attend_task, &t, tasks);
+	for (int32_t i = 0; append && i < b->n_segments; i++) {
+		int64_t units = units_of(&t, i).n;
+		for (int64_t kv = 0; units > 1 && kv < t.a->shape.n_kv; kv++)
+			join(&t, i, units, kv);
+	}
 	return HTH_OK;
 }

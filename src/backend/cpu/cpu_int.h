@@ -13,6 +13,7 @@ struct cpu_device {
 	struct hth_pool *pool; /* borrowed, or NULL */
 	enum hth_compute compute; /* F32 or BF16 */
 	struct hth_kernel_pick kernels;
+	struct cpu_slab *slabs; /* of prepare.c; none are left when the last weight is unprepared */
 	char text[64];
 };
 
@@ -20,6 +21,11 @@ static inline const struct cpu_device *cpu_device(const struct hth_device *dev)
 {
 	return (const struct cpu_device *)dev;
 }
+
+/* As in struct hth_backend (prepare.c). */
+uint64_t cpu_prepare_bytes(const struct hth_machine *m, const struct hth_weight *w, bool both);
+HTH_MUST enum hth_status cpu_prepare(struct hth_device *dev, struct hth_weight *w, bool both, struct hth_err *err);
+void cpu_unprepare(struct hth_device *dev, struct hth_weight *w);
 
 #define HTH_OP(name)                                                                                                   \
 	hth_cost_fn cpu_##name##_cost;                                                                                 \
