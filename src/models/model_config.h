@@ -97,12 +97,16 @@ static inline int64_t hth_layer_of_keys(const struct hth_model_config *c, int64_
 		at--;
 	return at;
 }
-/* Do later layers attend to the keys and values of layer l? */
+/* Do later layers attend to the keys and values of layer l? It is then the last of its kind that has some. */
 static inline bool hth_layer_is_shared(const struct hth_model_config *c, int64_t l)
 {
-	for (int64_t at = c->n_layers - c->n_kv_shared; at < c->n_layers && !hth_layer_shares(c, l); at++)
-		if (hth_layer_of_keys(c, at) == l)
-			return true;
+	bool windowed = hth_layer_in(&c->windowed, l);
+
+	if (c->n_kv_shared == 0 || hth_layer_shares(c, l))
+		return false;
+	while (++l < c->n_layers)
+		if (hth_layer_in(&c->windowed, l) == windowed)
+			return hth_layer_shares(c, l);
 	return false;
 }
 static inline bool hth_layer_has_v(const struct hth_model_config *c, int64_t l)

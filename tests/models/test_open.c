@@ -382,7 +382,8 @@ static void name_falls_back_to_the_file_name(void **state)
 
 static void every_failed_allocation_while_opening_is_an_error_without_a_leak(void **state)
 {
-	static const char *const paths[] = {UNTIED, GPT_OSS, "tests/golden/gptoss_mxfp4/tiny", "tests/golden/mixtral/tiny"};
+	static const char *const paths[] = {UNTIED, GPT_OSS, "tests/golden/gptoss_mxfp4/tiny", "tests/golden/mixtral/tiny",
+					   "tests/golden/gemma4/tiny.gguf", "tests/golden/gemma4_moe/tiny"};
 	struct hth_model *m;
 	struct hth_err err;
 	uint64_t n;
