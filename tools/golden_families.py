@@ -107,6 +107,14 @@ FAMILIES = {
         enable_moe_block=True, num_experts=5, top_k_experts=2, moe_intermediate_size=12, rope_parameters=GEMMA4_ROPE,
         published=True,
     ),
+    # As published: inside a model with eyes and ears; keys that take no part stand in the layers that share others'.
+    "gemma4_nested": dict(
+        cls="Gemma4", config="Gemma4TextConfig", gguf=None, seed=34, hidden_size=16, num_attention_heads=2,
+        num_key_value_heads=1, num_global_key_value_heads=None, head_dim=8, global_head_dim=16, intermediate_size=24,
+        num_hidden_layers=3, sliding_window=4, layer_types=["full_attention", "sliding_attention", "full_attention"],
+        num_kv_shared_layers=1, hidden_size_per_layer_input=8, vocab_size_per_layer_input=V, tie_word_embeddings=True,
+        use_bidirectional_attention="vision", rope_parameters=GEMMA4_ROPE, published=True, nested=True,
+    ),
     "phi3": dict(
         cls="Phi3", gguf="phi3", seed=16, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
         intermediate_size=24, tie_word_embeddings=False, fused=True, vocab_size=V + 3, max_position_embeddings=512, original_max_position_embeddings=256,
@@ -250,6 +258,15 @@ def published_mxfp4(blocks):
     return torch.from_numpy(packed.copy()), torch.from_numpy(b[..., 0].copy())
 
 
+# Tensors of other parts of a checkpoint.
+ASIDE = {
+    "Qwen3_5": ["model.visual.patch_embed.proj.weight", "mtp.fc.weight"],
+    "Gemma4": ["model.vision_tower.patch_embedder.input_proj.weight", "model.audio_tower.output_proj.weight",
+               "model.embed_vision.embedding_projection.weight",
+               "model.language_model.layers.2.self_attn.k_proj.weight"],
+}  # fmt: skip
+
+
 def folder_tensors(model, spec, stacked, dtype):
     """Names and tensors as the published folders have them; stacked: as transformers 5 has them in memory."""
     cls = spec.get("cls")
@@ -320,9 +337,10 @@ def write_folder(model, path, dtype=torch.bfloat16, shards=1, spec={}, stacked=F
     put_json(path / "tokenizer_config.json", names)
     put_json(path / "generation_config.json", {"eos_token_id": [TOKENS.index("<|im_end|>")]})
     if spec.get("nested"):
-        tensors |= {n: torch.zeros(2, 3, dtype=dtype) for n in ("model.visual.patch_embed.proj.weight", "mtp.fc.weight")}
+        tensors |= {n: torch.zeros(2, 3, dtype=dtype) for n in ASIDE[spec["cls"]]}
+        whole = spec["cls"] + "ForConditionalGeneration"
         put_json(path / "config.json", dict(
-            architectures=["Qwen3_5ForConditionalGeneration"], model_type="qwen3_5", dtype=config.pop("dtype"),
+            architectures=[whole], model_type=config["model_type"].removesuffix("_text"), dtype=config.pop("dtype"),
             tie_word_embeddings=config.pop("tie_word_embeddings"), text_config=config, vision_config={"depth": 1}))  # fmt: skip
     if shards == 1:
         save_file(tensors, path / "model.safetensors", {"format": "pt"})

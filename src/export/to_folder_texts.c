@@ -152,7 +152,8 @@ static enum hth_status write_config(const struct texts *t)
 	json_t *config = NULL;
 	enum hth_status st = HTH_OK;
 
-	if (hf != NULL) {
+	/* Of a model with eyes only the text part is written, with a config of its own. */
+	if (hf != NULL && t->m->source->keys.json == hf->config) {
 		config = json_deep_copy(hf->config);
 		if (config == NULL)
 			return hth_fail_memory(t->err, "a config", 256);

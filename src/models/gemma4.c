@@ -3,7 +3,8 @@
  * head alone, and may take their keys as values (attention_k_eq_v); the last layers may attend to keys and values of
  * the last layer of their kind that has some (num_kv_shared_layers), with a wider feed-forward block; each layer's
  * output is multiplied by a number, and each layer may have an input of its own from a second embedding.
- * In 26B-A4B experts stand beside every dense block. Leaves out: pictures and sound; writing folders of 26B-A4B.
+ * In 26B-A4B experts stand beside every dense block. Leaves out: pictures and sound, whose tensors are left aside; writing
+ * folders of 26B-A4B.
  * Sources: transformers modeling_gemma4.py, configuration_gemma4.py; llama.cpp src/models/gemma4.cpp,
  * conversion/gemma.py. */
 #include "models/config.h"
@@ -179,11 +180,19 @@ static enum hth_status check(const struct hth_keys *k, const struct hth_model_co
 	return HTH_OK;
 }
 
+/* 12B: the same text model, whose configs have other defaults. */
+static bool is_unified(const struct hth_keys *k)
+{
+	const char *type = json_string_value(json_object_get(k->json, "model_type"));
+
+	return type != NULL && strncmp(type, "gemma4_unified", 14) == 0;
+}
+
 static enum hth_status read_rest(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
 {
 	const struct hth_int_key shared = {"attention.shared_kv_layers", "num_kv_shared_layers", 0, c->n_layers - 1, 0};
 	const struct hth_int_key own = {"embedding_length_per_layer_input", "hidden_size_per_layer_input", 0, MAX_OWN,
-					k->gguf != NULL ? 0 : 256};
+					k->gguf != NULL || is_unified(k) ? 0 : 256};
 	const struct hth_int_key vocab = {NULL, "vocab_size_per_layer_input", 1, INT32_MAX,
 					  k->gguf != NULL ? c->n_vocab : 262144};
 	const struct hth_real_key final = {"final_logit_softcapping", "final_logit_softcapping", 0, 1e6, 0};
@@ -230,7 +239,7 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 	c->act = HTH_ACT_GELU_TANH;
 	c->head = 256;
 	c->tied = true;
-	c->window = 512;
+	c->window = is_unified(k) ? 1024 : 512;
 	c->rope_theta = 1e6;
 	c->rope_local_theta = 10000;
 	c->norm_after = c->values_normed = c->out_scaled = true;
@@ -284,8 +293,10 @@ static void to_hf(const struct hth_model_config *c, json_t *out)
 const struct hth_family hth_family_gemma4 = {
 	.name = "gemma4",
 	.gguf_arch = "gemma4",
-	.hf_types = "gemma4_text ",
-	.hf_classes = "Gemma4ForCausalLM ",
+	/* Windows make the second the one that is written. */
+	.hf_types = "gemma4 gemma4_text gemma4_unified gemma4_unified_text ",
+	.hf_classes = "Gemma4ForConditionalGeneration Gemma4ForCausalLM Gemma4UnifiedForConditionalGeneration "
+		      "Gemma4UnifiedForCausalLM ",
 	.window_every = 6,
 	.to_gguf = to_gguf,
 	.to_hf = to_hf,
@@ -293,4 +304,7 @@ const struct hth_family hth_family_gemma4 = {
 	.qk_norm = HTH_QK_NORM_HEAD,
 	.experts = true,
 	.beside = true,
+	.nested = true,
+	.aside = "model.vision_tower. model.audio_tower. model.embed_vision. model.embed_audio. "
+		 "vision_tower. audio_tower. embed_vision. embed_audio. ",
 };
