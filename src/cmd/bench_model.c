@@ -218,7 +218,7 @@ enum hth_status bench_model_open(const struct bench *b, const char *path, bool t
 				 struct hth_err *err)
 {
 	*out = (struct bench_model){0};
-	enum hth_status status = hth_model_open_named(path, &out->m, err);
+	enum hth_status status = hth_model_open_named(path, false, &out->m, err);
 	if (status == HTH_OK)
 		status = hth_model_prepare(out->m, b->backend, b->device, train, err);
 	if (status != HTH_OK) {

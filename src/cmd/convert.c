@@ -84,7 +84,7 @@ static enum hth_status convert_adapter(const struct convert_options *opt, const 
 	struct hth_model *m = NULL;
 	struct hth_adapter a = {0};
 	struct hth_adapter_names names;
-	enum hth_status s = opt->model != NULL ? hth_model_open_named(opt->model, &m, err) : HTH_OK;
+	enum hth_status s = opt->model != NULL ? hth_model_open_named(opt->model, true, &m, err) : HTH_OK;
 	if (s == HTH_OK && m != NULL)
 		hth_model_adapter_names(m, &names);
 	if (s == HTH_OK)

@@ -60,7 +60,7 @@ static enum hth_status open_chat(const struct data_options *opt, struct hth_mode
 	if (opt->model == NULL)
 		return hth_fail(err, HTH_ERR_USAGE,
 				"hearth data: no model; give --model FILE.gguf (its tokenizer and template are used)");
-	enum hth_status s = hth_model_open_named(opt->model, m, err);
+	enum hth_status s = hth_model_open_named(opt->model, true, m, err);
 	if (s != HTH_OK)
 		return s;
 	*chat = (struct hth_chat){.tmpl = (*m)->tmpl, .tok = (*m)->tokenizer, .now = (int64_t)time(NULL)};

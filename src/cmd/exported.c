@@ -75,17 +75,16 @@ static enum hth_status check_options(struct job *job, struct hth_err *err)
 static enum hth_status open_source(struct job *job, struct hth_err *err)
 {
 	const struct hth_export_options *opt = job->opt;
-	bool think =
-		opt->adapter != NULL || opt->calibrate != NULL || job->rows.file != NULL || job->rows.config != NULL;
+	bool think = opt->calibrate != NULL || job->rows.file != NULL || job->rows.config != NULL;
 	enum hth_status s;
 
 	if ((s = hth_model_where(job->model, &job->path, err)) != HTH_OK)
 		return s;
-	if (!think) {
+	if (!think && opt->adapter == NULL) {
 		bool whole = hth_path_kind(job->path) == HTH_PATH_DIR || hth_export_may_be_folder(opt, job->form);
 		s = hth_pool_new((int)opt->threads, &job->o.pool, err);
 		if (s == HTH_OK)
-			s = whole ? hth_model_open(job->path, &job->plain, err)
+			s = whole ? hth_model_open_to_write(job->path, &job->plain, err)
 				  : hth_gguf_open_split(&job->file, job->path, err);
 		return s;
 	}
@@ -93,7 +92,8 @@ static enum hth_status open_source(struct job *job, struct hth_err *err)
 				       .adapters = &opt->adapter,
 				       .n_adapters = opt->adapter != NULL,
 				       .threads = opt->threads,
-				       .compute = HTH_COMPUTE_F32};
+				       .compute = HTH_COMPUTE_F32,
+				       .to_write = !think};
 	s = hth_opened_open(&job->o, &open, err);
 	if (s != HTH_OK)
 		return s;
@@ -271,7 +271,7 @@ static enum hth_status look_at(const struct job *job, struct hth_err *err)
 
 	if (job->as.n_parts == 0)
 		return HTH_OK;
-	s = hth_model_open(job->written, &back, err);
+	s = hth_model_open_to_write(job->written, &back, err);
 	if (s == HTH_OK && job->r.untied) /* on purpose: the adapter has a head or an embedding of its own */
 		back->config.tied = true;
 	if (s == HTH_OK)
@@ -290,6 +290,7 @@ static enum hth_status write_file(struct job *job, struct hth_err *err)
 		.from = job->from,
 		.parts = job->as.parts,
 		.n_parts = job->as.n_parts,
+		.parts_of = model_of(job),
 		.mix = job->target.mix,
 		.out_path = job->written,
 		.model = job->o.model,

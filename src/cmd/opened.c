@@ -54,8 +54,8 @@ enum hth_status hth_opened_open(struct hth_opened *o, const struct hth_open_conf
 	hth_arena_init(&o->arena, MAX_ADAPTER_BYTES);
 	enum hth_status s = open_device(o, cfg, err);
 	if (s == HTH_OK)
-		s = hth_model_open_named(cfg->model, &o->model, err);
-	if (s == HTH_OK)
+		s = hth_model_open_named(cfg->model, cfg->to_write, &o->model, err);
+	if (s == HTH_OK && !cfg->to_write)
 		s = hth_model_prepare(o->model, o->backend, o->device, false, err);
 	if (s == HTH_OK)
 		s = open_adapters(o, cfg, err);

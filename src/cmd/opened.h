@@ -23,6 +23,7 @@ struct hth_open_config {
 	int64_t threads;     /* 0: all usable */
 	enum hth_compute compute;
 	enum hth_state_type kv_type; /* of its sessions */
+	bool to_write; /* the model is written elsewhere and not run: it is not put on the device */
 };
 
 /* Opens for inference. On failure everything is closed again. */

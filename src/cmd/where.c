@@ -17,13 +17,13 @@ enum hth_status hth_model_where(const char *name, char **path, struct hth_err *e
 	return hth_fail(err, HTH_ERR_NOTFOUND, "%s: no such file or folder", name);
 }
 
-enum hth_status hth_model_open_named(const char *name, struct hth_model **out, struct hth_err *err)
+enum hth_status hth_model_open_named(const char *name, bool to_write, struct hth_model **out, struct hth_err *err)
 {
 	char *path = NULL;
 	*out = NULL;
 	enum hth_status s = hth_model_where(name, &path, err);
 	if (s == HTH_OK)
-		s = hth_model_open(path, out, err);
+		s = to_write ? hth_model_open_to_write(path, out, err) : hth_model_open(path, out, err);
 	hth_free(path);
 	return s;
 }

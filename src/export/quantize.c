@@ -262,7 +262,12 @@ static enum hth_status write_tensor(struct job *job, size_t i, struct hth_err *e
 	job->result->weights += (uint64_t)(p.rows * p.cols);
 	job->result->requantised +=
 		p.in->block_elems > 1 && p.out->block_elems > 1 && (p.in != p.out || p.fused);
-	return write_rows(job, &p, err);
+	if (p.source != NULL && (s = hth_part_hold(cfg->parts_of, p.source, err)) != HTH_OK)
+		return s;
+	s = write_rows(job, &p, err);
+	if (p.source != NULL)
+		hth_part_release(cfg->parts_of, p.source);
+	return s;
 }
 
 /* Keys that the writer knows better, and those of a part of a split file. */

@@ -11,6 +11,7 @@ struct hth_quantize_config {
 	const struct hth_gguf *from;
 	const struct hth_model_part *parts;                         /* (n_parts) where rows of the first tensors of */
 	size_t n_parts;                                             /* `from` come from (as_gguf.h); 0: from it */
+	const struct hth_model *parts_of;                           /* the model of these */
 	const struct hth_mix *mix;
 	const char *out_path;                                       /* replaced atomically */
 	const struct hth_model *model;                              /* whose adapter; NULL without one */

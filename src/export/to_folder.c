@@ -120,34 +120,13 @@ static enum hth_status check_template(const struct hth_model *m, const struct ht
 	return hth_fail(err, HTH_ERR_VALUE, "%s: the chat template did not survive", back->path);
 }
 
-/* Config and tokenizer by their files: opening MLX's quantised weights would lay all of them out anew in memory. */
-static enum hth_status look_at_texts(const struct hth_model *meant, const char *dir, struct hth_err *err)
-{
-	char *config = hth_path_join(dir, "config.json"), *file = hth_path_join(dir, "tokenizer.json");
-	struct hth_tokenizer *back = NULL;
-	enum hth_status st = config != NULL && file != NULL ? HTH_OK : hth_fail_memory(err, "a path", strlen(dir));
-
-	if (st == HTH_OK)
-		st = hth_config_json_agrees(meant, config, err);
-	if (st == HTH_OK)
-		st = hth_tokenizer_from_json(file, &back, err);
-	if (st == HTH_OK)
-		st = check_tokenizer(meant, back, err);
-	hth_tokenizer_free(back);
-	hth_free(config);
-	hth_free(file);
-	return st;
-}
-
 /* Opens what was written as any program would, and compares. */
 static enum hth_status look_at(const struct hth_to_folder_config *cfg, const char *dir, struct hth_err *err)
 {
 	struct hth_model *back = NULL, meant = *cfg->model;
 
 	meant.config.tied = meant.config.tied && !hth_folder_unties(cfg);
-	if (cfg->bits != 0)
-		return look_at_texts(&meant, dir, err);
-	enum hth_status st = hth_model_open(dir, &back, err);
+	enum hth_status st = hth_model_open_to_write(dir, &back, err);
 	if (st == HTH_OK)
 		st = hth_configs_agree(&meant, back, err);
 	if (st == HTH_OK)

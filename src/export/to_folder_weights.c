@@ -280,7 +280,10 @@ static enum hth_status write_part(struct job *j, const struct hth_model_part *p,
 		if (j->scales == NULL || j->biases == NULL)
 			return hth_fail_memory(err, p->name, (size_t)side);
 	}
+	if ((st = hth_part_hold(j->cfg->model, p, err)) != HTH_OK)
+		return st;
 	st = write_rows(j, &x, err);
+	hth_part_release(j->cfg->model, p);
 	if (st == HTH_OK && x.quantised)
 		st = hth_st_writer_write(&j->w, j->scales, (size_t)side, err);
 	if (st == HTH_OK && x.quantised)

@@ -213,30 +213,43 @@ static void put_row(const struct hth_mlx_tensor *t, enum hth_quant quant, const 
 	}
 }
 
-enum hth_status hth_mlx_repack(const struct hth_mlx_tensor *t, enum hth_quant *quant, uint8_t **out,
+enum hth_status hth_mlx_blocks(const struct hth_mlx_tensor *t, enum hth_quant *quant, uint64_t *bytes,
 			       struct hth_err *err)
 {
 	float *scales = NULL, *biases = NULL; /* (N, C/group) */
-	size_t n_groups = (size_t)(t->rows * (t->cols / t->layout.group)), bytes;
-	int64_t groups = t->cols / t->layout.group, words = t->weight->dim[1];
+	size_t n_groups = (size_t)(t->rows * (t->cols / t->layout.group));
+	bool halves = t->layout.bits <= 5;
+	uint64_t row_bytes;
+	enum hth_status st = HTH_OK;
+
+	if (halves && ((st = read_floats(t->scales, &scales, err)) != HTH_OK ||
+		       (st = read_floats(t->biases, &biases, err)) != HTH_OK))
+		goto done;
+	halves = halves && all_f16(scales, n_groups) && all_f16(biases, n_groups);
+	*quant = !halves ? HTH_QUANT_MLX8 : t->layout.bits == 5 ? HTH_QUANT_Q5_1 : HTH_QUANT_Q4_1;
+	st = hth_quant_row_bytes(*quant, (uint64_t)t->cols, &row_bytes, err);
+	if (st == HTH_OK && !hth_mul_u64((uint64_t)t->rows, row_bytes, bytes))
+		st = hth_fail(err, HTH_ERR_LIMIT, "\"%.80s\": its size does not fit 64 bits", t->weight->name);
+done:
+	hth_free(scales);
+	hth_free(biases);
+	return st;
+}
+
+enum hth_status hth_mlx_repack(const struct hth_mlx_tensor *t, enum hth_quant quant, uint8_t *out, struct hth_err *err)
+{
+	float *scales = NULL, *biases = NULL; /* (N, C/group) */
+	int64_t groups = t->cols / t->layout.group, words = t->cols / 32 * t->layout.bits;
 	uint64_t row_bytes;
 	enum hth_status st;
 
-	*out = NULL;
 	if ((st = read_floats(t->scales, &scales, err)) != HTH_OK ||
-	    (st = read_floats(t->biases, &biases, err)) != HTH_OK)
+	    (st = read_floats(t->biases, &biases, err)) != HTH_OK ||
+	    (st = hth_quant_row_bytes(quant, (uint64_t)t->cols, &row_bytes, err)) != HTH_OK)
 		goto done;
-	bool halves = t->layout.bits <= 5 && all_f16(scales, n_groups) && all_f16(biases, n_groups);
-	*quant = !halves ? HTH_QUANT_MLX8 : t->layout.bits == 5 ? HTH_QUANT_Q5_1 : HTH_QUANT_Q4_1;
-	if ((st = hth_quant_row_bytes(*quant, (uint64_t)t->cols, &row_bytes, err)) != HTH_OK)
-		goto done;
-	if (!hth_mul_size((size_t)t->rows, (size_t)row_bytes, &bytes) || (*out = hth_alloc(bytes)) == NULL) {
-		st = hth_fail_memory(err, t->weight->name, (size_t)t->rows * (size_t)row_bytes);
-		goto done;
-	}
 	for (int64_t r = 0; r < t->rows; r++)
-		put_row(t, *quant, t->weight->data + r * words * 4, scales + r * groups, biases + r * groups,
-			*out + (uint64_t)r * row_bytes);
+		put_row(t, quant, t->weight->data + r * words * 4, scales + r * groups, biases + r * groups,
+			out + (uint64_t)r * row_bytes);
 done:
 	hth_free(scales);
 	hth_free(biases);

@@ -1,5 +1,5 @@
 /* Affine-quantised tensors of MLX folders: levels packed into 32-bit words, with a scale and a bias for each group of
- * 32, 64 or 128 columns: value = scale * level + bias. They are laid out anew, once, as blocks of quant/list.h:
+ * 32, 64 or 128 columns: value = scale * level + bias. They are laid out anew as blocks of quant/list.h:
  * q4_1 for 2 to 4 bits and q5_1 for 5, which say the same number for number where scales and biases are f16 values
  * (bf16 ones nearly always are); mlx8 otherwise and for 6 and 8 bits. */
 #ifndef HTH_FORMATS_HF_MLX_H
@@ -25,8 +25,11 @@ struct hth_mlx_tensor {
 /* The parts that belong to the u32 tensor `weight`, with their shapes checked. */
 HTH_MUST enum hth_status hth_mlx_find(const struct hth_hf *h, const struct hth_st_tensor *weight,
 				      struct hth_mlx_tensor *out, struct hth_err *err);
-/* New blocks, caller frees with hth_free. */
-HTH_MUST enum hth_status hth_mlx_repack(const struct hth_mlx_tensor *t, enum hth_quant *quant, uint8_t **out,
+/* The block format that says t, and the bytes of it. */
+HTH_MUST enum hth_status hth_mlx_blocks(const struct hth_mlx_tensor *t, enum hth_quant *quant, uint64_t *bytes,
+					struct hth_err *err);
+/* out: as many bytes as hth_mlx_blocks said, with the format it said. */
+HTH_MUST enum hth_status hth_mlx_repack(const struct hth_mlx_tensor *t, enum hth_quant quant, uint8_t *out,
 					struct hth_err *err);
 
 #endif

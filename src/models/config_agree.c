@@ -127,33 +127,3 @@ enum hth_status hth_configs_agree(const struct hth_model *a, const struct hth_mo
 			"%s: the %s of this model cannot be said in the other format (%s was read again and differs)",
 			a->path, what, b->path);
 }
-
-enum hth_status hth_config_json_agrees(const struct hth_model *m, const char *path, struct hth_err *err)
-{
-	float freq[HTH_MAX_PAIRS], local[HTH_MAX_PAIRS]; /* (rot/2) */
-	struct hth_model read = {.path = (char *)(uintptr_t)path, .rope_freq = freq};
-	struct hth_keys k = {.where = path};
-	json_t *doc = NULL;
-	const char *type = NULL;
-	enum hth_status st = hth_json_read(path, (size_t)16 << 20, HTH_JSON_BIG_INT_AS_REAL, &doc, err);
-
-	if (st == HTH_OK)
-		st = hth_json_str(doc, "model_type", "", &type, path, err);
-	k.json = doc;
-	k.family = read.family = st == HTH_OK ? hth_family_find_hf(type) : NULL;
-	if (st == HTH_OK && k.family == NULL)
-		st = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"model_type\" is no family's", path);
-	hth_config_init(&read.config);
-	if (st == HTH_OK)
-		st = k.family->config(&k, &read.config, err);
-	if (st == HTH_OK) {
-		hth_rope_frequencies(&read.config, false, freq);
-		if (read.config.rope_local_theta > 0)
-			read.rope_freq_local = local;
-		if (read.rope_freq_local != NULL)
-			hth_rope_frequencies(&read.config, true, local);
-		st = hth_configs_agree(m, &read, err);
-	}
-	json_decref(doc);
-	return st;
-}

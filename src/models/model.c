@@ -108,12 +108,13 @@ static enum hth_status open_template(struct hth_model *m, struct hth_err *err)
 	return HTH_OK;
 }
 
-static enum hth_status open_parts(struct hth_model *m, struct hth_err *err)
+static enum hth_status open_parts(struct hth_model *m, bool to_write, struct hth_err *err)
 {
 	enum hth_status st = hth_source_open(m->path, &m->source, err);
 
 	if (st != HTH_OK)
 		return st;
+	m->source->on_demand = to_write;
 	const struct hth_source *s = m->source;
 	m->gguf = s->gguf;
 	m->family = s->keys.family;
@@ -148,7 +149,7 @@ uint64_t hth_model_active_params(const struct hth_model *m)
 	return m->n_params - idle;
 }
 
-enum hth_status hth_model_open(const char *path, struct hth_model **out, struct hth_err *err)
+static enum hth_status open_model(const char *path, bool to_write, struct hth_model **out, struct hth_err *err)
 {
 	struct hth_model *m = hth_calloc(1, sizeof(*m));
 	enum hth_status st;
@@ -161,7 +162,7 @@ enum hth_status hth_model_open(const char *path, struct hth_model **out, struct 
 		st = hth_fail_memory(err, "model", strlen(path));
 		goto done;
 	}
-	st = open_parts(m, err);
+	st = open_parts(m, to_write, err);
 	if (st != HTH_OK)
 		goto done;
 	hth_model_each_weight(m, count_weight, &m->n_params);
@@ -170,6 +171,16 @@ enum hth_status hth_model_open(const char *path, struct hth_model **out, struct 
 done:
 	hth_model_close(m);
 	return st;
+}
+
+enum hth_status hth_model_open(const char *path, struct hth_model **out, struct hth_err *err)
+{
+	return open_model(path, false, out, err);
+}
+
+enum hth_status hth_model_open_to_write(const char *path, struct hth_model **out, struct hth_err *err)
+{
+	return open_model(path, true, out, err);
 }
 
 struct prepare_ctx {
@@ -215,6 +226,11 @@ enum hth_status hth_model_prepare(struct hth_model *m, const struct hth_backend 
 
 	if (m->backend != NULL)
 		return hth_fail(err, HTH_ERR_USAGE, "%s: the model is on a device already", m->path);
+	if (m->source != NULL && m->source->on_demand) {
+		enum hth_status st = hth_source_hold_all(m->source, err);
+		if (st != HTH_OK)
+			return st;
+	}
 	m->backend = b;
 	m->device = dev;
 	/* On the host a prepared form is a second copy, for speed alone: not where it would take more than half of what is

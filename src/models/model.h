@@ -76,6 +76,9 @@ struct hth_model {
  * vocabulary alone is HTH_ERR_UNAVAILABLE. A template that cannot be parsed is a warning here and an error of
  * hth_model_chat. */
 HTH_MUST enum hth_status hth_model_open(const char *path, struct hth_model **out, struct hth_err *err);
+/* The same for a model that is written elsewhere and not run: what MLX quantised (and gpt-oss's experts) is laid out only
+ * while a part is held (parts.h), or for good by hth_model_prepare. */
+HTH_MUST enum hth_status hth_model_open_to_write(const char *path, struct hth_model **out, struct hth_err *err);
 /* Binds the model to a device: packs weights where the backend wants to (both: training). Call once. */
 HTH_MUST enum hth_status hth_model_prepare(struct hth_model *m, const struct hth_backend *b, struct hth_device *dev,
                                            bool both, struct hth_err *err);

@@ -227,3 +227,34 @@ struct hth_part_piece hth_part_row(const struct hth_model_part *p, int64_t at, i
 		*row -= p->piece[i++].w->rows;
 	return p->piece[i];
 }
+
+/* Weight i of a part; NULL: there are no more. */
+static const struct hth_weight *weight_of(const struct hth_model_part *p, int64_t i)
+{
+	if (p->stack != NULL)
+		return i < p->n_stack ? &p->stack[i] : NULL;
+	return i < p->n_pieces ? p->piece[i].w : NULL;
+}
+
+static void release_first(const struct hth_model *m, const struct hth_model_part *p, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		hth_source_release(m->source, weight_of(p, i)->data);
+}
+
+enum hth_status hth_part_hold(const struct hth_model *m, const struct hth_model_part *p, struct hth_err *err)
+{
+	enum hth_status st = HTH_OK;
+	int64_t i = 0;
+
+	for (; st == HTH_OK && weight_of(p, i) != NULL; i++)
+		st = hth_source_hold(m->source, weight_of(p, i)->data, err);
+	if (st != HTH_OK)
+		release_first(m, p, i - 1);
+	return st;
+}
+
+void hth_part_release(const struct hth_model *m, const struct hth_model_part *p)
+{
+	release_first(m, p, p->stack != NULL ? p->n_stack : p->n_pieces);
+}

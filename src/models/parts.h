@@ -57,6 +57,11 @@ static inline int64_t hth_part_place(const struct hth_model_part *p, const struc
 /* The piece and its row (logical) that stands at row `at` of the written tensor. */
 struct hth_part_piece hth_part_row(const struct hth_model_part *p, int64_t at, int64_t *row);
 
+/* Before rows of a part are read, and after: fills the tensors that its weights are laid out anew in
+ * (hth_model_open_to_write). Not for several threads. */
+HTH_MUST enum hth_status hth_part_hold(const struct hth_model *m, const struct hth_model_part *p, struct hth_err *err);
+void hth_part_release(const struct hth_model *m, const struct hth_model_part *p);
+
 /* The family whose folder a model's is: its own, or that of a GGUF architecture's experts (Mixtral is a "llama"). */
 const struct hth_family *hth_family_of_folder(const struct hth_model *m);
 
@@ -67,7 +72,5 @@ HTH_MUST enum hth_status hth_config_to_hf(const struct hth_model *m, const char 
 					  struct hth_err *err);
 /* HTH_ERR_VALUE naming the first thing in which two models' configs differ: what was written is read again and compared. */
 HTH_MUST enum hth_status hth_configs_agree(const struct hth_model *a, const struct hth_model *b, struct hth_err *err);
-/* The same for a folder's config.json alone, without its weights. */
-HTH_MUST enum hth_status hth_config_json_agrees(const struct hth_model *m, const char *path, struct hth_err *err);
 
 #endif

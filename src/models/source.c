@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/pages.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,7 @@ enum hth_status hth_source_open(const char *path, struct hth_source **out, struc
 	if (s == NULL)
 		return hth_fail_memory(err, "a model's source", sizeof(*s));
 	s->path = path;
+	s->idle = SIZE_MAX;
 	s->kind = hth_path_kind(path) == HTH_PATH_DIR ? &hth_source_hf : &hth_source_gguf;
 	st = s->kind->open(s, err);
 	if (st == HTH_OK) {
@@ -35,11 +37,96 @@ void hth_source_close(struct hth_source *s)
 	if (s == NULL)
 		return;
 	for (size_t i = 0; s->repacked != NULL && i < s->n_tensors; i++)
-		hth_free(s->repacked[i].data);
+		hth_pages_free(s->repacked[i].data, (size_t)s->repacked[i].bytes);
 	hth_free(s->repacked);
 	hth_free(s->used);
 	s->kind->close(s);
 	hth_free(s);
+}
+
+static void drop_idle(struct hth_source *s)
+{
+	if (s->idle == SIZE_MAX)
+		return;
+	struct hth_repacked *r = &s->repacked[s->idle];
+	hth_pages_drop(r->data, (size_t)r->bytes);
+	r->filled = false;
+	s->idle = SIZE_MAX;
+}
+
+static enum hth_status hold(struct hth_source *s, size_t number, struct hth_err *err)
+{
+	struct hth_repacked *r = &s->repacked[number];
+	enum hth_status st = HTH_OK;
+
+	if (!r->filled) {
+		drop_idle(s);
+		st = hth_pages_take(r->data, (size_t)r->bytes, err);
+		if (st == HTH_OK)
+			st = r->fill(s, number, r->data, err);
+		r->filled = st == HTH_OK;
+	}
+	if (st == HTH_OK && s->idle == number)
+		s->idle = SIZE_MAX;
+	r->holders += st == HTH_OK;
+	return st;
+}
+
+/* The tensor laid out anew that data lies in; n_tensors: none. */
+static size_t find_repacked(const struct hth_source *s, const uint8_t *data)
+{
+	size_t i = 0;
+
+	while (i < s->n_tensors && (s->repacked[i].data == NULL || data < s->repacked[i].data ||
+				    data >= s->repacked[i].data + s->repacked[i].bytes))
+		i++;
+	return i;
+}
+
+enum hth_status hth_source_lay_out(struct hth_source *s, size_t number, const struct hth_repacked *how, bool now,
+				   struct hth_err *err)
+{
+	void *data;
+
+	if (s->repacked == NULL && (s->repacked = hth_calloc(s->n_tensors, sizeof(*s->repacked))) == NULL)
+		return hth_fail_memory(err, "a model's tensors", s->n_tensors * sizeof(*s->repacked));
+	if (s->repacked[number].data != NULL || how->bytes == 0) /* fused ones are asked for by each of their parts */
+		return HTH_OK;
+	if (how->bytes > SIZE_MAX)
+		return hth_fail_memory(err, "a tensor", SIZE_MAX);
+	enum hth_status st = hth_pages_reserve((size_t)how->bytes, &data, err);
+	if (st != HTH_OK)
+		return st;
+	s->repacked[number] = *how;
+	s->repacked[number].data = data;
+	return now || !s->on_demand ? hold(s, number, err) : HTH_OK;
+}
+
+enum hth_status hth_source_hold(struct hth_source *s, const uint8_t *data, struct hth_err *err)
+{
+	size_t i = s->repacked != NULL ? find_repacked(s, data) : s->n_tensors;
+
+	return i < s->n_tensors ? hold(s, i, err) : HTH_OK;
+}
+
+void hth_source_release(struct hth_source *s, const uint8_t *data)
+{
+	size_t i = s->repacked != NULL ? find_repacked(s, data) : s->n_tensors;
+
+	if (i == s->n_tensors || --s->repacked[i].holders > 0)
+		return;
+	drop_idle(s);
+	s->idle = i;
+}
+
+enum hth_status hth_source_hold_all(struct hth_source *s, struct hth_err *err)
+{
+	enum hth_status st = HTH_OK;
+
+	for (size_t i = 0; st == HTH_OK && s->repacked != NULL && i < s->n_tensors; i++)
+		if (s->repacked[i].data != NULL)
+			st = hold(s, i, err);
+	return st;
 }
 
 enum hth_status hth_source_take(struct hth_source *s, const char *gguf, const char *hf, const char *suffix,

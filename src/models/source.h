@@ -15,11 +15,20 @@ struct hth_source_tensor {
 	char name[96];                /* as the source calls it, for messages */
 };
 
-struct hth_repacked {
-	uint8_t *data; /* owned; NULL: not asked for yet */
-	enum hth_quant quant;
-};
+struct hth_source;
 struct hth_source_kind;
+/* A tensor that is laid out anew as blocks, in pages that are filled while somebody holds them. */
+struct hth_repacked {
+	uint8_t *data; /* (bytes) owned; NULL: not asked for yet */
+	uint64_t bytes;
+	enum hth_quant quant;
+	int holders;
+	bool filled;
+	/* Writes `bytes` of tensor `number` to out. */
+	enum hth_status (*fill)(const struct hth_source *s, size_t number, uint8_t *out, struct hth_err *err);
+	size_t scales_number; /* what fill needs, of experts */
+	bool paired;
+};
 struct hth_source {
 	const struct hth_source_kind *kind;
 	const char *path;     /* borrowed from the model */
@@ -30,6 +39,8 @@ struct hth_source {
 	struct hth_gguf *gguf; /* one of these; owned */
 	struct hth_hf *hf;
 	struct hth_repacked *repacked; /* (n_tensors) or NULL: blocks made from several tensors; owned */
+	bool on_demand;                /* these are filled by hth_source_hold; else as soon as they are asked for */
+	size_t idle;                   /* filled and held by nobody, kept until another is filled; SIZE_MAX: none */
 };
 
 struct hth_source_kind {
@@ -59,6 +70,13 @@ HTH_MUST enum hth_status hth_source_take(struct hth_source *s, const char *gguf,
  * become rows i and N/2 + i. */
 HTH_MUST enum hth_status hth_source_take_experts(struct hth_source *s, const char *stem, const char *name, bool paired,
 						 struct hth_source_tensor *t, struct hth_err *err);
+/* Room for tensor `number` as `how` says; held at once, for good, unless the source is on demand and `now` false. */
+HTH_MUST enum hth_status hth_source_lay_out(struct hth_source *s, size_t number, const struct hth_repacked *how, bool now,
+					    struct hth_err *err);
+/* Fills the tensor laid out anew that `data` lies in, if it is one; as many releases as holds. Not for several threads. */
+HTH_MUST enum hth_status hth_source_hold(struct hth_source *s, const uint8_t *data, struct hth_err *err);
+void hth_source_release(struct hth_source *s, const uint8_t *data);
+HTH_MUST enum hth_status hth_source_hold_all(struct hth_source *s, struct hth_err *err);
 void hth_source_mark(struct hth_source *s, size_t number);
 /* An error naming a tensor that nobody asked for; HTH_OK when there is none. Those that the family leaves aside are told
  * in the log. */

@@ -1,5 +1,6 @@
 /* A model in a Hugging Face folder: safetensors of bf16, f16 or f32, mapped in place; MLX's affine-quantised tensors
- * (formats/hf_mlx.h), laid out anew in memory of our own. The tokenizer may have fewer
+ * (formats/hf_mlx.h), laid out anew in memory of our own while they
+ * are held. The tokenizer may have fewer
  * tokens than the embedding has rows (padding to a round number) and special ones beyond it (image tokens of a
  * relative with eyes); both are common, and neither is ever a target.
  * Leaves out: folders quantised in other ways (GPTQ, AWQ, fp8, ...). */
@@ -87,23 +88,31 @@ static enum hth_quant quant_of(enum hth_st_dtype t)
 				  : HTH_QUANT_NONE;
 }
 
-/* A quantised tensor: made once, since fused ones are asked for by each of their parts. */
+static enum hth_status fill_quantised(const struct hth_source *s, size_t number, uint8_t *out, struct hth_err *err)
+{
+	struct hth_mlx_tensor parts;
+	enum hth_status st = hth_mlx_find(s->hf, hth_hf_tensor(s->hf, number), &parts, err);
+
+	return st == HTH_OK ? hth_mlx_repack(&parts, s->repacked[number].quant, out, err) : st;
+}
+
+/* A quantised tensor. Vectors are wanted at once. */
 static enum hth_status find_quantised(struct hth_source *s, const struct hth_st_tensor *x, size_t number,
 				      struct hth_source_tensor *t, struct hth_err *err)
 {
 	struct hth_mlx_tensor parts;
+	struct hth_repacked how = {.fill = fill_quantised};
 	enum hth_status st = hth_mlx_find(s->hf, x, &parts, err);
 
+	if (st == HTH_OK)
+		st = hth_mlx_blocks(&parts, &how.quant, &how.bytes, err);
+	if (st == HTH_OK)
+		st = hth_source_lay_out(s, number, &how, parts.rows == 1, err);
 	if (st != HTH_OK)
-		return st;
-	if (s->repacked == NULL && (s->repacked = hth_calloc(s->n_tensors, sizeof(*s->repacked))) == NULL)
-		return hth_fail_memory(err, "a model's tensors", s->n_tensors * sizeof(*s->repacked));
-	if (s->repacked[number].data == NULL &&
-	    (st = hth_mlx_repack(&parts, &s->repacked[number].quant, &s->repacked[number].data, err)) != HTH_OK)
 		return st;
 	hth_source_mark(s, parts.scales_number);
 	hth_source_mark(s, parts.biases_number);
-	t->quant = s->repacked[number].quant;
+	t->quant = how.quant;
 	t->data = s->repacked[number].data;
 	t->n_dims = 2;
 	t->dim[0] = parts.rows;

@@ -4,6 +4,7 @@
 #include "export/as_gguf.h"
 #include "export/quantize.h"
 #include "export/to_folder.h"
+#include "models/source.h"
 
 #include <unistd.h>
 
@@ -46,6 +47,7 @@ static void to_gguf(const struct hth_model *m, const char *mix, const char *path
 	struct hth_quantize_config cfg = {.from = &as.made.g,
 					  .parts = as.parts,
 					  .n_parts = as.n_parts,
+					  .parts_of = m,
 					  .mix = hth_mix_find(mix),
 					  .out_path = path};
 	assert_ok(hth_quantize(&cfg, &r, &err));
@@ -230,6 +232,63 @@ static void mlx_folders_are_read_as_they_were_meant(void **state)
 	hth_model_close(m);
 }
 
+/* How many of MLX's tensors are laid out now, and how many ever can be. */
+static size_t count_filled(const struct hth_model *m, size_t *all)
+{
+	const struct hth_source *s = m->source;
+	size_t n = 0;
+
+	*all = 0;
+	for (size_t i = 0; s->repacked != NULL && i < s->n_tensors; i++) {
+		*all += s->repacked[i].data != NULL;
+		n += s->repacked[i].filled;
+	}
+	return n;
+}
+
+static void expect_one_filled(void *ctx, uint64_t done, uint64_t total)
+{
+	size_t all;
+
+	(void)done;
+	(void)total;
+	assert_in_range(count_filled(ctx, &all), 0, 1);
+	assert_true(all > 4);
+}
+
+/* The same bytes as from a model that has all of them in memory. */
+static void a_model_opened_to_be_written_lays_out_one_tensor_at_a_time(void **state)
+{
+	char path[2][300], file[2][640], *text[2];
+	size_t bytes[2], all;
+	struct hth_model *m;
+	struct hth_err err;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct hth_to_folder_result r;
+		if (i == 0)
+			assert_ok(hth_model_open("tests/golden/qwen3/mlx", &m, &err));
+		else
+			assert_ok(hth_model_open_to_write("tests/golden/qwen3/mlx", &m, &err));
+		struct hth_to_folder_config cfg = {.model = m,
+						   .out_path = in_tmp(path[i], i == 0 ? "held" : "demand"),
+						   .type = HTH_QUANT_F32,
+						   .progress = i == 0 ? NULL : expect_one_filled,
+						   .ctx = m};
+		assert_ok(hth_to_folder(&cfg, &r, &err));
+		size_t filled = count_filled(m, &all);
+		assert_int_equal(filled, i == 0 ? all : 1);
+		hth_model_close(m);
+		snprintf(file[i], sizeof(file[i]), "%s/model.safetensors", path[i]);
+		assert_ok(hth_file_read(file[i], 1 << 24, &text[i], &bytes[i], &err));
+	}
+	assert_int_equal(bytes[0], bytes[1]);
+	assert_memory_equal(text[0], text[1], bytes[0]);
+	hth_free(text[0]);
+	hth_free(text[1]);
+}
+
 static void a_folder_of_something_else_is_never_replaced(void **state)
 {
 	char path[300], file[320];
@@ -277,6 +336,7 @@ int main(void)
 		cmocka_unit_test(folder_to_gguf_to_folder_keeps_logits),
 		cmocka_unit_test(gguf_keeps_the_golden_ggufs_weights),
 		cmocka_unit_test(mlx_folders_are_read_as_they_were_meant),
+		cmocka_unit_test(a_model_opened_to_be_written_lays_out_one_tensor_at_a_time),
 		cmocka_unit_test(a_folder_of_something_else_is_never_replaced),
 		cmocka_unit_test(lack_of_memory_leaves_nothing_behind),
 	};

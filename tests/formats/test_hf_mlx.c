@@ -23,7 +23,15 @@ static enum hth_status repack(const struct hth_hf *h, const char *module, enum h
 		return st;
 	assert_int_equal(t.rows, ROWS);
 	assert_int_equal(t.cols, COLS);
-	return hth_mlx_repack(&t, quant, out, err);
+	uint64_t bytes;
+	if ((st = hth_mlx_blocks(&t, quant, &bytes, err)) != HTH_OK)
+		return st;
+	*out = hth_alloc((size_t)bytes);
+	assert_non_null(*out);
+	st = hth_mlx_repack(&t, *quant, *out, err);
+	if (st != HTH_OK)
+		hth_free(*out);
+	return st;
 }
 
 static void expect(const struct hth_hf *h, const char *module, enum hth_quant want_quant)
