@@ -59,7 +59,8 @@ def greedy(model=MODEL, adapter=None, prompts=PROMPTS):
         json.dumps({"text": t["text"], "add_special": False}) + "\n" for t in texts))
     out = []
     for prompt, row in zip(prompts, ids):
-        args = ["generate", model, prompt, "--max-tokens", str(ANSWER_TOKENS), "--json"]
+        # keys and values in f32, as the peers that these answers are held against keep them
+        args = ["generate", model, prompt, "--max-tokens", str(ANSWER_TOKENS), "--kv-type", "f32", "--json"]
         if adapter:
             args += ["--adapter", adapter]
         answer = hearth(*args)[0]
