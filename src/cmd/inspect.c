@@ -109,6 +109,11 @@ static enum hth_status inspect_model(const char *path, const struct inspect_opti
 			printf("  experts     %lld, %lld a token, ffn %lld: %s parameters a token\n",
 			       (long long)c->n_experts, (long long)c->n_chosen, (long long)c->n_expert_ff,
 			       hth_format_count(active, hth_model_active_params(m)));
+		if (c->delta.n_key > 0)
+			printf("  recurrent   %lld of the layers: %lld value heads of %lld, %lld key heads of %lld, %lld taps\n",
+			       (long long)hth_model_state_shape(m, 1).recurrent.n_layers, (long long)c->delta.n_value,
+			       (long long)c->delta.value, (long long)c->delta.n_key, (long long)c->delta.key,
+			       (long long)c->conv_taps);
 		printf("  rotation    theta %s%s; head %s\n", freq,
 		       c->rope_scaling == HTH_ROPE_LLAMA3 ? ", scaled as Llama 3.1" : "",
 		       c->tied ? "tied to the embedding" : "of its own");

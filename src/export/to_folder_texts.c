@@ -135,13 +135,26 @@ static void put_ids(const struct hth_model *m, json_t *doc)
 static enum hth_status put_old_keys(const struct texts *t, json_t *config)
 {
 	static const char *const keys[] = {"rope_theta", "rope_scaling", "rope_local_base_freq",
-					   "partial_rotary_factor", "num_experts"};
+					   "partial_rotary_factor", "num_experts", "full_attention_interval"};
 	json_t *made = NULL;
 	enum hth_status st = hth_config_to_hf(t->m, dtype_name(t->cfg->type), &made, t->err);
 
 	for (size_t i = 0; st == HTH_OK && i < sizeof(keys) / sizeof(*keys); i++)
 		if (json_object_get(config, keys[i]) == NULL && json_object_get(made, keys[i]) != NULL)
 			(void)json_object_set(config, keys[i], json_object_get(made, keys[i]));
+	json_decref(made);
+	return st;
+}
+
+/* A folder of MLX's may call the text model by the name of one with eyes. */
+static enum hth_status put_own_names(const struct texts *t, json_t *config)
+{
+	static const char *const keys[] = {"architectures", "model_type", "tie_word_embeddings"};
+	json_t *made = NULL;
+	enum hth_status st = hth_config_to_hf(t->m, dtype_name(t->cfg->type), &made, t->err);
+
+	for (size_t i = 0; st == HTH_OK && i < sizeof(keys) / sizeof(*keys); i++)
+		(void)json_object_set(config, keys[i], json_object_get(made, keys[i]));
 	json_decref(made);
 	return st;
 }
@@ -161,11 +174,15 @@ static enum hth_status write_config(const struct texts *t)
 		(void)json_object_del(config, "quantization_config");
 		(void)json_object_set_new(config, json_object_get(config, "dtype") != NULL ? "dtype" : "torch_dtype",
 					  json_string(dtype_name(t->cfg->type)));
-		if (t->cfg->mlx)
+		if (t->m->family->nested)
+			st = put_own_names(t, config);
+		if (st == HTH_OK && t->cfg->mlx)
 			st = put_old_keys(t, config);
 	} else if ((st = hth_config_to_hf(t->m, dtype_name(t->cfg->type), &config, t->err)) == HTH_OK) {
 		put_ids(t->m, config);
 	}
+	if (st == HTH_OK && t->cfg->mlx && t->m->family->mlx_type != NULL)
+		(void)json_object_set_new(config, "model_type", json_string(t->m->family->mlx_type));
 	if (st == HTH_OK && hth_folder_unties(t->cfg))
 		(void)json_object_set_new(config, "tie_word_embeddings", json_false());
 	if (st == HTH_OK && t->cfg->bits != 0)

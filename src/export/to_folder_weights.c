@@ -153,9 +153,9 @@ static void read_row(struct passage *x, int64_t at, float *row)
 	int64_t n, cols = x->p->cols;
 	struct hth_part_piece piece = hth_part_row(x->p, at, &n);
 	const struct hth_weight *w = piece.w;
-	float more = x->p->kind == HTH_PART_NORM
-			     ? -cfg->model->config.norm_stored
-			     : 0;
+	/* MLX's folders of models with layers that recur hold their norms with the 1 that they multiply by. */
+	float whole = cfg->mlx && cfg->model->config.delta.n_key > 0 ? 1 : 0;
+	float more = x->p->kind == HTH_PART_NORM ? whole - cfg->model->config.norm_stored : 0;
 	float sum = 0;
 
 	if (x->values != NULL)

@@ -57,8 +57,9 @@ struct hth_heads hth_delta_heads(const struct hth_model_config *c, enum hth_delt
 	return k == HTH_DELTA_NORM ? (struct hth_heads){0} : value_heads(c, 0, 1);
 }
 
-/* The taps as one long row: (N,1,W) in folders, (N,W) in GGUF files, (N,W,1) where MLX wrote them. */
-static enum hth_status flatten_taps(const struct hth_model *m, struct hth_source_tensor *t, struct hth_err *err)
+/* The taps as one long row: (N,1,W) in folders, (N,W) in GGUF files, (N,W,1) where MLX wrote them, which by that sign has
+ * added 1 to the model's norms, too. */
+static enum hth_status flatten_taps(struct hth_model *m, int64_t l, struct hth_source_tensor *t, struct hth_err *err)
 {
 	int64_t n = hth_delta_cols(&m->config.delta), taps = m->config.conv_taps;
 	bool two = t->n_dims == 2 && t->dim[0] == n && t->dim[1] == taps;
@@ -68,6 +69,14 @@ static enum hth_status flatten_taps(const struct hth_model *m, struct hth_source
 	if (!two && !three)
 		return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": %d dimensions, expected the shape (%lld,%lld) or (%lld,1,%lld)",
 				m->path, t->name, t->n_dims, (long long)n, (long long)taps, (long long)n, (long long)taps);
+	bool mlx = three && taps > 1 && t->dim[2] == 1;
+	if (mlx && m->layers[l].slot == 0) {
+		m->config.norm_offset = 0;
+		m->config.norm_stored = 1;
+	}
+	if (three && taps > 1 && mlx != (m->config.norm_stored > 0))
+		return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": its last two dimensions are turned, unlike those of other layers",
+				m->path, t->name);
 	t->n_dims = 1;
 	t->dim[0] = n * taps;
 	return HTH_OK;
@@ -104,7 +113,7 @@ static enum hth_status bind_one(struct hth_model *m, int64_t l, enum hth_delta_v
 	if (st == HTH_OK && t.quant == HTH_QUANT_NONE)
 		st = hth_bind_missing(m, &t, err);
 	if (st == HTH_OK && k == HTH_DELTA_CONV)
-		st = flatten_taps(m, &t, err);
+		st = flatten_taps(m, l, &t, err);
 	if (st == HTH_OK)
 		st = hth_bind_vector(m, w, &t, hf, cols, NULL, err);
 	return st == HTH_OK && from_gguf && k == HTH_DELTA_A_LOG ? logarithms(m, w, err) : st;

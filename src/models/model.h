@@ -124,6 +124,7 @@ struct hth_family {
 	void (*to_gguf)(const struct hth_model_config *c, struct hth_gguf_made *out);
 	void (*to_hf)(const struct hth_model_config *c, json_t *out);
 	enum hth_qk_norm qk_norm;
+	const char *mlx_type; /* model_type of MLX's folders where it is another; else NULL */
 	bool nested;       /* folders may hold this model in a text_config, its tensors below "model.language_model." */
 	const char *aside; /* beginnings of names of tensors that belong to other parts of such a checkpoint (pictures, draft
 	                    * heads) and are left aside, each followed by a blank; NULL: none */

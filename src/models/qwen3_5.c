@@ -110,13 +110,21 @@ static int64_t interval_of(const struct hth_model_config *c)
 	return every;
 }
 
+/* Pairs of columns for each axis of a picture's positions, as the published models share them out. */
+static void axes_of(const struct hth_model_config *c, int32_t out[4])
+{
+	out[0] = out[1] = (int32_t)(c->rot / 2 + 1) / 3;
+	out[2] = (int32_t)(c->rot / 2) - 2 * out[0];
+	out[3] = 0;
+}
+
 static void to_gguf(const struct hth_model_config *c, struct hth_gguf_made *out)
 {
-	/* Pairs of columns for each axis of a picture's positions, as the published models share them out. */
-	int32_t third = (int32_t)(c->rot / 2 + 1) / 3, sections[4] = {third, third, (int32_t)(c->rot / 2) - 2 * third, 0};
+	int32_t sections[4];
 	struct hth_layer_set implied = {{0}};
 	uint8_t list[HTH_MAX_LAYERS];
 
+	axes_of(c, sections);
 	hth_gguf_made_u32(out, "qwen35.ssm.conv_kernel", c->conv_taps);
 	hth_gguf_made_u32(out, "qwen35.ssm.state_size", c->delta.key);
 	hth_gguf_made_u32(out, "qwen35.ssm.group_count", c->delta.n_key);
@@ -143,7 +151,9 @@ static void put_int(json_t *out, const char *key, int64_t v)
 static void to_hf(const struct hth_model_config *c, json_t *out)
 {
 	json_t *types = json_array(), *rope = json_object();
+	int32_t s[4];
 
+	axes_of(c, s);
 	for (int64_t l = 0; l < c->n_layers; l++)
 		(void)json_array_append_new(
 			types, json_string(hth_layer_in(&c->recurrent, l) ? "linear_attention" : "full_attention"));
@@ -158,6 +168,8 @@ static void to_hf(const struct hth_model_config *c, json_t *out)
 	(void)json_object_set_new(rope, "rope_type", json_string("default"));
 	(void)json_object_set_new(rope, "rope_theta", json_real(c->rope_theta));
 	(void)json_object_set_new(rope, "partial_rotary_factor", json_real((double)c->rot / (double)c->head));
+	(void)json_object_set_new(rope, "mrope_section", json_pack("[iii]", s[0], s[1], s[2]));
+	(void)json_object_set_new(rope, "mrope_interleaved", json_true());
 	(void)json_object_set_new(out, "rope_parameters", rope);
 	(void)json_object_del(out, "sliding_window");
 }
@@ -171,6 +183,7 @@ const struct hth_family hth_family_qwen3_5 = {
 	.to_gguf = to_gguf,
 	.to_hf = to_hf,
 	.qk_norm = HTH_QK_NORM_HEAD,
+	.mlx_type = "qwen3_5",
 	.nested = true,
 	.aside = "mtp. model.mtp. model.visual. visual. vision_tower. language_model.mtp. ",
 };

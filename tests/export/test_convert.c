@@ -149,6 +149,36 @@ static void folder_to_gguf_to_folder_keeps_logits(void **state)
 	}
 }
 
+/* MLX has taps turned, and norms with the 1 that Hugging Face leaves out; what one reads from the other is the same model. */
+static void mlx_folders_of_layers_that_recur_keep_logits(void **state)
+{
+	static const char *const recur[] = {"tests/golden/qwen35/tiny", "tests/golden/qwen35_nested/tiny"};
+	char mlx[300], back[300];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct hth_model *m, *n;
+		struct hth_to_folder_result r;
+		struct hth_err err;
+		int64_t count;
+		float *want = logits(recur[i], recur[i], &count);
+		assert_ok(hth_model_open(recur[i], &m, &err));
+		struct hth_to_folder_config cfg = {
+			.model = m, .out_path = in_tmp(mlx, "plain-mlx"), .mlx = true, .type = HTH_QUANT_F32};
+		assert_ok(hth_to_folder(&cfg, &r, &err));
+		check_same(recur[i], "as MLX has it", mlx, want, count);
+		assert_ok(hth_model_open(mlx, &n, &err));
+		assert_true(n->config.norm_stored == 1);
+		to_folder(n, in_tmp(back, "from-mlx"));
+		check_same(recur[i], "from MLX", back, want, count);
+		hth_model_close(n);
+		hth_model_close(m);
+		assert_ok(hth_remove_tree(mlx, &err));
+		assert_ok(hth_remove_tree(back, &err));
+		hth_free(want);
+	}
+}
+
 static void gguf_keeps_the_golden_ggufs_weights(void **state)
 {
 	char gguf[300], golden[120];
@@ -334,6 +364,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(folder_to_gguf_to_folder_keeps_logits),
+		cmocka_unit_test(mlx_folders_of_layers_that_recur_keep_logits),
 		cmocka_unit_test(gguf_keeps_the_golden_ggufs_weights),
 		cmocka_unit_test(mlx_folders_are_read_as_they_were_meant),
 		cmocka_unit_test(a_model_opened_to_be_written_lays_out_one_tensor_at_a_time),

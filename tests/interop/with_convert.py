@@ -14,7 +14,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from common import *  # noqa: F403
 
 FAMILIES = ["llama/untied", "gemma/tiny", "gemma2/tiny", "gemma3/tiny", "granite/tiny", "mistral/tiny", "olmo2/tiny",
-            "olmo3/tiny", "phi3/tiny", "qwen2/tiny", "qwen3/tiny", "smollm3/tiny", "mixtral/tiny", "qwen2moe/tiny", "qwen3moe/tiny"]
+            "olmo3/tiny", "phi3/tiny", "qwen2/tiny", "qwen3/tiny", "smollm3/tiny", "mixtral/tiny", "qwen2moe/tiny", "qwen3moe/tiny",
+            "qwen35/tiny"]
 NOT_IN = {"mlx": {"mistral/tiny": "no window", "gemma2/tiny": "no window", "gemma3/tiny": "needs 6 layers",
                   "phi3/tiny": "long divisors"},
           "llama.cpp": {"mistral/tiny": "no window"}}

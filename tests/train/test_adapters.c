@@ -324,6 +324,55 @@ static void what_cannot_be_trained_is_refused_by_name(void **state)
 	start(&r, "tests/golden/phi3/tiny.gguf", HTH_ERR_USAGE, "self_attn.q_proj is a part of self_attn.qkv_proj");
 }
 
+/* An adapter read onto a model and given back is the same, and through GGUF's layout too: in a GGUF file of Qwen 3.5 rows
+ * and columns of its linears stand in another order than in the adapter. */
+static void an_adapter_keeps_its_order_on_every_source(void **state)
+{
+	static const char *const models[] = {"tests/golden/qwen35/tiny.gguf", "tests/golden/qwen35/tiny",
+					     "tests/golden/qwen35_nested/tiny", "tests/golden/llama/untied.gguf"};
+	static const char *const starts[] = {"tests/golden/qwen35/tiny-adapter-start", "tests/golden/qwen35/tiny-adapter-start",
+					     "tests/golden/qwen35_nested/tiny-adapter-start",
+					     "tests/golden/llama/untied-adapter-start"};
+	char file[64];
+
+	(void)state;
+	snprintf(file, sizeof file, "/tmp/hth-adapter-%ld.gguf", (long)getpid());
+	for (int i = 0; i < 4; i++) {
+		struct hth_adapter_names names;
+		struct hth_adapter want, got, read;
+		struct hth_train_config cfg;
+		struct hth_params p;
+		struct hth_model *m;
+		struct hth_err err;
+		hth_train_config_init(&cfg);
+		cfg.adapter_start = starts[i];
+		assert_ok(hth_model_open(models[i], &m, &err));
+		hth_model_adapter_names(m, &names);
+		assert_ok(hth_adapter_read(starts[i], &names, &want, &err));
+		assert_ok(hth_params_new(m, &cfg, false, &p, &err));
+		assert_ok(hth_params_adapter(&p, &cfg, "", &got, &err));
+		assert_ok(hth_adapter_write_gguf(file, &got, &names, &err));
+		assert_ok(hth_adapter_read(file, &names, &read, &err));
+		assert_int_equal(got.n_modules, want.n_modules);
+		assert_int_equal(read.n_modules, want.n_modules);
+		for (size_t k = 0; k < want.n_modules; k++) {
+			const struct hth_lora_module *a = &want.modules[k], *b = hth_adapter_find(&got, a->name);
+			const struct hth_lora_module *c = hth_adapter_find(&read, a->name);
+			assert_true(b != NULL && c != NULL);
+			assert_memory_equal(a->a, b->a, (size_t)(a->rank * a->in) * sizeof(float));
+			assert_memory_equal(a->b, b->b, (size_t)(a->out * a->rank) * sizeof(float));
+			assert_memory_equal(a->a, c->a, (size_t)(a->rank * a->in) * sizeof(float));
+			assert_memory_equal(a->b, c->b, (size_t)(a->out * a->rank) * sizeof(float));
+		}
+		hth_adapter_clear(&want);
+		hth_adapter_clear(&got);
+		hth_adapter_clear(&read);
+		hth_params_free(&p);
+		hth_model_close(m);
+	}
+	(void)unlink(file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -334,6 +383,7 @@ int main(void)
 		cmocka_unit_test(a_resumed_run_has_the_bits_of_the_uninterrupted_one),
 		cmocka_unit_test(new_magnitudes_change_nothing),
 		cmocka_unit_test(what_cannot_be_trained_is_refused_by_name),
+		cmocka_unit_test(an_adapter_keeps_its_order_on_every_source),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
