@@ -32,6 +32,8 @@ static const struct hth_option options[] = {
 	 "of a model: f32 f16 bf16, or a type of hearth quantize; default: as stored, f16 where it is quantised"},
 	{"group-size", "q-group-size", NULL, HTH_OPTION_INT, AT(export.group), 32, 128, NULL, "64", "N",
 	 "mlx types: columns that share a scale: 32, 64 or 128"},
+	{"shard-size", "max-shard-size", NULL, HTH_OPTION_BYTES, AT(export.shard_bytes), 0, 0, NULL, "5GB", "SIZE",
+	 "folders: weights in one file at most; larger models get several and an index"},
 	{"modelfile", NULL, NULL, HTH_OPTION_SWITCH, AT(export.modelfile), 0, 0, NULL, NULL, NULL,
 	 "of a model: write a Modelfile for Ollama beside a GGUF file"},
 	{"overwrite", NULL, NULL, HTH_OPTION_SWITCH, AT(export.overwrite), 0, 0, NULL, NULL, NULL,

@@ -235,6 +235,7 @@ static enum hth_status write_folder(struct job *job, struct hth_err *err)
 		.type = job->target.type,
 		.bits = job->target.bits,
 		.group = job->target.group,
+		.shard_bytes = job->opt->shard_bytes,
 		.overwrite = job->opt->overwrite || job->eval.n > 0,
 		.pool = job->o.pool,
 		.progress = show_weights,

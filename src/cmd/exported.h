@@ -10,6 +10,7 @@ struct hth_export_options {
 	const char *adapter, *output, *type, *calibrate, *imatrix, *imatrix_out, *eval, *base;
 	bool overwrite, json, check, force, modelfile;
 	int64_t threads, calibrate_rows, check_rows, check_answers, group;
+	uint64_t shard_bytes;
 };
 
 enum hth_export_form { HTH_EXPORT_AUTO, HTH_EXPORT_GGUF, HTH_EXPORT_HF, HTH_EXPORT_MLX };
@@ -27,6 +28,8 @@ enum hth_export_form { HTH_EXPORT_AUTO, HTH_EXPORT_GGUF, HTH_EXPORT_HF, HTH_EXPO
 	 "q5_1; MLX folder: mlx8 mlx6 mlx5 mlx4 mlx3 mlx2"},                                                           \
 	{"group-size", "q-group-size", NULL, HTH_OPTION_INT, HTH_EXPORT_AT(group), 32, 128, NULL, "64", "N",           \
 	 "mlx types: columns that share a scale: 32, 64 or 128"},                                                      \
+	{"shard-size", "max-shard-size", NULL, HTH_OPTION_BYTES, HTH_EXPORT_AT(shard_bytes), 0, 0, NULL, "5GB", "SIZE",            \
+	 "folders: weights in one file at most; larger models get several and an index"},                              \
 	{"calibrate", NULL, NULL, HTH_OPTION_PATH, HTH_EXPORT_AT(calibrate), 0, 0, NULL, NULL, "FILE|DIR",             \
 	 "JSONL rows that the model reads to learn which columns matter; a folder stands for its train.jsonl"},        \
 	{"calibrate-rows", NULL, NULL, HTH_OPTION_INT, HTH_EXPORT_AT(calibrate_rows), 0, 1e9, NULL, "512", "N",        \

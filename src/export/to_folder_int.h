@@ -2,13 +2,15 @@
 #ifndef HTH_EXPORT_TO_FOLDER_INT_H
 #define HTH_EXPORT_TO_FOLDER_INT_H
 
+#include "base/json.h"
 #include "export/to_folder.h"
 
-/* dir/model.safetensors (to_folder_weights.c). */
+/* dir/model.safetensors, or its shards and their index (to_folder_weights.c). */
 HTH_MUST enum hth_status hth_folder_weights(const struct hth_to_folder_config *cfg, const char *dir,
 					    struct hth_to_folder_result *out, struct hth_err *err);
 /* config.json, generation_config.json, tokenizer, template (to_folder_texts.c). */
 HTH_MUST enum hth_status hth_folder_texts(const struct hth_to_folder_config *cfg, const char *dir, struct hth_err *err);
+HTH_MUST enum hth_status hth_folder_json(const char *dir, const char *name, const json_t *doc, struct hth_err *err);
 /* Whether a matrix is quantised: its rows are whole groups, and mlx-lm has a module for it. */
 static inline bool hth_folder_quantises(const struct hth_to_folder_config *cfg, const struct hth_model_part *p)
 {

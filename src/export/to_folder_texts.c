@@ -40,20 +40,26 @@ static enum hth_status write_in(const struct texts *t, const char *name, const v
 	return st;
 }
 
-static enum hth_status write_json(const struct texts *t, const char *name, const json_t *doc)
+enum hth_status hth_folder_json(const char *dir, const char *name, const json_t *doc, struct hth_err *err)
 {
+	const struct texts t = {.dir = dir, .err = err};
 	struct hth_buf text;
 
 	hth_buf_init(&text, MAX_JSON_BYTES);
-	enum hth_status st = hth_json_dump(doc, 2, &text, t->err);
+	enum hth_status st = hth_json_dump(doc, 2, &text, err);
 	if (st == HTH_OK) {
 		hth_buf_putc(&text, '\n');
-		st = hth_buf_status(&text, name, t->err);
+		st = hth_buf_status(&text, name, err);
 	}
 	if (st == HTH_OK)
-		st = write_in(t, name, text.data, text.bytes);
+		st = write_in(&t, name, text.data, text.bytes);
 	hth_buf_clear(&text);
 	return st;
+}
+
+static enum hth_status write_json(const struct texts *t, const char *name, const json_t *doc)
+{
+	return hth_folder_json(t->dir, name, doc, t->err);
 }
 
 static const char *dtype_name(enum hth_quant q)

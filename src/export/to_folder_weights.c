@@ -1,4 +1,4 @@
-/* model.safetensors of a folder: every part as rows of f32, 16 bits, or MLX's words with scales and biases, a few
+/* model.safetensors of a folder, or shards of it with an index: every part as rows of f32, 16 bits, or MLX's words with scales and biases, a few
  * megabytes at a time. The thread count changes no byte. Scales and biases of one matrix are held until its words are
  * written: 1/32 of its weights or less. */
 #include "export/to_folder_int.h"
@@ -18,6 +18,7 @@
 
 #define PIECE_BYTES ((uint64_t)8 << 20) /* of output held at once */
 #define TASK_WEIGHTS 16384
+#define SHARD_BYTES ((uint64_t)5000000000)
 enum { MAX_GROUP = 128 };
 
 struct job {
@@ -335,29 +336,114 @@ static enum hth_status all_fused(const struct job *j, struct hth_err *err)
 			j->cfg->model->path, j->result->fused, n);
 }
 
+/* ---- shards ---- */
+
+/* Parts first .. last-1, tensors from .. to-1: one file. */
+struct shard {
+	size_t first, last, from, to;
+};
+
+/* The shard that begins where `s` ends: whole parts, as many as fit. */
+static struct shard next_shard(const struct job *j, struct shard s)
+{
+	uint64_t most = j->cfg->shard_bytes > 0 ? j->cfg->shard_bytes : SHARD_BYTES, bytes = 0;
+	struct shard n = {s.last, s.last, s.to, s.to};
+
+	while (n.last < j->n_parts) {
+		size_t tensors = hth_folder_quantises(j->cfg, &j->parts[n.last]) ? 3 : 1;
+		for (size_t i = 0; i < tensors; i++)
+			bytes += j->tensors[n.to + i].bytes;
+		if (bytes > most && n.last > n.first)
+			break;
+		n.last++;
+		n.to += tensors;
+	}
+	return n;
+}
+
+static void shard_name(char name[48], size_t number, size_t n)
+{
+	if (n == 1)
+		snprintf(name, 48, "model.safetensors");
+	else
+		snprintf(name, 48, "model-%05zu-of-%05zu.safetensors", number, n);
+}
+
+static enum hth_status write_shard(struct job *j, const struct shard *s, const char *dir, const char *name,
+				   struct hth_err *err)
+{
+	const char *const meta[1][2] = {{"format", j->cfg->mlx ? "mlx" : "pt"}};
+	char *path = hth_path_join(dir, name);
+	enum hth_status st = path != NULL ? hth_st_writer_open(&j->w, path, j->tensors + s->from, s->to - s->from, meta,
+							       1, err)
+					  : hth_fail_memory(err, "a path", strlen(dir));
+
+	for (size_t i = s->first; st == HTH_OK && i < s->last; i++)
+		st = write_part(j, &j->parts[i], err);
+	if (st == HTH_OK)
+		st = hth_st_writer_commit(&j->w, err);
+	hth_st_writer_abort(&j->w);
+	hth_free(path);
+	return st;
+}
+
+/* Which file each tensor is in, as transformers and mlx-lm write it. */
+static enum hth_status write_index(const struct job *j, const char *dir, struct hth_err *err)
+{
+	json_t *doc = json_object(), *meta = json_object(), *map = json_object();
+	struct shard s = next_shard(j, (struct shard){0});
+	char name[48];
+
+	for (size_t i = 1; i <= j->result->shards; i++, s = next_shard(j, s)) {
+		shard_name(name, i, j->result->shards);
+		for (size_t k = s.from; k < s.to; k++)
+			(void)json_object_set_new(map, j->tensors[k].name, json_string(name));
+	}
+	(void)json_object_set_new(meta, "total_size", json_integer((json_int_t)j->result->bytes));
+	(void)json_object_set_new(doc, "metadata", meta);
+	(void)json_object_set_new(doc, "weight_map", map);
+	/* jansson's setters give way where memory fails: then the map is short. */
+	enum hth_status st = map != NULL && json_object_size(map) == j->n_tensors && json_object_size(doc) == 2
+				     ? hth_folder_json(dir, "model.safetensors.index.json", doc, err)
+				     : hth_fail_memory(err, "an index of shards", j->n_tensors * sizeof(name));
+	json_decref(doc);
+	return st;
+}
+
+static enum hth_status write_shards(struct job *j, const char *dir, struct hth_err *err)
+{
+	enum hth_status st = HTH_OK;
+	struct shard s = {0};
+	char name[48];
+
+	do {
+		s = next_shard(j, s);
+		j->result->shards++;
+	} while (s.last < j->n_parts);
+	s = (struct shard){0};
+	for (size_t i = 1; st == HTH_OK && i <= j->result->shards; i++) {
+		s = next_shard(j, s);
+		shard_name(name, i, j->result->shards);
+		st = write_shard(j, &s, dir, name, err);
+	}
+	return st == HTH_OK && j->result->shards > 1 ? write_index(j, dir, err) : st;
+}
+
 enum hth_status hth_folder_weights(const struct hth_to_folder_config *cfg, const char *dir,
 				   struct hth_to_folder_result *out, struct hth_err *err)
 {
-	const char *const meta[1][2] = {{"format", cfg->mlx ? "mlx" : "pt"}};
 	struct job j = {.cfg = cfg, .result = out, .widest = 1, .type = hth_quant_format(cfg->type)};
-	char *path = hth_path_join(dir, "model.safetensors");
-	enum hth_status st = path != NULL ? list_tensors(&j, err) : hth_fail_memory(err, "a path", strlen(dir));
+	enum hth_status st = list_tensors(&j, err);
 
 	j.pack = hth_pack_pick(cfg->type);
-	if (st != HTH_OK || (st = need_disk(&j, dir, err)) != HTH_OK || (st = make_room(&j, err)) != HTH_OK ||
-	    (st = hth_st_writer_open(&j.w, path, j.tensors, j.n_tensors, meta, 1, err)) != HTH_OK)
+	if (st != HTH_OK || (st = need_disk(&j, dir, err)) != HTH_OK || (st = make_room(&j, err)) != HTH_OK)
 		goto done;
 	for (size_t i = 0; i < j.n_tensors; i++)
 		out->bytes += j.tensors[i].bytes;
-	for (size_t i = 0; st == HTH_OK && i < j.n_parts; i++)
-		st = write_part(&j, &j.parts[i], err);
+	st = write_shards(&j, dir, err);
 	if (st == HTH_OK)
 		st = all_fused(&j, err);
-	if (st == HTH_OK)
-		st = hth_st_writer_commit(&j.w, err);
 done:
-	hth_st_writer_abort(&j.w);
-	hth_free(path);
 	hth_free(j.parts);
 	hth_free(j.tensors);
 	hth_free(j.names);

@@ -319,6 +319,33 @@ static void a_model_opened_to_be_written_lays_out_one_tensor_at_a_time(void **st
 	hth_free(text[1]);
 }
 
+/* 2 KB a file: most matrices have one of their own. */
+static void shards_are_read_back_as_one_model(void **state)
+{
+	char path[300], index[640];
+	struct hth_model *m;
+	struct hth_to_folder_result r;
+	struct hth_err err;
+	int64_t n;
+
+	(void)state;
+	float *want = logits("tests/golden/qwen3/tiny", "tests/golden/qwen3/tiny", &n);
+	assert_ok(hth_model_open("tests/golden/qwen3/tiny", &m, &err));
+	struct hth_to_folder_config cfg = {
+		.model = m, .out_path = in_tmp(path, "shards"), .type = HTH_QUANT_F32, .shard_bytes = 2048};
+	assert_ok(hth_to_folder(&cfg, &r, &err));
+	hth_model_close(m);
+	assert_in_range(r.shards, 3, 1000);
+	snprintf(index, sizeof(index), "%s/model.safetensors", path);
+	assert_int_equal(hth_path_kind(index), HTH_PATH_NONE);
+	snprintf(index, sizeof(index), "%s/model.safetensors.index.json", path);
+	assert_int_equal(hth_path_kind(index), HTH_PATH_FILE);
+	snprintf(index, sizeof(index), "%s/model-%05zu-of-%05zu.safetensors", path, r.shards, r.shards);
+	assert_int_equal(hth_path_kind(index), HTH_PATH_FILE);
+	check_same("tests/golden/qwen3/tiny", "in shards", path, want, n);
+	hth_free(want);
+}
+
 static void a_folder_of_something_else_is_never_replaced(void **state)
 {
 	char path[300], file[320];
@@ -368,6 +395,7 @@ int main(void)
 		cmocka_unit_test(gguf_keeps_the_golden_ggufs_weights),
 		cmocka_unit_test(mlx_folders_are_read_as_they_were_meant),
 		cmocka_unit_test(a_model_opened_to_be_written_lays_out_one_tensor_at_a_time),
+		cmocka_unit_test(shards_are_read_back_as_one_model),
 		cmocka_unit_test(a_folder_of_something_else_is_never_replaced),
 		cmocka_unit_test(lack_of_memory_leaves_nothing_behind),
 	};
