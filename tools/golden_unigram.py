@@ -78,6 +78,16 @@ def fast(model, kind):
         t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(),
                                                    pre_tokenizers.Metaspace(prepend_scheme="always")])
         t.decoder = decoders.Metaspace(prepend_scheme="always")
+    elif kind == "albert":
+        t.normalizer = normalizers.Sequence([normalizers.Replace("``", '"'), normalizers.NFKD(), normalizers.StripAccents(),
+                                             normalizers.Lowercase(), normalizers.Precompiled(charsmap),
+                                             normalizers.Replace(Regex(" {2,}"), " ")])
+        t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+        t.decoder = decoders.Metaspace(prepend_scheme="always")
+    elif kind == "nmt":
+        t.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+        t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        t.decoder = decoders.Metaspace(prepend_scheme="first")
     elif kind == "first":
         t.normalizer = normalizers.Precompiled(charsmap)
         t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
@@ -131,7 +141,7 @@ def main():
         }
     cases = {"texts": all_texts, "json": {}, "gguf": {}}
     for name, kind, source in [("t5", "t5", "small"), ("xlmr", "xlmr", "small"), ("first", "first", "plain"),
-                               ("llama", "llama", "bytes")]:
+                               ("llama", "llama", "bytes"), ("albert", "albert", "small"), ("nmt", "nmt", "small")]:
         t = fast(trained[source][0], kind)
         t.save(str(out / f"{name}.json"), pretty=False)
         ids = [t.encode(x).ids for x in all_texts]

@@ -80,6 +80,8 @@ const struct hth_added_token *hth_added_next(const struct hth_added *x, const ch
 /* Normalizer steps, in order. */
 enum hth_norm_kind {
 	HTH_NORM_NFC, HTH_NORM_PREPEND, HTH_NORM_REPLACE, HTH_NORM_PATTERN, HTH_NORM_STRIP,
+	HTH_NORM_FORM, /* code point by code point: `form` */
+	HTH_NORM_NFD,
 	HTH_NORM_CHARSMAP, /* a precompiled map, as the tokenizers library applies it: grapheme by grapheme */
 	HTH_NORM_LONGEST,  /* the same map, as SentencePiece does: the longest match at each place */
 	HTH_NORM_SPACES,   /* SentencePiece: ' ' becomes a word sign */
@@ -88,6 +90,7 @@ struct hth_norm {
 	enum hth_norm_kind kind;
 	const char *what, *with; /* PREPEND: what; REPLACE, PATTERN: what becomes with; arena */
 	uint32_t what_bytes, with_bytes;
+	enum hth_form form;         /* FORM */
 	bool left, right;           /* STRIP; SPACES: one in front; runs become one, none at the ends */
 	struct hth_charsmap map;    /* CHARSMAP, LONGEST */
 	const struct hth_added *keep; /* LONGEST: what the map leaves alone; NULL: nothing */

@@ -110,6 +110,37 @@ static enum hth_status read_replace(struct hth_json_loader *l, const json_t *spe
 	return hth_pattern_new(&s->pattern, &l->t->arena, what, what_bytes, hth_json_at(l, "normalizer"), l->err);
 }
 
+/* Types without fields: one or two steps each. */
+static enum hth_status read_form(struct hth_json_loader *l, const char *type, bool *found)
+{
+	static const struct {
+		const char *type;
+		int form; /* -1: none */
+		int then; /* -1: none */
+	} forms[] = {
+		{"NFC", -1, HTH_NORM_NFC},
+		{"NFD", -1, HTH_NORM_NFD},
+		{"NFKC", HTH_FORM_COMPAT, HTH_NORM_NFC},
+		{"NFKD", HTH_FORM_COMPAT, HTH_NORM_NFD},
+		{"Lowercase", HTH_FORM_LOWER, -1},
+		{"Nmt", HTH_FORM_NMT, -1},
+		{"StripAccents", HTH_FORM_UNACCENTED, -1},
+	};
+	struct hth_norm *s = NULL;
+	enum hth_status st = HTH_OK;
+
+	for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
+		if (strcmp(type, forms[i].type) != 0)
+			continue;
+		*found = true;
+		if (forms[i].form >= 0 && (st = new_norm(l, HTH_NORM_FORM, &s)) == HTH_OK)
+			s->form = (enum hth_form)forms[i].form;
+		if (st == HTH_OK && forms[i].then >= 0)
+			st = new_norm(l, (enum hth_norm_kind)forms[i].then, &s);
+	}
+	return st;
+}
+
 enum hth_status hth_json_read_normalizer(struct hth_json_loader *l, const json_t *spec, int depth)
 {
 	const char *type, *text;
@@ -123,8 +154,9 @@ enum hth_status hth_json_read_normalizer(struct hth_json_loader *l, const json_t
 		return st;
 	if (strcmp(type, "Sequence") == 0)
 		return each(l, spec, "normalizers", "normalizer", depth, hth_json_read_normalizer);
-	if (strcmp(type, "NFC") == 0)
-		return new_norm(l, HTH_NORM_NFC, &s);
+	bool found = false;
+	if ((st = read_form(l, type, &found)) != HTH_OK || found)
+		return st;
 	if (strcmp(type, "Replace") == 0)
 		return read_replace(l, spec);
 	if (strcmp(type, "Prepend") == 0) {

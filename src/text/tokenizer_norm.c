@@ -1,6 +1,6 @@
-/* Normalizer steps of a tokenizer.json: NFC, Prepend, Replace (text or pattern), Strip, Precompiled; and SentencePiece's
- * own, of GGUF files. Lowercasing, accents and the compatibility forms by themselves are not here; the loader refuses
- * them by name. */
+/* Normalizer steps of a tokenizer.json: NFC, NFD, NFKC, NFKD, Prepend, Replace (text or pattern), Strip, Lowercase,
+ * StripAccents, Nmt, Precompiled; and SentencePiece's own, of GGUF files. Bert's is not here; the loader refuses it by
+ * name. */
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "text/grapheme.h"
@@ -37,8 +37,10 @@ static void take_buffer(struct hth_aligned *a, const struct hth_mapped *out)
 	a->starts_input = starts_input;
 }
 
-/* NFC of text[0..bytes) into w->cps; *same when it is the text itself. Returns the count, SIZE_MAX out of memory. */
-static size_t compose_cluster(struct hth_norm_work *w, const char *text, size_t bytes, bool *same)
+typedef size_t (*form_fn)(const uint32_t *in, size_t n, uint32_t *out);
+
+/* A form of text[0..bytes) into w->cps; *same when it is the text itself. Returns the count, SIZE_MAX out of memory. */
+static size_t normal_cluster(struct hth_norm_work *w, const char *text, size_t bytes, form_fn form, bool *same)
 {
 	size_t n = 0, m, at = 0;
 
@@ -52,9 +54,19 @@ static size_t compose_cluster(struct hth_norm_work *w, const char *text, size_t 
 	uint32_t *in = w->cps + bytes * HTH_NFC_ROOM;
 	for (size_t used; at < bytes; at += used)
 		in[n++] = hth_utf8_next(text + at, bytes - at, &used);
-	m = hth_nfc_compose(in, n, w->cps);
+	m = form(in, n, w->cps);
 	*same = m == n && memcmp(in, w->cps, n * sizeof(*in)) == 0;
 	return m;
+}
+
+/* Code points that stand for a->text[at..end). */
+static void put_cluster(struct hth_mapped *out, const uint32_t *cps, size_t n, const struct hth_aligned *a, size_t at,
+			size_t end)
+{
+	for (size_t i = 0; i < n; i++) {
+		char utf8[4];
+		hth_mapped_put(out, utf8, hth_utf8_put(cps[i], utf8), hth_aligned_from(a, at), hth_aligned_to(a, end - 1));
+	}
 }
 
 static bool may_need_nfc(const char *text, size_t bytes)
@@ -77,18 +89,14 @@ static bool run_nfc(struct hth_norm_work *w, struct hth_aligned *a)
 		bool may_change, same;
 		size_t n = hth_nfc_cluster(a->text + at, a->bytes - at, &may_change);
 		if (may_change) {
-			size_t m = compose_cluster(w, a->text + at, n, &same);
+			size_t m = normal_cluster(w, a->text + at, n, hth_nfc_compose, &same);
 			if (m == SIZE_MAX)
 				return false;
 			if (!same) {
 				if (out == NULL)
 					out = next_buffer(w, a);
 				hth_mapped_copy(out, a, copied, at);
-				for (size_t i = 0; i < m; i++) {
-					char utf8[4];
-					hth_mapped_put(out, utf8, hth_utf8_put(w->cps[i], utf8),
-						       hth_aligned_from(a, at), hth_aligned_to(a, at + n - 1));
-				}
+				put_cluster(out, w->cps, m, a, at, at + n);
 				copied = at + n;
 			}
 		}
@@ -98,6 +106,65 @@ static bool run_nfc(struct hth_norm_work *w, struct hth_aligned *a)
 		return true;
 	hth_mapped_copy(out, a, copied, a->bytes);
 	take_buffer(a, out);
+	return !out->failed;
+}
+
+/* A starter and the marks behind it at a time. */
+static bool run_nfd(struct hth_norm_work *w, struct hth_aligned *a)
+{
+	struct hth_mapped *out = NULL;
+	size_t copied = 0, end, used;
+
+	for (size_t at = 0; at < a->bytes; at = end) {
+		end = at;
+		(void)hth_utf8_next(a->text + at, a->bytes - at, &used);
+		do {
+			end += used;
+		} while (end < a->bytes && (unsigned char)a->text[end] >= 0xCC &&
+			 hth_nfd_is_mark(hth_utf8_next(a->text + end, a->bytes - end, &used)));
+		if (end == at + 1) /* ASCII by itself */
+			continue;
+		bool same;
+		size_t m = normal_cluster(w, a->text + at, end - at, hth_nfd_decompose, &same);
+		if (m == SIZE_MAX)
+			return false;
+		if (same)
+			continue;
+		if (out == NULL)
+			out = next_buffer(w, a);
+		hth_mapped_copy(out, a, copied, at);
+		put_cluster(out, w->cps, m, a, at, end);
+		copied = end;
+	}
+	if (out == NULL)
+		return true;
+	hth_mapped_copy(out, a, copied, a->bytes);
+	take_buffer(a, out);
+	return !out->failed;
+}
+
+static bool run_form(enum hth_form form, struct hth_norm_work *w, struct hth_aligned *a)
+{
+	struct hth_mapped *out = NULL;
+	size_t copied = 0, used;
+
+	for (size_t at = 0; at < a->bytes; at += used) {
+		const uint32_t *with;
+		size_t n = hth_form_of(form, hth_utf8_next(a->text + at, a->bytes - at, &used), &with);
+		if (n == SIZE_MAX)
+			continue;
+		if (out == NULL)
+			out = next_buffer(w, a);
+		hth_mapped_copy(out, a, copied, at);
+		put_cluster(out, with, n, a, at, at + used);
+		copied = at + used;
+	}
+	if (out == NULL)
+		return true;
+	hth_mapped_copy(out, a, copied, a->bytes);
+	take_buffer(a, out);
+	/* Where the first of the text was dropped, the rest does not begin it: Metaspace's "first" asks. */
+	a->starts_input = a->starts_input && out->n > 0 && !out->failed && out->from[0] == 0;
 	return !out->failed;
 }
 
@@ -322,6 +389,12 @@ enum hth_status hth_norm_run(const struct hth_norm *norms, size_t n, struct hth_
 		switch (s->kind) {
 		case HTH_NORM_NFC:
 			ok = run_nfc(w, a);
+			break;
+		case HTH_NORM_NFD:
+			ok = run_nfd(w, a);
+			break;
+		case HTH_NORM_FORM:
+			ok = run_form(s->form, w, a);
 			break;
 		case HTH_NORM_PREPEND:
 			ok = run_prepend(s, w, a);

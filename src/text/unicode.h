@@ -38,4 +38,14 @@ size_t hth_nfc_cluster(const char *text, size_t bytes, bool *may_change);
 #define HTH_NFC_ROOM 8
 size_t hth_nfc_compose(const uint32_t *in, size_t n, uint32_t *out);
 
+/* NFD of in[0..n), which begins with a starter or at the text's beginning; room and answer as above. */
+size_t hth_nfd_decompose(const uint32_t *in, size_t n, uint32_t *out);
+bool hth_nfd_is_mark(uint32_t code_point); /* it belongs to the starter before it */
+
+/* What the tokenizers library's normalizers make of one code point by itself. HTH_FORM_COMPAT: the compatibility
+ * decomposition where it is not the canonical one, so that NFKC is this and then NFC. */
+enum hth_form { HTH_FORM_COMPAT, HTH_FORM_LOWER, HTH_FORM_NMT, HTH_FORM_UNACCENTED };
+/* *out (n) code points stand for c, borrowed, n may be 0; SIZE_MAX: it stays. */
+size_t hth_form_of(enum hth_form form, uint32_t c, const uint32_t **out);
+
 #endif

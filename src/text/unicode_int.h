@@ -28,6 +28,12 @@ extern const size_t hth_nfc_n_ccc;
 extern const uint32_t hth_nfc_joiners[];
 extern const size_t hth_nfc_n_joiners;
 
+extern const uint64_t hth_form_compat[], hth_form_lower[], hth_form_nmt[]; /* code point << 32 | at << 8 | length */
+extern const size_t hth_form_n_compat, hth_form_n_lower, hth_form_n_nmt;
+extern const uint32_t hth_form_pool[];
+extern const uint32_t hth_form_marks[][2]; /* first, last */
+extern const size_t hth_form_n_marks;
+
 extern const uint32_t hth_grapheme_runs[]; /* first << 8 | class */
 extern const size_t hth_grapheme_n_runs;
 

@@ -1,6 +1,6 @@
 /* Normalization form C, cluster by cluster, over the generated tables of unicode_nfc_data.c. Those hold what the
  * tokenizers library knows (an older Unicode than its patterns), so text of newer scripts is left as it is, as there.
- * Compatibility forms (NFKC) are not here. Source: Unicode Standard Annex 15 and chapter 3.12 (Hangul). */
+ * Compatibility forms are in unicode_forms.c. Source: Unicode Standard Annex 15 and chapter 3.12 (Hangul). */
 #include "base/utf8.h"
 #include "text/unicode.h"
 #include "text/unicode_int.h"
@@ -68,6 +68,12 @@ static bool is_inert(uint32_t c)
 	       (c >= 0xFF00 && c < 0xFFF0);
 }
 
+/* Tibetan vowels that are starters and decompose into marks: what they become is ordered among the marks before. */
+static bool becomes_marks(uint32_t c)
+{
+	return c == 0x0F73 || c == 0x0F75 || c == 0x0F81;
+}
+
 static bool joins_before(uint32_t c)
 {
 	if (is_inert(c))
@@ -78,7 +84,7 @@ static bool joins_before(uint32_t c)
 		if (hth_nfc_joiners[i] == c)
 			return true;
 	}
-	return combining_class(c) != 0;
+	return combining_class(c) != 0 || becomes_marks(c);
 }
 
 static bool changes_alone(uint32_t c)
@@ -190,7 +196,8 @@ static bool compose_pair(uint32_t a, uint32_t b, uint32_t *out)
 	return true;
 }
 
-size_t hth_nfc_compose(const uint32_t *in, size_t n, uint32_t *out)
+/* Canonical decomposition and order, each code point with its class above CP_BITS. */
+static size_t decompose_all(const uint32_t *in, size_t n, uint32_t *out)
 {
 	size_t m = 0;
 
@@ -203,7 +210,26 @@ size_t hth_nfc_compose(const uint32_t *in, size_t n, uint32_t *out)
 		sort_marks(out + i, k - i, out + m);
 		i = k + 1;
 	}
+	return m;
+}
 
+size_t hth_nfd_decompose(const uint32_t *in, size_t n, uint32_t *out)
+{
+	size_t m = decompose_all(in, n, out);
+
+	for (size_t i = 0; i < m; i++)
+		out[i] &= CP_MASK;
+	return m;
+}
+
+bool hth_nfd_is_mark(uint32_t code_point)
+{
+	return combining_class(code_point) != 0 || becomes_marks(code_point);
+}
+
+size_t hth_nfc_compose(const uint32_t *in, size_t n, uint32_t *out)
+{
+	size_t m = decompose_all(in, n, out);
 	size_t kept = 0, starter = SIZE_MAX;
 	uint32_t before = 0; /* class of the last code point kept after the starter; 0: none */
 	for (size_t i = 0; i < m; i++) {

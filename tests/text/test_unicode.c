@@ -79,6 +79,42 @@ static void nfc_composes_reorders_and_leaves_exclusions_apart(void **state)
 	ASSERT_NFC(((uint32_t[]){'U', 0x308, 0x304}), ((uint32_t[]){0x1D5}));
 }
 
+/* U+0F81 is a starter and becomes two marks, which are ordered among those before it. */
+static void nfc_orders_what_a_tibetan_vowel_becomes(void **state)
+{
+	static const uint32_t in[] = {0xF40, 0xF74, 0xF81}, want[] = {0xF40, 0xF71, 0xF80, 0xF74};
+	uint32_t out[3 * HTH_NFC_ROOM];
+	bool may = false;
+
+	(void)state;
+	ASSERT_NFC(in, want);
+	assert_int_equal(hth_nfc_cluster("\xE0\xBD\x80\xE0\xBD\xB4\xE0\xBE\x81x", 10, &may), 9);
+	assert_true(may);
+	assert_true(hth_nfd_is_mark(0xF81) && hth_nfd_is_mark(0x301) && !hth_nfd_is_mark('a'));
+	assert_int_equal(hth_nfd_decompose(in, 3, out), 4);
+	assert_memory_equal(out, want, sizeof want);
+}
+
+static void forms_of_single_code_points(void **state)
+{
+	const uint32_t *with;
+
+	(void)state;
+	assert_int_equal(hth_form_of(HTH_FORM_COMPAT, 0xFB01, &with), 2); /* fi */
+	assert_true(with[0] == 'f' && with[1] == 'i');
+	assert_int_equal(hth_form_of(HTH_FORM_COMPAT, 0xE9, &with), SIZE_MAX);
+	assert_int_equal(hth_form_of(HTH_FORM_COMPAT, 0xFDFA, &with), 18);
+	assert_int_equal(hth_form_of(HTH_FORM_LOWER, 0x130, &with), 2); /* I with a dot above */
+	assert_true(with[0] == 'i' && with[1] == 0x307);
+	assert_int_equal(hth_form_of(HTH_FORM_LOWER, 'a', &with), SIZE_MAX);
+	assert_int_equal(hth_form_of(HTH_FORM_NMT, 0x7, &with), 0);
+	assert_int_equal(hth_form_of(HTH_FORM_NMT, 0x200B, &with), 1);
+	assert_int_equal(with[0], ' ');
+	assert_int_equal(hth_form_of(HTH_FORM_UNACCENTED, 0x301, &with), 0);
+	assert_int_equal(hth_form_of(HTH_FORM_UNACCENTED, 'a', &with), SIZE_MAX);
+	assert_int_equal(hth_form_of(HTH_FORM_UNACCENTED, 0x10FFFF, &with), SIZE_MAX);
+}
+
 static void nfc_sorts_a_long_run_of_marks(void **state)
 {
 	enum { N = 200001 };
@@ -258,6 +294,8 @@ int main(void)
 		cmocka_unit_test(sets_are_tidied_inverted_and_intersected),
 		cmocka_unit_test(classes_are_those_of_unicode_16),
 		cmocka_unit_test(nfc_composes_reorders_and_leaves_exclusions_apart),
+		cmocka_unit_test(nfc_orders_what_a_tibetan_vowel_becomes),
+		cmocka_unit_test(forms_of_single_code_points),
 		cmocka_unit_test(nfc_sorts_a_long_run_of_marks),
 		cmocka_unit_test(clusters_end_before_what_cannot_combine),
 		cmocka_unit_test(nfc_by_clusters_is_nfc_of_the_whole),
