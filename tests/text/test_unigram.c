@@ -60,7 +60,7 @@ static void compare(const struct hth_tokenizer *t, const char *name, const json_
 			continue;
 		hth_buf_reset(&out);
 		assert_ok(hth_tokenizer_decode(t, got.ids, got.n, false, &out, &err));
-		if (out.bytes != json_string_length(decoded) || memcmp(out.data, json_string_value(decoded), out.bytes) != 0)
+		if (out.bytes != json_string_length(decoded) || memcmp(hth_buf_str(&out), json_string_value(decoded), out.bytes) != 0)
 			fail_msg("%s: text %zu decodes to \"%s\", expected \"%s\"", name, i, hth_buf_str(&out),
 				 json_string_value(decoded));
 	}
