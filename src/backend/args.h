@@ -94,7 +94,7 @@ struct hth_linear_args {
 	const struct hth_linear *member[HTH_MAX_GROUP];
 	struct hth_dropout drop;
 	struct hth_tensor x;                 /* (R,C) */
-	struct hth_tensor y[HTH_MAX_GROUP];  /* (R,N_i) */
+	struct hth_tensor y[HTH_MAX_GROUP];  /* (R,N_i); HTH_NO_TENSOR: xa alone is wanted */
 	struct hth_tensor xa[HTH_MAX_GROUP]; /* (R,r_i) drop(x) @ A^T, kept for backward; r_i the largest rank of the
 	                                      * member's adapters, unused columns 0. HTH_NO_TENSOR: no adapter */
 };

@@ -77,6 +77,7 @@ void hth_exec_begin(struct hth_exec *x, bool train, struct hth_dropout drop)
 	x->train = train;
 	x->outer_loss = false;
 	x->recompute = 0;
+	x->again = false;
 	x->drop = drop;
 	x->n_values = 0;
 	x->n_records = 0;
@@ -189,7 +190,7 @@ struct hth_tensor hth_exec_make(struct hth_exec *x, int64_t rows, int64_t cols)
 	int32_t id = (int32_t)x->n_values++;
 	x->values[id] = (struct hth_value){
 		.rows = rows, .cols = cols, .offset = offset, .bytes = bytes, .storage = id, .users = 1, .holders = 1,
-		.grad = -1,
+		.grad = -1, .call = x->totals.ops,
 	};
 	return hth_exec_handle(x, id);
 }
@@ -211,7 +212,8 @@ struct hth_tensor hth_exec_make_over(struct hth_exec *x, struct hth_tensor t)
 	int32_t id = (int32_t)x->n_values++;
 	int32_t storage = x->values[t.id].storage;
 	x->values[id] =
-		(struct hth_value){.rows = t.rows, .cols = t.cols, .storage = storage, .holders = 1, .grad = -1};
+		(struct hth_value){.rows = t.rows, .cols = t.cols, .storage = storage, .holders = 1, .grad = -1,
+	                           .call = x->totals.ops};
 	x->values[storage].users++;
 	return hth_exec_handle(x, id);
 }
@@ -309,6 +311,8 @@ bool hth_exec_call(struct hth_exec *x, enum hth_op op, const void *args)
 
 	if (x->err.status != HTH_OK)
 		return false;
+	if (x->again && x->totals.ops > x->needed.last)
+		return true;
 	if (hth_exec_call_slot(x, op, args, &err) != HTH_OK && x->err.status == HTH_OK)
 		x->err = err;
 	return x->err.status == HTH_OK;

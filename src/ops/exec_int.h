@@ -35,13 +35,21 @@ struct hth_value {
 	int32_t users;          /* of its own block: values with holders */
 	int32_t holders;
 	int32_t grad;           /* the value that is this one's gradient, so far; -1: none */
+	int64_t call;           /* slot calls of the pass before it: the next one fills it */
 	bool needs_grad;
+};
+
+/* Slot calls that a span's second run makes: those up to the last one that fills a value which a backward rule reads. */
+struct hth_needed {
+	int64_t last; /* counted from the span's first as 0; -1: none */
+	bool bare;    /* the first value that the last one fills is not read: a linear's y */
 };
 
 struct hth_span_args {
 	hth_span_fn *fn;
 	_Alignas(max_align_t) uint8_t ctx[HTH_SPAN_CTX_BYTES];
 	int n_in, n_out;
+	struct hth_needed needed;
 	struct hth_tensor in[HTH_SPAN_TENSORS];  /* held */
 	struct hth_tensor out[HTH_SPAN_TENSORS]; /* by id alone */
 };
@@ -81,6 +89,8 @@ struct hth_exec {
 	struct hth_err err; /* the first error since begin */
 	bool train, outer_loss;
 	int64_t recompute; /* spans still to come that are not kept */
+	bool again;        /* within a span's second run */
+	struct hth_needed needed; /* then; last counted in calls of the pass */
 	struct hth_dropout drop;
 	struct hth_value *values;
 	size_t n_values, cap_values;

@@ -153,7 +153,10 @@ void hth_op_linear(struct hth_exec *x, const struct hth_rowset *rows, struct hth
 		a.y[i] = hth_exec_make(x, rows->n, member[i]->w->rows);
 		a.xa[i] = rank > 0 ? hth_exec_make(x, rows->n, rank) : HTH_NO_TENSOR;
 	}
-	if (!hth_exec_call(x, HTH_OP_linear, &a))
+	struct hth_linear_args call = a;
+	if (n == 1 && x->again && x->needed.bare && x->totals.ops == x->needed.last)
+		call.y[0] = HTH_NO_TENSOR;
+	if (!hth_exec_call(x, HTH_OP_linear, &call))
 		return;
 	record(x, &a);
 	for (int i = 0; i < n; i++)

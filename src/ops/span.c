@@ -1,9 +1,9 @@
 /* Spans: parts of a training pass whose inside is not kept but made again in the backward pass (gradient checkpointing).
  *
- * The first time the inside is taped as ever, which says exactly what needs a gradient; then its records are let go as
- * if nobody had asked for their gradients, and one record takes their place. The second time the very same calls run
- * on the very same values, so that every gradient has the bits it would have had. The last value of a span is made
- * twice although nobody needs it the second time: its last op is known to the caller alone. */
+ * The first time the inside is taped as ever, which says exactly what needs a gradient and what backward rules read; then
+ * its records are let go as if nobody had asked for their gradients, and one record takes their place. The second time
+ * the very same calls run on the very same values, so that every gradient has the bits it would have had. Calls behind
+ * the last value that a rule reads are left out then: of a layer, the product that brings its result. */
 #include "ops/exec_int.h"
 
 #include <string.h>
@@ -30,13 +30,35 @@ static void span_backward(struct hth_exec *x, const struct hth_record *r)
 		return;
 	}
 	x->recompute = 0;
+	x->again = true;
+	x->needed = f.needed;
+	x->needed.last += x->totals.ops;
 	f.fn(x, f.ctx, f.in, y);
+	x->again = false;
 	for (int i = 0; i < f.n_out; i++) {
 		if (hth_tensor_is(dy[i]))
 			hth_grad_give(x, y[i], dy[i]);
 		hth_drop(x, y[i]);
 	}
 	hth_tape_back(x, mark);
+}
+
+/* What the values made since (value, call) say of the calls behind them: on a tape those with holders are read by rules,
+ * but for the caller's hold on the outputs. */
+static struct hth_needed find_needed(const struct hth_exec *x, size_t value, int64_t call, const struct hth_span_args *a)
+{
+	struct hth_needed needed = {.last = -1};
+
+	for (size_t v = value; v < x->n_values; v++) {
+		const struct hth_value *now = &x->values[v];
+		int32_t holders = now->holders;
+		for (int i = 0; i < a->n_out; i++)
+			holders -= a->out[i].id == (int32_t)v;
+		if (holders > 0 && now->call - call > needed.last)
+			needed = (struct hth_needed){.last = now->call - call,
+			                             .bare = v > value && now[-1].call == now->call};
+	}
+	return needed;
 }
 
 /* Puts one record in the place of those from mark on. */
@@ -62,7 +84,8 @@ void hth_op_span(struct hth_exec *x, hth_span_fn *fn, const void *ctx, size_t ct
 {
 	struct hth_span_args a = {.fn = fn, .n_in = n_in, .n_out = n_out};
 	int64_t left = x->recompute;
-	size_t mark = x->n_records;
+	size_t mark = x->n_records, value = x->n_values;
+	int64_t call = x->totals.ops;
 
 	if (n_in < 1 || n_in > HTH_SPAN_TENSORS || n_out < 1 || n_out > HTH_SPAN_TENSORS || ctx_bytes > sizeof a.ctx) {
 		hth_exec_fail(x, HTH_ERR_SHAPE, "span: %d inputs, %d outputs, %zu bytes of context; expected 1..%d, 1..%d, "
@@ -82,6 +105,7 @@ void hth_op_span(struct hth_exec *x, hth_span_fn *fn, const void *ctx, size_t ct
 		return;
 	x->recompute = left - 1;
 	memcpy(a.out, out, (size_t)n_out * sizeof *out);
+	a.needed = find_needed(x, value, call, &a);
 	if (x->err.status == HTH_OK)
 		fold(x, mark, &a);
 }

@@ -34,6 +34,12 @@ bool cpu_run_part(const struct hth_adapter_run *run, int64_t from, int64_t to, i
 	return *r0 < *r1;
 }
 
+/* Columns of member i that are asked for. */
+static int64_t y_cols(const struct hth_linear_args *a, int i)
+{
+	return hth_tensor_is(a->y[i]) ? a->member[i]->w->rows : 0;
+}
+
 struct forward {
 	const struct cpu_device *dev;
 	const struct hth_kernels *k;
@@ -75,9 +81,12 @@ void cpu_linear_cost(const struct hth_machine *m, const void *args, struct hth_c
 	for (int i = 0; i < a->n; i++) {
 		const struct hth_weight *w = a->member[i]->w;
 		double rank = hth_tensor_is(a->xa[i]) ? (double)a->xa[i].cols : 0;
-		out->flops += 2 * rows * ((double)w->rows * (double)w->cols + rank * (double)(w->rows + w->cols));
-		out->bytes_moved += (double)hth_weight_bytes(w) + cpu_bytes(a->y[i]) + cpu_bytes(a->xa[i]) +
-		                    4 * rank * (double)(w->rows + w->cols);
+		out->flops += 2 * rows * rank * (double)w->cols;
+		out->bytes_moved += cpu_bytes(a->xa[i]) + 4 * rank * (double)w->cols;
+		if (!hth_tensor_is(a->y[i]))
+			continue;
+		out->flops += 2 * rows * (double)w->rows * ((double)w->cols + rank);
+		out->bytes_moved += (double)hth_weight_bytes(w) + cpu_bytes(a->y[i]) + 4 * rank * (double)w->rows;
 	}
 	layout(&f, &s, m->threads);
 	out->scratch_bytes = s.bytes;
@@ -157,7 +166,7 @@ static void y_task(void *ctx, int64_t task, int thread)
 	int i = 0;
 
 	for (; i < f->a->n; i++) {
-		n = f->a->member[i]->w->rows;
+		n = y_cols(f->a, i);
 		if (task < cpu_ceil(n, CPU_COLS) * chunks)
 			break;
 		task -= cpu_ceil(n, CPU_COLS) * chunks;
@@ -173,7 +182,7 @@ static void forward_many(struct forward *f)
 	bool adapters = false;
 
 	for (int i = 0; i < a->n; i++) {
-		groups += cpu_ceil(a->member[i]->w->rows, CPU_COLS);
+		groups += cpu_ceil(y_cols(a, i), CPU_COLS);
 		adapters = adapters || hth_tensor_is(a->xa[i]);
 	}
 	for (f->s0 = 0; f->s0 < a->x.rows; f->s0 += f->batch) {
@@ -239,7 +248,7 @@ static void few_task(void *ctx, int64_t task, int thread)
 
 	for (int i = 0; i < f->a->n; i++) {
 		const struct hth_weight *w = f->a->member[i]->w;
-		int64_t step = cpu_matvec_step(w), tasks = cpu_ceil(w->rows, step);
+		int64_t step = cpu_matvec_step(w), tasks = cpu_ceil(y_cols(f->a, i), step);
 		if (task < tasks) {
 			y_few(f, i, task * step, cpu_min(task * step + step, w->rows), f->permuted + thread * CPU_PERMUTED);
 			return;
@@ -257,7 +266,7 @@ static void forward_few(struct forward *f)
 		const struct hth_weight *w = f->a->member[i]->w;
 		if (hth_tensor_is(f->a->xa[i]))
 			xa_few(f, i);
-		tasks += cpu_ceil(w->rows, cpu_matvec_step(w));
+		tasks += cpu_ceil(y_cols(f->a, i), cpu_matvec_step(w));
 	}
 	hth_pool_run(f->dev->pool, few_task, f, tasks);
 }

@@ -31,9 +31,12 @@ void ref_linear_cost(const struct hth_machine *m, const void *args, struct hth_c
 	for (int i = 0; i < a->n; i++) {
 		const struct hth_weight *w = a->member[i]->w;
 		double rank = hth_tensor_is(a->xa[i]) ? (double)a->xa[i].cols : 0.0;
-		out->flops += 2.0 * rows * ((double)w->rows * (double)w->cols + rank * (double)(w->rows + w->cols));
-		out->bytes_moved += (double)hth_weight_bytes(w) + ref_bytes(a->y[i]) + ref_bytes(a->xa[i]) +
-		                    4.0 * rank * (double)(w->rows + w->cols);
+		out->flops += 2.0 * rows * rank * (double)w->cols;
+		out->bytes_moved += ref_bytes(a->xa[i]) + 4.0 * rank * (double)w->cols;
+		if (!hth_tensor_is(a->y[i]))
+			continue;
+		out->flops += 2.0 * rows * (double)w->rows * ((double)w->cols + rank);
+		out->bytes_moved += (double)hth_weight_bytes(w) + ref_bytes(a->y[i]) + 4.0 * rank * (double)w->rows;
 	}
 	out->scratch_bytes = (uint64_t)a->x.cols * sizeof(float);
 }
@@ -64,7 +67,7 @@ static void forward_member(const struct hth_linear_args *a, int i, float *wrow)
 
 	if (hth_tensor_is(a->xa[i]))
 		forward_xa(a, i);
-	for (int64_t n = 0; n < m->w->rows; n++) {
+	for (int64_t n = 0; hth_tensor_is(a->y[i]) && n < m->w->rows; n++) {
 		ref_unpack_row(m->w, n, wrow);
 		for (int32_t g = 0; g < a->rows->n_runs; g++) {
 			const struct hth_adapter_run *run = &a->rows->runs[g];
