@@ -67,7 +67,8 @@ static const struct shape shapes[] = {
         {30, 1056, {40, 0, 0}, 1, {4, 4}, 0.2f, true},
 };
 
-static void forward_of(const struct shape *s, enum hth_quant q, int64_t c, int64_t head_rows)
+/* bare: xa alone is wanted, of all members but the second. */
+static void forward_with(const struct shape *s, enum hth_quant q, int64_t c, int64_t head_rows, bool bare)
 {
 	struct hth_linear members[3];
 	struct hth_weight w[3], bias[3];
@@ -89,13 +90,25 @@ static void forward_of(const struct shape *s, enum hth_quant q, int64_t c, int64
 			result_tensor("xa", a.xa[i]);
 		}
 		a.member[i] = &members[i];
-		a.y[i] = output(s->rows, n);
+		a.y[i] = bare && i != 1 ? HTH_NO_TENSOR : output(s->rows, n);
 		result_tensor("y", a.y[i]);
 	}
 	least_size = 3; /* of a sum of 512 products of about 0.3 */
 	if (s->rows <= HTH_MATVEC_MAX_ROWS && hth_quant_format(q)->block_elems > 1)
 		tolerance = TOLERANCE_BLOCKS;
 	check_case("linear", HTH_OP_linear, &a);
+}
+
+static void forward_of(const struct shape *s, enum hth_quant q, int64_t c, int64_t head_rows)
+{
+	forward_with(s, q, c, head_rows, false);
+}
+
+static void forward_of_what_backward_reads_alone(void **state)
+{
+	(void)state;
+	for (size_t i = 1; i < sizeof shapes / sizeof shapes[0]; i++)
+		forward_with(&shapes[i], i % 2 ? HTH_QUANT_F32 : HTH_QUANT_Q4_0, shapes[i].c, 0, true);
 }
 
 static void forward_in_many_shapes(void **state)
@@ -234,7 +247,7 @@ int main(void)
 	        CASE_TEST(forward_in_many_shapes),     CASE_TEST(forward_in_every_format),
 	        CASE_TEST(forward_with_permuted_rows), CASE_TEST(backward_in_many_shapes),
 	        CASE_TEST(backward_in_every_format),   CASE_TEST(backward_without_any_dy),
-	        CASE_TEST(row_does_not_depend_on_others),
+	        CASE_TEST(row_does_not_depend_on_others), CASE_TEST(forward_of_what_backward_reads_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
