@@ -7,6 +7,7 @@
  *   q4_k         d, dmin, for each 64 elements: 2 x (scale, minimum) as bytes, 8 x nibbles: low ones the first 32
  *   q6_k         d, 16 scales, for each 128 elements: 16 x ql, 8 x qh as the block has them */
 #include "kernels/interleave.h"
+#include "quant/quant_int.h"
 
 #include <string.h>
 
@@ -52,26 +53,20 @@ static uint8_t *put_fifths(uint8_t *out, const uint8_t *const block[HTH_LANES], 
 	return out;
 }
 
-/* Scale and minimum number j of q4_k's 12 bytes of sixes. */
-static void sixes(const uint8_t *s, int j, uint8_t *scale, uint8_t *min)
-{
-	if (j < 4) {
-		*scale = s[j] & 63;
-		*min = s[j + 4] & 63;
-	} else {
-		*scale = (uint8_t)((s[j + 4] & 15) | (s[j - 4] >> 6) << 4);
-		*min = (uint8_t)(s[j + 4] >> 4 | (s[j] >> 6) << 4);
-	}
-}
-
 static uint8_t *put_q4_k(uint8_t *out, const uint8_t *const block[HTH_LANES])
 {
+	uint8_t scale[HTH_LANES][8], min[HTH_LANES][8];
+
+	for (int r = 0; r < HTH_LANES; r++)
+		quant_k4_scales(block[r] + 4, scale[r], min[r]);
 	out = put(out, block, 0, 2, 2);
 	out = put(out, block, 2, 2, 2);
 	for (int c = 0; c < 4; c++) {
 		for (int r = 0; r < HTH_LANES; r++)
-			for (int j = 0; j < 2; j++)
-				sixes(block[r] + 4, 2 * c + j, out + 32 * j + r, out + 32 * j + 16 + r);
+			for (int j = 0; j < 2; j++) {
+				out[32 * j + r] = scale[r][2 * c + j];
+				out[32 * j + 16 + r] = min[r][2 * c + j];
+			}
 		out = put(out + 64, block, 16 + 32 * (uint64_t)c, 32, 4);
 	}
 	return out;

@@ -131,13 +131,6 @@ static void pack_panels(const struct backward *t, const float *x, int64_t ld, in
 		t->k->product.pack_b(x + j * ld, ld, cpu_min(nr, n - j), head, panels + j * t->words);
 }
 
-/* ds *= 1 - (z / cap)^2 */
-static void cap_slope(float cap, const float *z, float *ds, int64_t n)
-{
-	for (int64_t i = 0; i < n; i++)
-		ds[i] *= 1 - z[i] / cap * (z[i] / cap);
-}
-
 /* c (m, columns from..to-1) = a (m,D) @ panels; rows KEYS apart. */
 static void scores(const struct backward *t, const float *a, const float *panels, int64_t m, int64_t from, int64_t to,
 		   float *c)
@@ -206,7 +199,7 @@ static void dq_rows(const struct backward *t, const struct cpu_attn_task *task, 
 			t->k->softcap(shape->soft_cap, s, len);
 			(void)t->k->exp_sum(s, lse, w->p, len);
 			t->k->softmax_grad(w->p, dp, t->delta[row * shape->n_head + h], dp, len);
-			cap_slope(shape->soft_cap, s, dp, len);
+			cpu_cap_slope(shape->soft_cap, s, dp, len);
 		} else {
 			(void)t->k->exp_sum(s, lse, s, len);
 			t->k->softmax_grad(s, dp, t->delta[row * shape->n_head + h], dp, len);
@@ -285,7 +278,7 @@ static void dkv_rows(const struct backward *t, const struct cpu_attn_task *task,
 		t->k->add(-1, w->delta + lo[i], dp, dp, len);
 		if (shape->soft_cap > 0) {
 			t->k->softcap(shape->soft_cap, s, len);
-			cap_slope(shape->soft_cap, s, dp, len);
+			cpu_cap_slope(shape->soft_cap, s, dp, len);
 		}
 		t->k->add(-1, w->lse + lo[i], s, s, len);
 		(void)t->k->exp_sum(s, 0, s, len);

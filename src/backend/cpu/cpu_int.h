@@ -49,6 +49,12 @@ static inline int64_t cpu_ceil(int64_t a, int64_t b)
 {
 	return (a + b - 1) / b;
 }
+/* d (n), gradients of capped scores z = cap * tanh(x / cap), times tanh's slope: gradients of x. */
+static inline void cpu_cap_slope(float cap, const float *z, float *d, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		d[i] *= 1 - z[i] / cap * (z[i] / cap);
+}
 /* The vector of a norm or bias, (n) f32; NULL for none. */
 static inline const float *cpu_vector(const struct hth_weight *w)
 {

@@ -127,13 +127,6 @@ static void z_task(void *ctx, int64_t task, int thread)
 		cpu_head_finish(l->k, l->head, l->z + r * CHUNK + j0, j1 - j0);
 }
 
-/* p *= 1 - (z / cap)^2 */
-static void cap_slope(float cap, const float *z, float *p, int64_t n)
-{
-	for (int64_t i = 0; i < n; i++)
-		p[i] *= 1 - z[i] / cap * (z[i] / cap);
-}
-
 /* One row of a chunk into the running top and sum; z becomes exp(z - top), dx is rescaled. */
 static void online_row(const struct logp *l, int64_t r)
 {
@@ -154,7 +147,7 @@ static void online_row(const struct logp *l, int64_t r)
 	if (!l->online)
 		return;
 	if (l->head->soft_cap > 0)
-		cap_slope(l->head->soft_cap, old, z, l->vn);
+		cpu_cap_slope(l->head->soft_cap, old, z, l->vn);
 	for (int32_t i = l->begin[l->s0 + r]; i < l->begin[l->s0 + r + 1]; i++) {
 		int64_t at = l->b->outs[l->order[i]].target - l->v0;
 		if (at >= 0 && at < l->vn)
@@ -195,7 +188,7 @@ static void dz_task(void *ctx, int64_t task, int thread)
 				z[at] += gradient_of(l, l->order[i]);
 		}
 		if (head->soft_cap > 0)
-			cap_slope(head->soft_cap, old, z, l->vn);
+			cpu_cap_slope(head->soft_cap, old, z, l->vn);
 		if (head->scale != 1)
 			l->k->scale(head->scale, z, z, l->vn);
 	}
