@@ -8,7 +8,7 @@ enum { STEPS = 3, EXAMPLES = 4 };
 enum kind { LORA, DORA, WHOLE, FULL };
 
 static const char *const models[] = {"llama/tied.gguf",     "qwen2/tiny.gguf",    "gemma2/tiny.gguf",
-				     "gemma4_large/tiny.gguf", "qwen2moe/tiny.gguf",
+				     "gemma4_large/tiny.gguf", "qwen2moe/tiny.gguf",  "qwen35/tiny.gguf",
 				     "gemma3/tiny.gguf",    "granite/tiny.gguf",  "phi3/tiny.gguf",
 				     "olmo2/tiny.gguf",     "smollm3/tiny.gguf",  "mixtral/tiny.gguf",  "qwen3moe/tiny.gguf",
 				     "gptoss/tiny.gguf",    "gptoss_mxfp4/tiny.gguf", "gemma4/tiny.gguf",
