@@ -183,6 +183,13 @@ FAMILIES = {
         linear_value_head_dim=8, linear_num_key_heads=2, linear_num_value_heads=4, modules=LINEARS + DELTA,
         rope_parameters=PLAIN | {"rope_theta": 1e6, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]},
     ),
+    "qwen35moe": dict(
+        cls="Qwen3_5Moe", config="Qwen3_5MoeTextConfig", gguf="qwen35moe", seed=43, hidden_size=16, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, moe_intermediate_size=8, shared_expert_intermediate_size=12, num_experts=5,
+        num_experts_per_tok=2, tie_word_embeddings=False, layer_types=["linear_attention", "full_attention"],
+        linear_key_head_dim=8, linear_value_head_dim=8, linear_num_key_heads=1, linear_num_value_heads=2,
+        modules=LINEARS + DELTA, rope_parameters=PLAIN | {"partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]},
+    ),
     # As published: the text model inside one with eyes, whose tensors are there too; heads of two sizes, which no GGUF has.
     "qwen35_nested": dict(
         cls="Qwen3_5", config="Qwen3_5TextConfig", gguf=None, seed=42, hidden_size=16, num_attention_heads=2,
@@ -277,7 +284,7 @@ def folder_tensors(model, spec, stacked, dtype):
         stem = name.rsplit(".", 1)[0]
         if spec.get("nested"):
             name = name.replace("model.", "model.language_model.", 1)
-        if stacked or p.dim() != 3 or "conv1d" in name or cls == "Gemma4" or cls == "GptOss" and not spec.get("mxfp4"):
+        if stacked or p.dim() != 3 or "conv1d" in name or cls in ("Gemma4", "Qwen3_5Moe") or cls == "GptOss" and not spec.get("mxfp4"):
             yield name, t
         elif cls == "GptOss":
             yield f"{name}_blocks", published_mxfp4(to_mxfp4(p))[0]
@@ -360,7 +367,7 @@ def put_json(path, value, indent=1):
 
 
 def gguf_name(name, spec):
-    norms_after = spec["cls"] in ("Gemma2", "Gemma3", "Gemma4", "Olmo2", "Olmo3", "GptOss")
+    norms_after = spec["cls"] in ("Gemma2", "Gemma3", "Gemma4", "Olmo2", "Olmo3", "GptOss", "Qwen3_5", "Qwen3_5Moe")
     for a, b in [
         ("model.embed_tokens_per_layer.", "per_layer_token_embd."),
         ("model.per_layer_model_projection.", "per_layer_model_proj."),
@@ -420,12 +427,12 @@ def put_rope(w, c, spec):
 
 def put_family(w, c, spec):
     kind = spec["cls"]
-    if kind in ("Mixtral", "Qwen2Moe", "Qwen3Moe", "GptOss"):
-        w.add_expert_count(c.num_experts if kind == "Qwen2Moe" else c.num_local_experts)
+    if kind in ("Mixtral", "Qwen2Moe", "Qwen3Moe", "Qwen3_5Moe", "GptOss"):
+        w.add_expert_count(c.num_experts if kind in ("Qwen2Moe", "Qwen3_5Moe") else c.num_local_experts)
         w.add_expert_used_count(c.num_experts_per_tok)
         if kind != "Mixtral":
             w.add_expert_feed_forward_length(c.moe_intermediate_size if kind.startswith("Qwen") else c.intermediate_size)
-        if kind == "Qwen2Moe":
+        if kind in ("Qwen2Moe", "Qwen3_5Moe"):
             w.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
     if kind in ("Gemma2", "Gemma3", "Gemma4", "Olmo3", "GptOss"):
         w.add_sliding_window(c.sliding_window)
@@ -538,7 +545,8 @@ def write_gguf(model, path, spec, plain=False):
     w.add_context_length(c.max_position_embeddings)
     w.add_embedding_length(c.hidden_size)
     w.add_block_count(c.num_hidden_layers)
-    w.add_feed_forward_length(ff_of_layers(c) if spec.get("use_double_wide_mlp") else c.intermediate_size)
+    if spec["cls"] != "Qwen3_5Moe":  # no layer is dense
+        w.add_feed_forward_length(ff_of_layers(c) if spec.get("use_double_wide_mlp") else c.intermediate_size)
     w.add_head_count(c.num_attention_heads)
     w.add_head_count_kv(kv_of_layers(c, spec) if spec.get("num_global_key_value_heads") else c.num_key_value_heads)
     w.add_key_length(head)

@@ -57,7 +57,8 @@ static enum hth_status read_sizes(const struct hth_keys *k, struct hth_model_con
 {
 	const struct hth_int_key layers = {"block_count", "num_hidden_layers", 1, HTH_MAX_LAYERS, HTH_KEY_NEEDED};
 	const struct hth_int_key width = {"embedding_length", "hidden_size", 1, MAX_WIDTH, HTH_KEY_NEEDED};
-	const struct hth_int_key ff = {"feed_forward_length", "intermediate_size", 1, MAX_FF, HTH_KEY_NEEDED};
+	const struct hth_int_key ff = {"feed_forward_length", "intermediate_size", 1, MAX_FF,
+				       c->n_ff > 0 ? c->n_ff : HTH_KEY_NEEDED};
 	const struct hth_int_key vocab = {NULL, "vocab_size", 1, MAX_VOCAB, HTH_KEY_NEEDED};
 	const struct hth_int_key context = {"context_length", "max_position_embeddings", 1, MAX_CONTEXT,
 					    HTH_KEY_NEEDED};

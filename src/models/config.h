@@ -42,7 +42,7 @@ HTH_MUST enum hth_status hth_keys_text(const struct hth_keys *k, const char *ggu
 /* What most families are: RMS norms before the blocks, SiLU, scales of 1. */
 void hth_config_init(struct hth_model_config *c);
 /* Sizes, heads, activation, epsilon, tie, rotation. What a family set before is the default of keys that config.json
- * lacks: act, head, norm_eps, tied, window, rope_theta, rope_local_theta, route_normalise. */
+ * lacks: act, n_ff, head, norm_eps, tied, window, rope_theta, rope_local_theta, route_normalise. */
 HTH_MUST enum hth_status hth_config_read(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);
 /* Sliding windows: the size, and which layers have one: as the file says, else all but every `every`th (0: all). */
 HTH_MUST enum hth_status hth_config_window(const struct hth_keys *k, int64_t every, struct hth_model_config *c,
@@ -66,6 +66,7 @@ HTH_MUST enum hth_status hth_config_rope(const struct hth_keys *k, struct hth_mo
 
 /* Configs that relatives share. */
 HTH_MUST enum hth_status hth_config_qwen(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);
+HTH_MUST enum hth_status hth_config_qwen35(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);
 HTH_MUST enum hth_status hth_config_gemma(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err);
 /* Gemma 2 and 3: attn_scale; largest_layers: layers of the one model whose GGUF files need another rule. */
 HTH_MUST enum hth_status hth_config_gemma_scale(const struct hth_keys *k, int64_t largest_layers,
@@ -76,6 +77,8 @@ void hth_config_put_float(json_t *out, const char *key, float v);
 void hth_config_put_layer_types(const struct hth_model_config *c, json_t *out);
 void hth_config_gemma_to_hf(const struct hth_model_config *c, json_t *out);
 void hth_config_qwen_experts_to_hf(const struct hth_model_config *c, json_t *out);
+void hth_config_qwen35_to_hf(const struct hth_model_config *c, json_t *out);
+void hth_config_qwen35_to_gguf(const struct hth_model_config *c, const char *arch, struct hth_gguf_made *out);
 void hth_config_qwen_to_hf(const struct hth_model_config *c, json_t *out);
 
 #endif

@@ -74,7 +74,7 @@ static bool says_rotated(const struct hth_keys *k)
 	       json_object_get(rope, "partial_rotary_factor") != NULL;
 }
 
-static enum hth_status config(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
+enum hth_status hth_config_qwen35(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
 {
 	const json_t *gate = json_object_get(k->json, "attn_output_gate");
 	enum hth_status st;
@@ -118,29 +118,45 @@ static void axes_of(const struct hth_model_config *c, int32_t out[4])
 	out[3] = 0;
 }
 
-static void to_gguf(const struct hth_model_config *c, struct hth_gguf_made *out)
+void hth_config_qwen35_to_gguf(const struct hth_model_config *c, const char *arch, struct hth_gguf_made *out)
 {
-	int32_t sections[4];
+	const struct {
+		const char *name;
+		int64_t value;
+	} sizes[] = {
+		{"ssm.conv_kernel", c->conv_taps},
+		{"ssm.state_size", c->delta.key},
+		{"ssm.group_count", c->delta.n_key},
+		{"ssm.time_step_rank", c->delta.n_value},
+		{"ssm.inner_size", c->delta.n_value * c->delta.value},
+		{"full_attention_interval", interval_of(c)},
+	};
 	struct hth_layer_set implied = {{0}};
 	uint8_t list[HTH_MAX_LAYERS];
-
-	axes_of(c, sections);
-	hth_gguf_made_u32(out, "qwen35.ssm.conv_kernel", c->conv_taps);
-	hth_gguf_made_u32(out, "qwen35.ssm.state_size", c->delta.key);
-	hth_gguf_made_u32(out, "qwen35.ssm.group_count", c->delta.n_key);
-	hth_gguf_made_u32(out, "qwen35.ssm.time_step_rank", c->delta.n_value);
-	hth_gguf_made_u32(out, "qwen35.ssm.inner_size", c->delta.n_value * c->delta.value);
-	hth_gguf_made_u32(out, "qwen35.full_attention_interval", interval_of(c));
-	hth_gguf_made_array(out, "qwen35.rope.dimension_sections", HTH_GGUF_I32, 4, sections, sizeof(sections));
-	hth_layers_set_all_but(&implied, c->n_layers, interval_of(c));
+	int32_t axes[4];
+	char key[96];
 	bool same = true;
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		snprintf(key, sizeof(key), "%s.%s", arch, sizes[i].name);
+		hth_gguf_made_u32(out, key, sizes[i].value);
+	}
+	axes_of(c, axes);
+	snprintf(key, sizeof(key), "%s.rope.dimension_sections", arch);
+	hth_gguf_made_array(out, key, HTH_GGUF_I32, 4, axes, sizeof(axes));
+	hth_layers_set_all_but(&implied, c->n_layers, interval_of(c));
 	for (int64_t l = 0; l < c->n_layers; l++) {
 		list[l] = hth_layer_in(&c->recurrent, l);
 		same = same && list[l] == hth_layer_in(&implied, l);
 	}
+	snprintf(key, sizeof(key), "%s.attention.recurrent_layers", arch);
 	if (!same)
-		hth_gguf_made_array(out, "qwen35.attention.recurrent_layers", HTH_GGUF_BOOL, (uint64_t)c->n_layers, list,
-				    (size_t)c->n_layers);
+		hth_gguf_made_array(out, key, HTH_GGUF_BOOL, (uint64_t)c->n_layers, list, (size_t)c->n_layers);
+}
+
+static void to_gguf(const struct hth_model_config *c, struct hth_gguf_made *out)
+{
+	hth_config_qwen35_to_gguf(c, "qwen35", out);
 }
 
 static void put_int(json_t *out, const char *key, int64_t v)
@@ -148,7 +164,7 @@ static void put_int(json_t *out, const char *key, int64_t v)
 	(void)json_object_set_new(out, key, json_integer(v));
 }
 
-static void to_hf(const struct hth_model_config *c, json_t *out)
+void hth_config_qwen35_to_hf(const struct hth_model_config *c, json_t *out)
 {
 	json_t *types = json_array(), *rope = json_object();
 	int32_t s[4];
@@ -179,9 +195,9 @@ const struct hth_family hth_family_qwen3_5 = {
 	.gguf_arch = "qwen35",
 	.hf_types = "qwen3_5_text qwen3_5 ",
 	.hf_classes = "Qwen3_5ForCausalLM Qwen3_5ForConditionalGeneration ",
-	.config = config,
+	.config = hth_config_qwen35,
 	.to_gguf = to_gguf,
-	.to_hf = to_hf,
+	.to_hf = hth_config_qwen35_to_hf,
 	.qk_norm = HTH_QK_NORM_HEAD,
 	.mlx_type = "qwen3_5",
 	.nested = true,

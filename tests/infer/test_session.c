@@ -18,6 +18,7 @@ static const struct {
 	{"tests/golden/llama/tied", ".gguf"},  {"tests/golden/llama/untied", ".gguf"},
 	{"tests/golden/mixtral/tiny", ".gguf"}, {"tests/golden/qwen3moe_plain/tiny", ""},
 	{"tests/golden/qwen35/tiny", ".gguf"},  {"tests/golden/qwen35/tiny", ""}, {"tests/golden/qwen35_nested/tiny", ""},
+	{"tests/golden/qwen35moe/tiny", ".gguf"},
 	{"tests/golden/gptoss/tiny", ".gguf"},  {"tests/golden/gptoss_mxfp4/tiny", ".gguf"},
 	{"tests/golden/qwen2moe/tiny", ".gguf"}, {"tests/golden/gemma4/tiny", ".gguf"},
 	{"tests/golden/gemma4_large/tiny", ""}, {"tests/golden/gemma4_moe/tiny", ".gguf"},

@@ -24,7 +24,7 @@ transformers.utils.logging.disable_progress_bar()
 
 LOSS_TOLERANCE = 1e-5  # f32 sums in another order, and eval's six decimals
 # llama.cpp rounds the ends of YaRN's ramp: of gpt-oss the golden whose ends are whole stands here.
-FAMILIES = ["mixtral", "qwen2moe", "qwen3moe", "gptoss_mxfp4", "qwen35"]
+FAMILIES = ["mixtral", "qwen2moe", "qwen3moe", "gptoss_mxfp4", "qwen35", "qwen35moe"]
 TEXTS = [("hello", "the thing in it"), ("what is it?", "it is the other thing"), ("in the", "then in the end"),
          ("why", "the answer is in here"), ("one more", "and then the last"), ("no", "in the middle of it")]
 
@@ -106,7 +106,7 @@ def check(family):
         with_llama_cpp(family, gguf, os.path.join(run, "adapter.gguf"), row_list, base, tuned)
     if family.startswith("gptoss"):
         return
-    if family == "qwen35":  # its GGUF has another order of heads: adapters are trained on that, too
+    if family.startswith("qwen35"):  # its GGUF has another order of heads: adapters are trained on that, too
         with_gguf(family, gguf, data, row_list, load)
     back = os.path.join(data, "back")
     hearth("convert", gguf, "--output", back, "--to", "hf", "--type", "f32")

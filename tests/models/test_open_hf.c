@@ -83,7 +83,7 @@ static void folder_gives_the_config_of_its_gguf(void **state)
 	static const char *const families[] = {"qwen2", "qwen3", "gemma",   "gemma2",  "gemma3",
 					       "phi3",  "olmo2", "granite", "smollm3", "olmo3",
 					       "qwen2moe", "qwen3moe", "gptoss", "gptoss_mxfp4",
-					       "gemma4", "gemma4_large", "gemma4_moe", "qwen35"};
+					       "gemma4", "gemma4_large", "gemma4_moe", "qwen35", "qwen35moe"};
 	struct hth_model *hf, *gguf;
 	struct hth_err err;
 	char path[100];
@@ -278,6 +278,7 @@ static const struct {
 	{"gemma4_large", "attention_k_eq_v", "false", HTH_ERR_SHAPE, "layers.2.self_attn.k_proj"},
 	{"gemma4_large", "global_head_dim", "1024", HTH_ERR_FORMAT, "global_head_dim"},
 	{"gemma4_large", "num_global_key_value_heads", "3", HTH_ERR_FORMAT, "kv heads"},
+	{"qwen35moe", "num_experts", "0", HTH_ERR_FORMAT, "0 experts"},
 	{"qwen35", "linear_num_value_heads", "5", HTH_ERR_FORMAT, "a multiple of the 2 key heads"},
 	{"qwen35", "linear_num_value_heads", "2", HTH_ERR_SHAPE, "linear_attn.in_proj_qkv"},
 	{"qwen35", "linear_key_head_dim", "0", HTH_ERR_FORMAT, "linear_key_head_dim"},
