@@ -45,7 +45,7 @@ static float *stacked_vectors(const struct hth_model_part *p, struct hth_arena *
 
 static enum hth_status put_tensors(const struct hth_model *m, struct hth_as_gguf *a, struct hth_err *err)
 {
-	enum hth_status st = hth_model_parts(m, true, &a->parts, &a->n_parts, err);
+	enum hth_status st = hth_model_parts(m, HTH_LAYOUT_GGUF, &a->parts, &a->n_parts, err);
 
 	for (size_t i = 0; st == HTH_OK && i < a->n_parts; i++) {
 		const struct hth_model_part *p = &a->parts[i];

@@ -247,7 +247,7 @@ static enum hth_status collect(const struct listener *l, struct hth_imatrix *out
 {
 	struct hth_model_part *parts;
 	size_t n;
-	enum hth_status st = hth_model_parts(l->model, true, &parts, &n, err);
+	enum hth_status st = hth_model_parts(l->model, HTH_LAYOUT_GGUF, &parts, &n, err);
 
 	for (size_t i = 0; st == HTH_OK && i < n; i++)
 		if (parts[i].kind == HTH_PART_MATRIX)

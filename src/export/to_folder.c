@@ -145,15 +145,10 @@ enum hth_status hth_to_folder(const struct hth_to_folder_config *cfg, struct hth
 	enum hth_status st = name_places(&p, cfg->out_path, err);
 
 	*out = (struct hth_to_folder_result){0};
-	if (st == HTH_OK && cfg->bits != 0 && cfg->model->config.n_experts > 0)
-		st = hth_fail(err, HTH_ERR_UNAVAILABLE,
-			      "%s: experts are not written as MLX's quantised tensors; write a 16-bit folder "
-			      "(hearth convert --to mlx) and quantise that with mlx_lm.convert -q",
-			      cfg->model->path);
 	const struct hth_family *f = cfg->model->family;
 	if (st == HTH_OK && cfg->mlx && f->mlx_type != NULL && cfg->model->config.n_experts > 0)
 		st = hth_fail(err, HTH_ERR_UNAVAILABLE,
-			      "%s: mlx-lm reads experts of family \"%s\" from one tensor a layer, which is not written; write a "
+			      "%s: experts of family \"%s\" are not written under mlx-lm's names; write a "
 			      "folder of transformers (hearth convert --to hf) and make MLX's of that with mlx_lm.convert",
 			      cfg->model->path, f->name);
 	if (st != HTH_OK || (st = check_target(cfg->overwrite, p.target, err)) != HTH_OK ||

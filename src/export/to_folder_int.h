@@ -11,10 +11,14 @@ HTH_MUST enum hth_status hth_folder_weights(const struct hth_to_folder_config *c
 /* config.json, generation_config.json, tokenizer, template (to_folder_texts.c). */
 HTH_MUST enum hth_status hth_folder_texts(const struct hth_to_folder_config *cfg, const char *dir, struct hth_err *err);
 HTH_MUST enum hth_status hth_folder_json(const char *dir, const char *name, const json_t *doc, struct hth_err *err);
-/* Whether a matrix is quantised: its rows are whole groups, and mlx-lm has a module for it. */
+/* Whether a matrix is quantised: its rows are whole groups, and it is no router, whose sums decide. */
 static inline bool hth_folder_quantises(const struct hth_to_folder_config *cfg, const struct hth_model_part *p)
 {
-	return cfg->bits != 0 && p->kind == HTH_PART_MATRIX && p->cols % cfg->group == 0;
+	return cfg->bits != 0 && p->kind == HTH_PART_MATRIX && !p->f32 && p->cols % cfg->group == 0;
+}
+static inline enum hth_layout hth_folder_layout(const struct hth_to_folder_config *cfg)
+{
+	return cfg->mlx || cfg->bits != 0 ? HTH_LAYOUT_MLX : HTH_LAYOUT_HF;
 }
 /* An adapter that replaces the embedding or the head of a model that has one tensor for both: then it has two. */
 static inline bool hth_folder_unties(const struct hth_to_folder_config *cfg)

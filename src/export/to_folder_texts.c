@@ -73,7 +73,7 @@ static enum hth_status put_quantization(const struct texts *t, json_t *config)
 	struct hth_model_part *parts;
 	size_t n;
 	json_t *q = json_object();
-	enum hth_status st = hth_model_parts(t->m, false, &parts, &n, t->err);
+	enum hth_status st = hth_model_parts(t->m, hth_folder_layout(t->cfg), &parts, &n, t->err);
 
 	(void)json_object_set_new(q, "group_size", json_integer(t->cfg->group));
 	(void)json_object_set_new(q, "bits", json_integer(t->cfg->bits));

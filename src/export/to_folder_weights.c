@@ -1,6 +1,6 @@
-/* model.safetensors of a folder, or shards of it with an index: every part as rows of f32, 16 bits, or MLX's words with scales and biases, a few
- * megabytes at a time. The thread count changes no byte. Scales and biases of one matrix are held until its words are
- * written: 1/32 of its weights or less. */
+/* model.safetensors of a folder, or shards of it with an index: every part as rows of f32, 16 bits, or MLX's words with
+ * scales and biases, a few megabytes at a time. The thread count changes no byte. Scales and biases of one matrix are held
+ * until its words are written: 1/32 of its weights or less. */
 #include "export/to_folder_int.h"
 
 #include "base/checked.h"
@@ -56,18 +56,20 @@ static enum hth_st_dtype st_dtype(enum hth_quant q)
 
 /* ---- the list of tensors ---- */
 
-static enum hth_status add(struct job *j, const char *name, enum hth_st_dtype dtype, int n_dims, int64_t rows,
+/* A tensor of a part: (cols), (rows,cols), or (n_stack,rows,cols). */
+static enum hth_status add(struct job *j, const struct hth_model_part *p, const char *name, enum hth_st_dtype dtype,
 			   int64_t cols, struct hth_err *err)
 {
 	struct hth_st_tensor *t = &j->tensors[j->n_tensors];
+	int64_t shape[3] = {p->stack != NULL ? p->n_stack : 0, p->rows, cols};
+	int n_dims = p->kind != HTH_PART_MATRIX && p->kind != HTH_PART_ROW ? 1 : p->stack != NULL ? 3 : 2;
 	uint64_t elems;
 
 	snprintf(j->names[j->n_tensors], sizeof(j->names[0]), "%s", name);
 	*t = (struct hth_st_tensor){.name = j->names[j->n_tensors], .dtype = dtype, .n_dims = n_dims};
-	t->dim[0] = n_dims == 1 ? cols : rows;
-	t->dim[1] = n_dims == 1 ? 0 : cols;
+	memcpy(t->dim, shape + 3 - n_dims, (size_t)n_dims * sizeof(*shape));
 	j->n_tensors++;
-	if (!hth_mul_u64((uint64_t)rows, (uint64_t)cols, &elems) ||
+	if (!hth_mul_u64((uint64_t)hth_part_rows(p), (uint64_t)cols, &elems) ||
 	    !hth_mul_u64(elems, hth_st_dtype_bytes(dtype), &t->bytes))
 		return hth_fail(err, HTH_ERR_LIMIT, "\"%s\": its size does not fit 64 bits", name);
 	return HTH_OK;
@@ -77,7 +79,7 @@ static enum hth_status add(struct job *j, const char *name, enum hth_st_dtype dt
 static enum hth_status add_conv(struct job *j, const struct hth_model_part *p, enum hth_st_dtype dtype,
 				struct hth_err *err)
 {
-	enum hth_status st = add(j, p->name, dtype, 1, 1, p->cols, err);
+	enum hth_status st = add(j, p, p->name, dtype, p->cols, err);
 	struct hth_st_tensor *t = &j->tensors[j->n_tensors - 1];
 
 	t->n_dims = 3;
@@ -94,17 +96,17 @@ static enum hth_status add_part(struct job *j, const struct hth_model_part *p, s
 	enum hth_status st;
 	int stem = (int)(strlen(p->name) - strlen(".weight"));
 
+	if (p->kind == HTH_PART_CONV)
+		return add_conv(j, p, dtype, err);
 	if (!hth_folder_quantises(j->cfg, p))
-		return p->kind == HTH_PART_CONV ? add_conv(j, p, dtype, err) :
-		       add(j, p->name, dtype, p->kind == HTH_PART_MATRIX || p->kind == HTH_PART_ROW ? 2 : 1, p->rows,
-			   p->cols, err);
-	if ((st = add(j, p->name, HTH_ST_U32, 2, p->rows, p->cols / 32 * j->cfg->bits, err)) != HTH_OK)
+		return add(j, p, p->name, dtype, p->cols, err);
+	if ((st = add(j, p, p->name, HTH_ST_U32, p->cols / 32 * j->cfg->bits, err)) != HTH_OK)
 		return st;
 	snprintf(name, sizeof(name), "%.*s.scales", stem, p->name);
-	if ((st = add(j, name, dtype, 2, p->rows, p->cols / j->cfg->group, err)) != HTH_OK)
+	if ((st = add(j, p, name, dtype, p->cols / j->cfg->group, err)) != HTH_OK)
 		return st;
 	snprintf(name, sizeof(name), "%.*s.biases", stem, p->name);
-	return add(j, name, dtype, 2, p->rows, p->cols / j->cfg->group, err);
+	return add(j, p, name, dtype, p->cols / j->cfg->group, err);
 }
 
 /* The embedding a second time, as the head. */
@@ -126,7 +128,7 @@ static enum hth_status untie(struct job *j, struct hth_err *err)
 
 static enum hth_status list_tensors(struct job *j, struct hth_err *err)
 {
-	enum hth_status st = hth_model_parts(j->cfg->model, false, &j->parts, &j->n_parts, err);
+	enum hth_status st = hth_model_parts(j->cfg->model, hth_folder_layout(j->cfg), &j->parts, &j->n_parts, err);
 
 	if (st != HTH_OK)
 		return st;
@@ -140,7 +142,7 @@ static enum hth_status list_tensors(struct job *j, struct hth_err *err)
 		const struct hth_model_part *p = &j->parts[i];
 		st = add_part(j, p, err);
 		j->widest = p->cols > j->widest ? p->cols : j->widest;
-		j->total += (uint64_t)(p->rows * p->cols);
+		j->total += (uint64_t)(hth_part_rows(p) * p->cols);
 	}
 	return st;
 }
@@ -230,11 +232,12 @@ static enum hth_status write_rows(struct job *j, struct passage *x, struct hth_e
 {
 	const struct hth_model_part *p = x->p;
 	int64_t step = (int64_t)(PIECE_BYTES / x->row_bytes) > 0 ? (int64_t)(PIECE_BYTES / x->row_bytes) : 1;
+	int64_t rows = hth_part_rows(p);
 	enum hth_status st = HTH_OK;
 
 	x->per_task = TASK_WEIGHTS / p->cols > 0 ? TASK_WEIGHTS / p->cols : 1;
-	for (x->first = 0; x->first < p->rows && st == HTH_OK; x->first += x->n) {
-		x->n = step < p->rows - x->first ? step : p->rows - x->first;
+	for (x->first = 0; x->first < rows && st == HTH_OK; x->first += x->n) {
+		x->n = step < rows - x->first ? step : rows - x->first;
 		hth_pool_run(j->cfg->pool, pack_rows, x, (x->n + x->per_task - 1) / x->per_task);
 		if (atomic_load(&x->bad))
 			return hth_fail(err, HTH_ERR_VALUE, "%s: \"%s\": a weight is not finite; the file%s is damaged",
@@ -267,11 +270,11 @@ static void find_adapter(struct job *j, struct passage *x)
 static enum hth_status write_part(struct job *j, const struct hth_model_part *p, struct hth_err *err)
 {
 	struct passage x = {.job = j, .p = p, .quantised = hth_folder_quantises(j->cfg, p)};
-	uint64_t side = x.quantised ? (uint64_t)(p->rows * (p->cols / j->cfg->group)) * j->type->block_bytes : 0;
+	uint64_t side = x.quantised ? (uint64_t)(hth_part_rows(p) * (p->cols / j->cfg->group)) * j->type->block_bytes : 0;
 	enum hth_status st = HTH_OK;
 
 	find_adapter(j, &x);
-	j->result->weights += (uint64_t)(p->rows * p->cols);
+	j->result->weights += (uint64_t)(hth_part_rows(p) * p->cols);
 	j->result->quantised += x.quantised;
 	j->result->plain += !x.quantised && p->kind == HTH_PART_MATRIX;
 	x.row_bytes = x.quantised ? (uint64_t)(p->cols / 8 * j->cfg->bits) : (uint64_t)p->cols * j->type->block_bytes;

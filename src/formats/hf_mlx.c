@@ -74,6 +74,7 @@ static bool is_float(enum hth_st_dtype t)
 static enum hth_status check_parts(const struct hth_hf *h, const struct hth_mlx_tensor *t, struct hth_err *err)
 {
 	const struct hth_st_tensor *w = t->weight, *parts[2] = {t->scales, t->biases};
+	size_t outer = (size_t)w->n_dims - 1;
 	int64_t words;
 
 	for (int i = 0; i < 2; i++) {
@@ -81,16 +82,17 @@ static enum hth_status check_parts(const struct hth_hf *h, const struct hth_mlx_
 		if (p == NULL)
 			return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": no %s beside it, expected in an MLX folder",
 					h->path, w->name, i == 0 ? "scales" : "biases");
-		if (!is_float(p->dtype) || p->n_dims != 2 || p->dim[0] != t->rows || p->dim[1] != t->scales->dim[1])
+		if (!is_float(p->dtype) || p->n_dims != w->n_dims || memcmp(p->dim, w->dim, outer * sizeof(*p->dim)) != 0 ||
+		    p->dim[outer] != t->scales->dim[outer])
 			return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": expected one number for each group of \"%s\"",
 					h->path, p->name, w->name);
 	}
 	/* Both are bounded by the file, so that this cannot overflow. */
 	words = t->cols / 32 * t->layout.bits;
-	if (words != w->dim[1])
+	if (words != w->dim[outer])
 		return hth_fail(err, HTH_ERR_SHAPE,
 				"%s: \"%s\": %lld words a row, expected %lld (%lld columns of %lld bits)", h->path,
-				w->name, (long long)w->dim[1], (long long)words, (long long)t->cols,
+				w->name, (long long)w->dim[outer], (long long)words, (long long)t->cols,
 				(long long)t->layout.bits);
 	return HTH_OK;
 }
@@ -103,7 +105,7 @@ enum hth_status hth_mlx_find(const struct hth_hf *h, const struct hth_st_tensor 
 	char stem[200], name[210];
 
 	*out = (struct hth_mlx_tensor){.weight = weight};
-	if (weight->n_dims != 2 || n <= tail || n - tail >= sizeof(stem) ||
+	if ((weight->n_dims != 2 && weight->n_dims != 3) || weight->bytes == 0 || n <= tail || n - tail >= sizeof(stem) ||
 	    strcmp(weight->name + n - tail, suffix) != 0)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"%.80s\": 32-bit words that are no matrix of weights",
 				h->path, weight->name);
@@ -119,9 +121,11 @@ enum hth_status hth_mlx_find(const struct hth_hf *h, const struct hth_st_tensor 
 	out->scales = hth_hf_find(h, name, &out->scales_number);
 	snprintf(name, sizeof(name), "%s.biases", stem);
 	out->biases = hth_hf_find(h, name, &out->biases_number);
-	out->rows = weight->dim[0];
-	if (out->scales != NULL && out->scales->n_dims == 2 && out->scales->dim[1] <= INT64_MAX / 128)
-		out->cols = out->scales->dim[1] * out->layout.group;
+	int last = weight->n_dims - 1;
+	/* The file has as many words or more: no overflow. */
+	out->rows = weight->n_dims == 2 ? weight->dim[0] : weight->dim[0] * weight->dim[1];
+	if (out->scales != NULL && out->scales->n_dims == weight->n_dims && out->scales->dim[last] <= INT64_MAX / 128)
+		out->cols = out->scales->dim[last] * out->layout.group;
 	return check_parts(h, out, err);
 }
 

@@ -17,10 +17,10 @@ HTH_MUST enum hth_status hth_mlx_check(const struct hth_hf *h, struct hth_err *e
 bool hth_mlx_is(const struct hth_hf *h); /* the folder has quantised tensors */
 
 struct hth_mlx_tensor {
-	const struct hth_st_tensor *weight, *scales, *biases; /* (N, C*bits/32) u32, (N, C/group) twice */
+	const struct hth_st_tensor *weight, *scales, *biases; /* (N, C*bits/32) u32, (N, C/group) twice; or (E, N, ..) */
 	size_t scales_number, biases_number;                  /* in the folder */
 	struct hth_mlx_layout layout;
-	int64_t rows, cols; /* (N, C) */
+	int64_t rows, cols; /* (N, C), or (E * N, C) */
 };
 /* The parts that belong to the u32 tensor `weight`, with their shapes checked. */
 HTH_MUST enum hth_status hth_mlx_find(const struct hth_hf *h, const struct hth_st_tensor *weight,

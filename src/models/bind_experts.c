@@ -41,6 +41,15 @@ void hth_shared_gate_names(int64_t l, char gguf[64], char hf[80])
 	snprintf(hf, 80, "model.layers.%lld.mlp.shared_expert_gate", (long long)l);
 }
 
+/* MLX's folders have the experts of a layer under this name, as mlx_lm's SwitchGLU. */
+void hth_switch_name(const struct hth_family *f, int64_t l, int part, char hf[80])
+{
+	static const char *const proj[HTH_EXPERT_PARTS] = {"gate_proj", "up_proj", "down_proj"};
+
+	snprintf(hf, 80, "model.layers.%lld.%s.switch_mlp.%s", (long long)l, f->w123 ? "block_sparse_moe" : "mlp",
+		 proj[part]);
+}
+
 static void stacked_name(const struct hth_family *f, int64_t l, char hf[80])
 {
 	snprintf(hf, 80, f->beside ? "model.layers.%lld.experts" : "model.layers.%lld.mlp.experts", (long long)l);
@@ -194,10 +203,15 @@ static enum hth_status bind_part(struct hth_model *m, int64_t l, int part, bool 
 
 	part_shape(&m->config, part, &rows, &cols);
 	snprintf(gguf, sizeof(gguf), "blk.%lld.%s_exps", (long long)l, gguf_parts[part]);
+	hth_switch_name(hth_family_of_folder(m), l, part, hf);
+	enum hth_status st = hth_source_take(m->source, NULL, hf, "weight", &t, err);
+	*found = st == HTH_OK && t.quant != HTH_QUANT_NONE;
+	if (st != HTH_OK || *found)
+		return st != HTH_OK ? st : bind_stacked(m, l, part, &t, 0, rows, err);
 	stacked_name(m->family, l, hf);
 	/* Of a folder's stacked tensors only down has one for itself. */
 	const char *suffix = m->source->kind->gguf ? "weight" : "down_proj";
-	enum hth_status st = hth_source_take(m->source, gguf, part == HTH_EXPERT_DOWN ? hf : NULL, suffix, &t, err);
+	st = hth_source_take(m->source, gguf, part == HTH_EXPERT_DOWN ? hf : NULL, suffix, &t, err);
 	*found = st == HTH_OK && t.quant != HTH_QUANT_NONE;
 	if (st == HTH_OK && *found)
 		st = bind_stacked(m, l, part, &t, 0, rows, err);

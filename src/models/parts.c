@@ -10,7 +10,7 @@
 
 struct list {
 	const struct hth_model *m;
-	bool gguf;
+	bool gguf, mlx;
 	const struct hth_family *folder;
 	struct hth_model_part *parts; /* (n) */
 	size_t n;
@@ -66,22 +66,26 @@ static int add_linear(struct list *l, int64_t layer, enum hth_linear_kind k)
 	return 1;
 }
 
-/* The experts' matrices of one kind, and their biases: one tensor in GGUF, one an expert in a folder. */
+/* The experts' matrices of one kind, and their biases: one tensor in GGUF and MLX, one an expert in a folder of Hugging
+ * Face. */
 static void add_experts(struct list *l, int64_t layer, int part)
 {
 	const struct hth_expert_set *set = &l->m->layers[layer].experts[part];
 	char gguf[64], hf[80];
+	bool one = l->gguf || l->mlx;
 
-	for (int64_t e = 0; e < (l->gguf ? 1 : set->n); e++) {
+	for (int64_t e = 0; e < (one ? 1 : set->n); e++) {
 		hth_expert_names(l->folder, layer, e, part, gguf, hf);
+		if (l->mlx)
+			hth_switch_name(l->folder, layer, part, hf);
 		struct hth_model_part *p = add(l, HTH_PART_MATRIX, gguf, hf, &set->w[e]);
-		p->stack = l->gguf ? set->w : NULL;
-		p->n_stack = l->gguf ? set->n : 0;
+		p->stack = one ? set->w : NULL;
+		p->n_stack = one ? set->n : 0;
 		if (set->bias == NULL)
 			continue;
 		p = add(l, HTH_PART_BIAS, gguf, hf, &set->bias[e]);
-		p->stack = l->gguf ? set->bias : NULL;
-		p->n_stack = l->gguf ? set->n : 0;
+		p->stack = one ? set->bias : NULL;
+		p->n_stack = one ? set->n : 0;
 	}
 }
 
@@ -178,13 +182,14 @@ static void add_layer(struct list *l, int64_t layer)
 	}
 }
 
-enum hth_status hth_model_parts(const struct hth_model *m, bool gguf, struct hth_model_part **parts, size_t *n,
+enum hth_status hth_model_parts(const struct hth_model *m, enum hth_layout layout, struct hth_model_part **parts, size_t *n,
 				struct hth_err *err)
 {
+	bool gguf = layout == HTH_LAYOUT_GGUF;
 	size_t experts = (size_t)m->config.n_experts * 2 * HTH_EXPERT_PARTS + 5;
 	size_t layer = 2 * HTH_LINEAR_COUNT + HTH_VECTOR_COUNT + HTH_OWN_PARTS + HTH_DELTA_VECTORS + 2 + experts;
 	size_t most = 6 + (size_t)m->config.n_layers * layer;
-	struct list l = {.m = m, .gguf = gguf, .folder = hth_family_of_folder(m)};
+	struct list l = {.m = m, .gguf = gguf, .mlx = layout == HTH_LAYOUT_MLX, .folder = hth_family_of_folder(m)};
 
 	*parts = NULL;
 	*n = 0;

@@ -40,10 +40,12 @@ struct hth_model_part {
 	int64_t taps;       /* CONV: W */
 };
 
-/* gguf: names, fusing, stacking and row order of GGUF, else of Hugging Face. *parts: caller frees with hth_free.
+/* MLX's folders differ from Hugging Face's in experts: one tensor of all for each kind ("switch_mlp"). */
+enum hth_layout { HTH_LAYOUT_GGUF, HTH_LAYOUT_HF, HTH_LAYOUT_MLX };
+/* Names, fusing, stacking and row order of a layout. *parts: caller frees with hth_free.
  * HTH_ERR_UNAVAILABLE for gpt-oss's folders, whose experts' blocks are another layout. */
-HTH_MUST enum hth_status hth_model_parts(const struct hth_model *m, bool gguf, struct hth_model_part **parts, size_t *n,
-					 struct hth_err *err);
+HTH_MUST enum hth_status hth_model_parts(const struct hth_model *m, enum hth_layout layout, struct hth_model_part **parts,
+					 size_t *n, struct hth_err *err);
 /* Rows of the whole tensor. */
 static inline int64_t hth_part_rows(const struct hth_model_part *p)
 {

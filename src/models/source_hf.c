@@ -114,9 +114,9 @@ static enum hth_status find_quantised(struct hth_source *s, const struct hth_st_
 	hth_source_mark(s, parts.biases_number);
 	t->quant = how.quant;
 	t->data = s->repacked[number].data;
-	t->n_dims = 2;
-	t->dim[0] = parts.rows;
-	t->dim[1] = parts.cols;
+	t->n_dims = x->n_dims;
+	memcpy(t->dim, x->dim, sizeof(t->dim));
+	t->dim[x->n_dims - 1] = parts.cols;
 	return HTH_OK;
 }
 

@@ -4,6 +4,7 @@
 #include "export/as_gguf.h"
 #include "export/quantize.h"
 #include "export/to_folder.h"
+#include "formats/hf.h"
 #include "models/source.h"
 
 #include <unistd.h>
@@ -320,6 +321,42 @@ static void a_model_opened_to_be_written_lays_out_one_tensor_at_a_time(void **st
 	hth_free(text[1]);
 }
 
+/* One tensor for all experts, under mlx-lm's names. */
+static void mlx_folders_of_experts_keep_logits(void **state)
+{
+	static const char *const mixtures[] = {"tests/golden/mixtral/tiny", "tests/golden/qwen3moe/tiny",
+					       "tests/golden/qwen2moe/tiny"};
+	static const char *const names[] = {"model.layers.0.block_sparse_moe.switch_mlp.up_proj.weight",
+					    "model.layers.0.mlp.switch_mlp.up_proj.weight",
+					    "model.layers.0.mlp.switch_mlp.up_proj.weight"};
+	char path[300];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct hth_model *m;
+		struct hth_to_folder_result r;
+		struct hth_hf h;
+		struct hth_err err;
+		int64_t n;
+		float *want = logits(mixtures[i], mixtures[i], &n);
+		assert_ok(hth_model_open(mixtures[i], &m, &err));
+		struct hth_to_folder_config cfg = {
+			.model = m, .out_path = in_tmp(path, "switch"), .mlx = true, .type = HTH_QUANT_F32};
+		assert_ok(hth_to_folder(&cfg, &r, &err));
+		assert_true(r.weights == m->n_params);
+		assert_ok(hth_hf_open(&h, path, &err));
+		const struct hth_st_tensor *t = hth_hf_find(&h, names[i], NULL);
+		assert_non_null(t);
+		assert_int_equal(t->n_dims, 3);
+		assert_int_equal(t->dim[0], m->config.n_experts);
+		hth_hf_close(&h);
+		hth_model_close(m);
+		check_same(mixtures[i], "as an MLX folder", path, want, n);
+		assert_ok(hth_remove_tree(path, &err));
+		hth_free(want);
+	}
+}
+
 /* 2 KB a file: most matrices have one of their own. */
 static void shards_are_read_back_as_one_model(void **state)
 {
@@ -396,6 +433,7 @@ int main(void)
 		cmocka_unit_test(gguf_keeps_the_golden_ggufs_weights),
 		cmocka_unit_test(mlx_folders_are_read_as_they_were_meant),
 		cmocka_unit_test(a_model_opened_to_be_written_lays_out_one_tensor_at_a_time),
+		cmocka_unit_test(mlx_folders_of_experts_keep_logits),
 		cmocka_unit_test(shards_are_read_back_as_one_model),
 		cmocka_unit_test(a_folder_of_something_else_is_never_replaced),
 		cmocka_unit_test(lack_of_memory_leaves_nothing_behind),

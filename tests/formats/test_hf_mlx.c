@@ -120,6 +120,51 @@ static void bad_settings_are_refused_with_the_reason(void **state)
 	}
 }
 
+/* A stack of two matrices of one row each has the blocks of a matrix of two rows. */
+static void experts_one_above_the_other_are_rows(void **state)
+{
+	static const char config[] = "{\"quantization\": {\"bits\": 4, \"group_size\": 64}}";
+	static const char *const names[] = {"b4g64.weight", "b4g64.scales", "b4g64.biases"};
+	struct hth_st_tensor list[3];
+	struct hth_mlx_tensor t;
+	struct hth_hf flat, stacked;
+	struct hth_err err;
+	enum hth_quant quant, again;
+	uint8_t *want, *got;
+	uint64_t bytes;
+
+	(void)state;
+	assert_ok(hth_hf_open(&flat, AFFINE, &err));
+	assert_ok(repack(&flat, "b4g64", &quant, &want, &err));
+	for (int i = 0; i < 3; i++) {
+		list[i] = *hth_hf_find(&flat, names[i], NULL);
+		list[i].n_dims = 3;
+		list[i].dim[2] = list[i].dim[1];
+		list[i].dim[1] = 1;
+	}
+	assert_ok(hth_safetensors_write(temp("model.safetensors"), list, 3, NULL, 0, &err));
+	assert_ok(hth_file_write(temp("config.json"), config, strlen(config), &err));
+	assert_ok(hth_hf_open(&stacked, temp_dir, &err));
+	assert_ok(hth_mlx_find(&stacked, hth_hf_find(&stacked, names[0], NULL), &t, &err));
+	assert_ok(hth_mlx_blocks(&t, &again, &bytes, &err));
+	assert_int_equal(t.rows, ROWS);
+	assert_int_equal(again, quant);
+	got = hth_alloc((size_t)bytes);
+	assert_non_null(got);
+	assert_ok(hth_mlx_repack(&t, quant, got, &err));
+	assert_memory_equal(got, want, (size_t)bytes);
+	hth_free(got);
+	hth_free(want);
+	hth_hf_close(&stacked);
+	list[1].dim[1] = 0; /* scales of another stack */
+	list[1].bytes = 0;
+	assert_ok(hth_safetensors_write(temp("model.safetensors"), list, 3, NULL, 0, &err));
+	assert_ok(hth_hf_open(&stacked, temp_dir, &err));
+	assert_fails(hth_mlx_find(&stacked, hth_hf_find(&stacked, names[0], NULL), &t, &err), HTH_ERR_SHAPE, "b4g64.scales");
+	hth_hf_close(&stacked);
+	hth_hf_close(&flat);
+}
+
 /* One u32 matrix with the parts given, 2 rows of 128 columns at 4 bits in groups of 64. */
 static void expect_parts(const struct hth_st_tensor *parts, size_t n, enum hth_status status, const char *part)
 {
@@ -182,6 +227,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_layout_unpacks_to_mlx_values),
+		temp_test(experts_one_above_the_other_are_rows),
 		temp_test(bad_settings_are_refused_with_the_reason),
 		temp_test(parts_that_do_not_fit_are_refused),
 	};
