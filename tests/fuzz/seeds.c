@@ -119,9 +119,10 @@ static void folder_file(char letter, const char *family, const char *name)
 
 static void folder_files(void)
 {
-	static const char *const families[] = {"mistral", "qwen2", "qwen3",   "gemma",   "gemma2",   "gemma3",
-					       "phi3",    "olmo2", "olmo3",   "granite", "smollm3",  "mixtral",
-					       "gptoss",  "qwen3moe"};
+	static const char *const families[] = {
+		"mistral", "qwen2",   "qwen3",   "gemma",   "gemma2",   "gemma3",   "phi3",       "olmo2",         "olmo3",  "granite",
+		"smollm3", "mixtral", "gptoss",  "qwen3moe", "qwen2moe", "gemma4",   "gemma4_moe", "gemma4_nested", "qwen35", "qwen35_nested",
+	};
 	for (size_t i = 0; i < sizeof families / sizeof *families; i++)
 		folder_file('c', families[i], "config.json");
 	folder_file('g', "mistral", "generation_config.json");
