@@ -115,6 +115,22 @@ FAMILIES = {
         num_kv_shared_layers=1, hidden_size_per_layer_input=8, vocab_size_per_layer_input=V, tie_word_embeddings=True,
         use_bidirectional_attention="vision", rope_parameters=GEMMA4_ROPE, published=True, nested=True,
     ),
+    # As published: inside a model with eyes, saying only what its class does not.
+    "gemma3_nested": dict(
+        cls="Gemma3", config="Gemma3TextConfig", gguf=None, seed=43, hidden_size=16, num_attention_heads=8,
+        num_key_value_heads=4, head_dim=8, intermediate_size=24, sliding_window=4, query_pre_attn_scalar=8,
+        num_hidden_layers=3, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        tie_word_embeddings=True, rms_norm_eps=1e-6, nested=True, terse=True,
+        rope_parameters={
+            "sliding_attention": PLAIN,
+            "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+        },
+    ),
+    "mistral3": dict(
+        cls="Mistral", gguf=None, seed=44, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+        intermediate_size=24, tie_word_embeddings=False, sliding_window=None, nested=True,
+        rope_parameters=PLAIN | {"rope_theta": 1e6},
+    ),
     "phi3": dict(
         cls="Phi3", gguf="phi3", seed=16, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
         intermediate_size=24, tie_word_embeddings=False, fused=True, vocab_size=V + 3, max_position_embeddings=512, original_max_position_embeddings=256,
@@ -206,7 +222,7 @@ FAMILIES = {
         cls="GptOss", gguf="gpt-oss", seed=26, modules=ATTENTION, mxfp4=True, **GPT_OSS,
     ),
 }  # fmt: skip
-OURS = {"cls", "config", "gguf", "seed", "fused", "permuted", "shards", "modules", "stacked", "mxfp4", "published", "nested"}
+OURS = {"cls", "config", "gguf", "seed", "fused", "permuted", "shards", "modules", "stacked", "mxfp4", "published", "nested", "terse"}
 
 
 def make_model(spec):
@@ -267,6 +283,9 @@ def published_mxfp4(blocks):
 
 # Tensors of other parts of a checkpoint.
 ASIDE = {
+    "Gemma3": ["model.vision_tower.vision_model.embeddings.patch_embedding.weight",
+               "model.multi_modal_projector.mm_input_projection_weight"],
+    "Mistral": ["vision_tower.patch_conv.weight", "multi_modal_projector.linear_1.weight"],
     "Qwen3_5": ["model.visual.patch_embed.proj.weight", "mtp.fc.weight"],
     "Gemma4": ["model.vision_tower.patch_embedder.input_proj.weight", "model.audio_tower.output_proj.weight",
                "model.embed_vision.embedding_projection.weight",
@@ -283,7 +302,8 @@ def folder_tensors(model, spec, stacked, dtype):
             name = name.replace(".mlp.", ".block_sparse_moe.")
         stem = name.rsplit(".", 1)[0]
         if spec.get("nested"):
-            name = name.replace("model.", "model.language_model.", 1)
+            old = cls == "Mistral"  # the names of transformers 4
+            name = "language_model." + name if old else name.replace("model.", "model.language_model.", 1)
         if stacked or p.dim() != 3 or "conv1d" in name or cls in ("Gemma4", "Qwen3_5Moe") or cls == "GptOss" and not spec.get("mxfp4"):
             yield name, t
         elif cls == "GptOss":
@@ -345,10 +365,16 @@ def write_folder(model, path, dtype=torch.bfloat16, shards=1, spec={}, stacked=F
     put_json(path / "generation_config.json", {"eos_token_id": [TOKENS.index("<|im_end|>")]})
     if spec.get("nested"):
         tensors |= {n: torch.zeros(2, 3, dtype=dtype) for n in ASIDE[spec["cls"]]}
-        whole = spec["cls"] + "ForConditionalGeneration"
+        whole = spec["cls"].replace("Mistral", "Mistral3") + "ForConditionalGeneration"
+        kind = whole.removesuffix("ForConditionalGeneration").lower() if spec["cls"] == "Mistral" else config["model_type"]
+        tied = config.pop("tie_word_embeddings")
+        if spec.get("terse"):
+            plain = json.loads(getattr(transformers, spec["config"])().to_json_string())
+            config = {k: v for k, v in config.items() if k in ("model_type", "dtype", "layer_types") or v != plain.get(k)}
+            config["rope_scaling"] = {"rope_type": "linear", "factor": config.pop("rope_parameters")["full_attention"]["factor"]}
         put_json(path / "config.json", dict(
-            architectures=[whole], model_type=config["model_type"].removesuffix("_text"), dtype=config.pop("dtype"),
-            tie_word_embeddings=config.pop("tie_word_embeddings"), text_config=config, vision_config={"depth": 1}))  # fmt: skip
+            architectures=[whole], model_type=kind.removesuffix("_text"), dtype=config.pop("dtype"),
+            tie_word_embeddings=tied, text_config=config, vision_config={"depth": 1}))  # fmt: skip
     if shards == 1:
         save_file(tensors, path / "model.safetensors", {"format": "pt"})
         return

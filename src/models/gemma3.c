@@ -1,7 +1,8 @@
 /* Gemma 3, text: Gemma 2 with normed queries and keys in place of soft caps, five windowed layers to each whole one,
  * and two rotations: windowed layers have a theta of their own and no scaling.
- * Leaves out: pictures (model type "gemma3" with a text_config).
- * Sources: transformers modeling_gemma3.py; llama.cpp src/models/gemma3.cpp. */
+ * A model with eyes (4B and up, as published) names in its text_config only what differs from its class.
+ * Leaves out: pictures.
+ * Sources: transformers modeling_gemma3.py, configuration_gemma3.py; llama.cpp src/models/gemma3.cpp. */
 #include "models/config.h"
 
 enum { LAYERS_OF_27B = 62 };
@@ -31,9 +32,17 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 const struct hth_family hth_family_gemma3 = {
 	.name = "gemma3",
 	.gguf_arch = "gemma3",
-	.hf_types = "gemma3_text ",
+	/* Windows make the second the one that is written. */
+	.hf_types = "gemma3 gemma3_text ",
 	.to_hf = hth_config_gemma_to_hf,
-	.hf_classes = "Gemma3ForCausalLM ",
+	.hf_classes = "Gemma3ForConditionalGeneration Gemma3ForCausalLM ",
+	.nested = true,
+	.nested_defaults = "{\"vocab_size\": 262208, \"hidden_size\": 2304, \"intermediate_size\": 9216, "
+			   "\"num_hidden_layers\": 26, \"num_attention_heads\": 8, \"num_key_value_heads\": 4, "
+			   "\"head_dim\": 256, \"hidden_activation\": \"gelu_pytorch_tanh\", "
+			   "\"max_position_embeddings\": 131072, \"rms_norm_eps\": 1e-6, \"query_pre_attn_scalar\": 256, "
+			   "\"sliding_window\": 4096, \"tie_word_embeddings\": true}",
+	.aside = "model.vision_tower. model.multi_modal_projector. vision_tower. multi_modal_projector. ",
 	.window_every = 6,
 	.config = config,
 	.qk_norm = HTH_QK_NORM_HEAD,

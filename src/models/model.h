@@ -126,6 +126,7 @@ struct hth_family {
 	enum hth_qk_norm qk_norm;
 	const char *mlx_type; /* model_type of MLX's folders where it is another; else NULL */
 	bool nested;       /* folders may hold this model in a text_config, its tensors below "model.language_model." */
+	const char *nested_defaults; /* JSON of what a text_config need not say; NULL: nothing */
 	const char *aside; /* beginnings of names of tensors that belong to other parts of such a checkpoint (pictures, draft
 	                    * heads) and are left aside, each followed by a blank; NULL: none */
 };
