@@ -145,12 +145,6 @@ enum hth_status hth_to_folder(const struct hth_to_folder_config *cfg, struct hth
 	enum hth_status st = name_places(&p, cfg->out_path, err);
 
 	*out = (struct hth_to_folder_result){0};
-	const struct hth_family *f = cfg->model->family;
-	if (st == HTH_OK && cfg->mlx && f->mlx_type != NULL && cfg->model->config.n_experts > 0)
-		st = hth_fail(err, HTH_ERR_UNAVAILABLE,
-			      "%s: experts of family \"%s\" are not written under mlx-lm's names; write a "
-			      "folder of transformers (hearth convert --to hf) and make MLX's of that with mlx_lm.convert",
-			      cfg->model->path, f->name);
 	if (st != HTH_OK || (st = check_target(cfg->overwrite, p.target, err)) != HTH_OK ||
 	    (st = hth_remove_tree(p.temp, err)) != HTH_OK || (st = hth_mkdirs(p.temp, err)) != HTH_OK)
 		goto done;

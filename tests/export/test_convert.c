@@ -155,11 +155,12 @@ static void folder_to_gguf_to_folder_keeps_logits(void **state)
 /* MLX has taps turned, and norms with the 1 that Hugging Face leaves out; what one reads from the other is the same model. */
 static void mlx_folders_of_layers_that_recur_keep_logits(void **state)
 {
-	static const char *const recur[] = {"tests/golden/qwen35/tiny", "tests/golden/qwen35_nested/tiny"};
+	static const char *const recur[] = {"tests/golden/qwen35/tiny", "tests/golden/qwen35_nested/tiny",
+					   "tests/golden/qwen35moe/tiny"};
 	char mlx[300], back[300];
 
 	(void)state;
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		struct hth_model *m, *n;
 		struct hth_to_folder_result r;
 		struct hth_err err;
