@@ -44,6 +44,10 @@ struct hth_adapter {
 	char *base_model;        /* base_model_name_or_path, may be "" */
 };
 
+/* Where a model with eyes has its text part: names of modules and weights begin so in PEFT, with "language_model.model."
+ * in MLX. */
+#define HTH_NESTED_PREFIX "model.language_model."
+
 void hth_adapter_clear(struct hth_adapter *a); /* safe on zeroed */
 const struct hth_lora_module *hth_adapter_find(const struct hth_adapter *a, const char *name);
 

@@ -45,12 +45,16 @@ static const char *last_part(const char *name)
 	return dot != NULL ? dot + 1 : name;
 }
 
-/* True when every layer 0..n-1 has the same projections, so that their short names say all. */
+/* True when every layer 0..n-1 has the same projections, so that their short names say all: not in a model with eyes, where
+ * these have modules of such names too. */
 static bool is_uniform(const struct hth_adapter *a)
 {
 	const char *rest, *first_rest;
 	size_t per_layer = 0;
 	int64_t n_layers = a->n_layers;
+
+	if (a->n_modules > 0 && strncmp(a->modules[0].name, HTH_NESTED_PREFIX, strlen(HTH_NESTED_PREFIX)) == 0)
+		return false;
 	while (per_layer < a->n_modules && hth_adapter_layer(a->modules[per_layer].name, &rest) == 0)
 		per_layer++;
 	if (n_layers == 0)

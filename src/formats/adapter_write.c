@@ -35,6 +35,15 @@ static char *full_name(struct hth_arena *arena, const char *prefix, const char *
 	return out;
 }
 
+/* NAME SUFFIX as MLX has it, or NULL. */
+static char *mlx_name(struct hth_arena *arena, const char *name, const char *suffix)
+{
+	size_t n = strlen(HTH_NESTED_PREFIX);
+	bool nested = strncmp(name, HTH_NESTED_PREFIX, n) == 0;
+
+	return full_name(arena, nested ? "language_model.model." : "", nested ? name + n : name, suffix);
+}
+
 /* (rows, cols), or a vector of cols where rows is 0; false when the name is missing. */
 static bool set_tensor(struct hth_st_tensor *t, const char *name, int64_t rows, int64_t cols, const float *data)
 {
@@ -82,7 +91,7 @@ static enum hth_status mlx_pair(struct hth_arena *arena, const struct hth_lora_m
 				struct hth_st_tensor t[3], struct hth_err *err)
 {
 	size_t R = (size_t)rank, r = (size_t)m->rank, in = (size_t)m->in, out = (size_t)m->out;
-	const char *a_name = full_name(arena, "", m->name, ".lora_a"), *b_name = full_name(arena, "", m->name, ".lora_b");
+	const char *a_name = mlx_name(arena, m->name, ".lora_a"), *b_name = mlx_name(arena, m->name, ".lora_b");
 	float *a = hth_arena_calloc(arena, in * R, sizeof(*a));  // (in, R)
 	float *b = hth_arena_calloc(arena, R * out, sizeof(*b)); // (R, out)
 	if (a_name == NULL || b_name == NULL || a == NULL || b == NULL)
@@ -96,7 +105,7 @@ static enum hth_status mlx_pair(struct hth_arena *arena, const struct hth_lora_m
 	}
 	bool ok = set_tensor(&t[0], a_name, m->in, rank, a) && set_tensor(&t[1], b_name, rank, m->out, b);
 	if (ok && m->mag != NULL)
-		ok = set_tensor(&t[2], full_name(arena, "", m->name, ".m"), 0, m->out, m->mag);
+		ok = set_tensor(&t[2], mlx_name(arena, m->name, ".m"), 0, m->out, m->mag);
 	if (!ok)
 		return hth_fail_memory(err, "adapter tensors", strlen(m->name));
 	return HTH_OK;

@@ -89,6 +89,11 @@ float hth_weight_stored_offset(const struct hth_model *m, const struct hth_weigh
 /* "token_embd.weight": what GGUF calls a weight that may be replaced. */
 void hth_replaceable_gguf_name(const struct hth_model *m, const struct hth_weight *w, char out[80]);
 
+/* Names of modules and weights in adapters for a folder that holds the model inside one with eyes: in, and back out to
+ * the model's own. Others are copied. */
+void hth_nested_name(const struct hth_model *m, const char *name, char out[128]);
+void hth_unnested_name(const struct hth_model *m, const char *name, char out[128]);
+
 /* The linears of a module: 1, or those of a fused one in the order of its rows; 0: no such module. */
 struct hth_module_part {
 	int64_t layer;

@@ -1,6 +1,8 @@
 /* Names: what Hugging Face and GGUF call the parts of a decoder. One table for linears, one for vectors; families
  * share them. Also the translation of adapter modules that formats/adapter.c asks for. */
+#include "formats/hf.h"
 #include "models/model_int.h"
+#include "models/source.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -238,9 +240,28 @@ static int parts_of(const struct hth_model *m, const char *name, bool gguf, stru
 	return 1;
 }
 
+void hth_nested_name(const struct hth_model *m, const char *name, char out[128])
+{
+	const struct hth_source *s = m->source;
+	bool nested = s != NULL && s->hf != NULL && s->keys.json != s->hf->config && strncmp(name, "model.", 6) == 0;
+
+	snprintf(out, 128, "%s%s", nested ? HTH_NESTED_PREFIX : "", nested ? name + 6 : name);
+}
+
+void hth_unnested_name(const struct hth_model *m, const char *name, char out[128])
+{
+	size_t n = strlen(HTH_NESTED_PREFIX);
+	bool nested = m->family->nested && strncmp(name, HTH_NESTED_PREFIX, n) == 0;
+
+	snprintf(out, 128, "%s%s", nested ? "model." : "", nested ? name + n : name);
+}
+
 int hth_module_parts(const struct hth_model *m, const char *module, struct hth_module_part out[3])
 {
-	return parts_of(m, module, false, out);
+	char name[128];
+
+	hth_unnested_name(m, module, name);
+	return parts_of(m, name, false, out);
 }
 
 int hth_gguf_parts(const struct hth_model *m, struct hth_gguf_str tensor, struct hth_module_part out[3])

@@ -130,9 +130,10 @@ static const struct hth_weight *find(const struct hth_model *m, const char *name
 static enum hth_status add(const struct hth_model *m, const struct hth_saved_weight *saved, struct hth_arena *arena,
 			   struct hth_replacement *out, struct hth_err *err)
 {
-	const struct hth_weight *of = find(m, saved->name);
-	char shown[128];
+	char shown[128], name[128];
 
+	hth_unnested_name(m, saved->name, name);
+	const struct hth_weight *of = find(m, name);
 	hth_quote(shown, sizeof(shown), saved->name, strlen(saved->name));
 	if (of == NULL)
 		return hth_fail(err, HTH_ERR_UNAVAILABLE,

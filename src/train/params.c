@@ -414,7 +414,10 @@ static bool fill_module(const struct hth_params *p, struct hth_adapter *out, con
 	int n = hth_module_parts(p->model, name, part);
 	const struct hth_lora *first = p->loras[part[0].layer * HTH_LINEAR_COUNT + part[0].kind];
 
-	*mod = (struct hth_lora_module){.name = hth_arena_strndup(&out->arena, name, strlen(name)),
+	char full[128];
+
+	hth_nested_name(p->model, name, full);
+	*mod = (struct hth_lora_module){.name = hth_arena_strndup(&out->arena, full, strlen(full)),
 					.in = first->a.cols,
 					.rank = (int)first->a.rows,
 					.scale = first->scale};

@@ -106,8 +106,10 @@ bool hth_params_put_saved(const struct hth_params *p, struct hth_adapter *out)
 		const struct hth_param *q = r->with.param;
 		float less = hth_weight_stored_offset(p->model, r->of);
 		struct hth_saved_weight *s = &out->saved[out->n_saved++];
+		char name[128];
+		hth_nested_name(p->model, q->name, name);
 		*s = (struct hth_saved_weight){
-			.name = hth_arena_strndup(&out->arena, q->name, strlen(q->name)),
+			.name = hth_arena_strndup(&out->arena, name, strlen(name)),
 			.rows = q->rows,
 			.cols = q->cols,
 			.value = hth_arena_calloc(&out->arena, (size_t)(q->rows * q->cols), sizeof(float)),

@@ -127,6 +127,39 @@ static void folder_gives_the_config_of_its_gguf(void **state)
 	}
 }
 
+/* Of a model inside one with eyes; others' names stay, and are not taken for it. */
+static void adapters_name_modules_as_the_folder_does(void **state)
+{
+	static const struct {
+		const char *model;
+		bool nested, takes;
+	} of[] = {{"gemma4_nested/tiny", true, true},
+		  {"gemma4/tiny", false, true},
+		  {"gemma4/tiny.gguf", false, true},
+		  {"qwen35_nested/tiny", true, true},
+		  {"qwen3/tiny", false, false}};
+	const char *own = "model.layers.1.self_attn.q_proj", *nested = "model.language_model.layers.1.self_attn.q_proj";
+	struct hth_module_part part[3];
+	struct hth_model *m;
+	struct hth_err err;
+	char path[100], name[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+		snprintf(path, sizeof(path), GOLDEN "%s", of[i].model);
+		assert_ok(hth_model_open(path, &m, &err));
+		hth_nested_name(m, own, name);
+		assert_string_equal(name, of[i].nested ? nested : own);
+		hth_nested_name(m, "lm_head", name);
+		assert_string_equal(name, "lm_head");
+		hth_unnested_name(m, nested, name);
+		assert_string_equal(name, of[i].takes ? own : nested);
+		assert_int_equal(hth_module_parts(m, own, part), 1);
+		assert_int_equal(hth_module_parts(m, nested, part), of[i].takes);
+		hth_model_close(m);
+	}
+}
+
 static void end_tokens_come_from_the_generation_config(void **state)
 {
 	(void)state;
