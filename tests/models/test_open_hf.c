@@ -509,6 +509,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(folder_gives_the_config_of_its_gguf),
+		cmocka_unit_test(adapters_name_modules_as_the_folder_does),
 		temp_test(end_tokens_come_from_the_generation_config),
 		temp_test(older_names_of_rope_mean_the_same),
 		temp_test(qwens_window_is_off_unless_said_otherwise),
