@@ -131,6 +131,14 @@ FAMILIES = {
         intermediate_size=24, tie_word_embeddings=False, sliding_window=None, nested=True,
         rope_parameters=PLAIN | {"rope_theta": 1e6},
     ),
+    "ministral3": dict(
+        cls="Ministral3", gguf="mistral3", seed=45, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+        intermediate_size=24, tie_word_embeddings=False, sliding_window=None, nested=True, permuted=True,
+        rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32.0,
+            "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,
+        },
+    ),
     "phi3": dict(
         cls="Phi3", gguf="phi3", seed=16, hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
         intermediate_size=24, tie_word_embeddings=False, fused=True, vocab_size=V + 3, max_position_embeddings=512, original_max_position_embeddings=256,
@@ -282,10 +290,12 @@ def published_mxfp4(blocks):
 
 
 # Tensors of other parts of a checkpoint.
+MODELS_WITH_EYES = {"Mistral": "Mistral3", "Ministral3": "Mistral3"}  # else of the text's own name
 ASIDE = {
     "Gemma3": ["model.vision_tower.vision_model.embeddings.patch_embedding.weight",
                "model.multi_modal_projector.mm_input_projection_weight"],
     "Mistral": ["vision_tower.patch_conv.weight", "multi_modal_projector.linear_1.weight"],
+    "Ministral3": ["vision_tower.patch_conv.weight", "multi_modal_projector.linear_1.weight"],
     "Qwen3_5": ["model.visual.patch_embed.proj.weight", "mtp.fc.weight"],
     "Gemma4": ["model.vision_tower.patch_embedder.input_proj.weight", "model.audio_tower.output_proj.weight",
                "model.embed_vision.embedding_projection.weight",
@@ -302,7 +312,7 @@ def folder_tensors(model, spec, stacked, dtype):
             name = name.replace(".mlp.", ".block_sparse_moe.")
         stem = name.rsplit(".", 1)[0]
         if spec.get("nested"):
-            old = cls == "Mistral"  # the names of transformers 4
+            old = cls in ("Mistral", "Ministral3")  # the names of transformers 4
             name = "language_model." + name if old else name.replace("model.", "model.language_model.", 1)
         if stacked or p.dim() != 3 or "conv1d" in name or cls in ("Gemma4", "Qwen3_5Moe") or cls == "GptOss" and not spec.get("mxfp4"):
             yield name, t
@@ -365,8 +375,8 @@ def write_folder(model, path, dtype=torch.bfloat16, shards=1, spec={}, stacked=F
     put_json(path / "generation_config.json", {"eos_token_id": [TOKENS.index("<|im_end|>")]})
     if spec.get("nested"):
         tensors |= {n: torch.zeros(2, 3, dtype=dtype) for n in ASIDE[spec["cls"]]}
-        whole = spec["cls"].replace("Mistral", "Mistral3") + "ForConditionalGeneration"
-        kind = whole.removesuffix("ForConditionalGeneration").lower() if spec["cls"] == "Mistral" else config["model_type"]
+        whole = MODELS_WITH_EYES.get(spec["cls"], spec["cls"]) + "ForConditionalGeneration"
+        kind = whole.removesuffix("ForConditionalGeneration").lower() if spec["cls"] in MODELS_WITH_EYES else config["model_type"]
         tied = config.pop("tie_word_embeddings")
         if spec.get("terse"):
             plain = json.loads(getattr(transformers, spec["config"])().to_json_string())
@@ -442,6 +452,10 @@ def put_rope(w, c, spec):
         w.add_rope_scaling_orig_ctx_len(full["original_max_position_embeddings"])
         w.add_rope_scaling_yarn_beta_fast(full.get("beta_fast", 32.0))
         w.add_rope_scaling_yarn_beta_slow(full.get("beta_slow", 1.0))
+        if "mscale_all_dim" in full:
+            w.add_rope_scaling_yarn_log_mul(full["mscale_all_dim"])
+        if "llama_4_scaling_beta" in full:
+            w.add_attn_temperature_scale(full["llama_4_scaling_beta"])
     elif kind == "longrope":
         stretch = c.max_position_embeddings / full["original_max_position_embeddings"]
         attn = float(np.sqrt(1 + np.log(stretch) / np.log(full["original_max_position_embeddings"])))

@@ -138,9 +138,8 @@ static void pack_b_rows(const float *w, int64_t ld, int64_t k, int64_t n, float 
 	straight_rows(w, ld, k, n, NR, b);
 }
 
-
 #define SIMD_PRODUCT                                                                                                   \
 	{                                                                                                              \
-		.mr = MR, .nr = NR, .pair = PAIR, .unit = 1, .tile = tile, .tile_half = TILE_HALF,                        \
-		.pack_a = pack_a, .pack_b = pack_b, .pack_a_rows = pack_a_rows, .pack_b_rows = pack_b_rows                                                 \
+		.mr = MR, .nr = NR, .pair = PAIR, .unit = 1, .tile = tile, .tile_half = TILE_HALF, .pack_a = pack_a,   \
+		.pack_b = pack_b, .pack_a_rows = pack_a_rows, .pack_b_rows = pack_b_rows                               \
 	}

@@ -74,6 +74,7 @@ static const char *differing_real(const struct hth_model_config *a, const struct
 		{"soft cap of attention", (double)a->attn_soft_cap, (double)b->attn_soft_cap},
 		{"soft cap of the logits", (double)a->logit_soft_cap, (double)b->logit_soft_cap},
 		{"scale of rotated queries and keys", (double)a->rope_attn, (double)b->rope_attn},
+		{"growth of queries", (double)a->query_growth, (double)b->query_growth},
 	};
 
 	for (size_t i = 0; i < sizeof(reals) / sizeof(*reals); i++)

@@ -184,6 +184,8 @@ static json_t *yarn(const struct hth_model_config *c)
 	put_int(s, "original_max_position_embeddings", c->rope_original);
 	if (fabs((double)c->rope_attn - sharper) > 1e-6)
 		hth_config_put_float(s, "attention_factor", c->rope_attn);
+	if (c->query_growth > 0)
+		hth_config_put_float(s, "llama_4_scaling_beta", c->query_growth);
 	return s;
 }
 

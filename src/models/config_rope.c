@@ -43,21 +43,32 @@ static enum hth_status read_original(const struct hth_keys *k, struct hth_model_
 	return hth_keys_int(k, original, &c->rope_original, err);
 }
 
+static double sharpness(double factor, double m)
+{
+	return factor > 1 ? 0.1 * m * log(factor) + 1 : 1;
+}
+
 /* YaRN stretches as Llama 3.1 does, between other bounds, and makes attention sharper. */
 static enum hth_status read_yarn(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
 {
 	const struct hth_real_key fast = {"rope.scaling.yarn_beta_fast", "beta_fast", 0, 1e6, 32};
 	const struct hth_real_key slow = {"rope.scaling.yarn_beta_slow", "beta_slow", 0, 1e6, 1};
-	double sharper = c->rope_factor > 1 ? 0.1 * log(c->rope_factor) + 1 : 1;
-	double gguf_attn = 1;
+	const struct hth_real_key one = {NULL, "mscale", 0, 1e3, 0};
+	const struct hth_real_key all = {"rope.scaling.yarn_log_multiplier", "mscale_all_dim", 0, 1e3, 0};
+	double sharper = sharpness(c->rope_factor, 1), gguf_attn = 1, m, all_m;
 	bool truncate = !c->rope_ramp_exact;
 	enum hth_status st;
 
 	if (k->json != NULL && (st = hth_json_bool(k->json, "truncate", truncate, &truncate, k->where, err)) != HTH_OK)
 		return st;
 	c->rope_ramp_exact = !truncate;
-	if (hth_keys_has(k, NULL, "mscale") || hth_keys_has(k, NULL, "mscale_all_dim"))
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: yarn with \"mscale\" is not supported", k->where);
+	if ((st = hth_keys_real(k, one, &m, err)) != HTH_OK || (st = hth_keys_real(k, all, &all_m, err)) != HTH_OK)
+		return st;
+	/* In GGUF the first of the two is always 1. */
+	if (k->gguf != NULL && all_m != 0)
+		m = 1;
+	if (m != 0 && all_m != 0)
+		sharper = sharpness(c->rope_factor, m) / sharpness(c->rope_factor, all_m);
 	if ((st = hth_keys_real(k, fast, &c->rope_high, err)) != HTH_OK ||
 	    (st = hth_keys_real(k, slow, &c->rope_low, err)) != HTH_OK ||
 	    (st = hth_keys_real(k, (struct hth_real_key){"rope.scaling.attn_factor", NULL, 0, 1e3, 1}, &gguf_attn,

@@ -1,5 +1,6 @@
 /* Model families: HTH_FAMILY(name) needs `const struct hth_family hth_family_<name>` in <name>.c. */
 HTH_FAMILY(llama)
+HTH_FAMILY(ministral3)
 HTH_FAMILY(qwen2)
 HTH_FAMILY(qwen3)
 HTH_FAMILY(qwen3_5)

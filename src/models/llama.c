@@ -1,7 +1,7 @@
 /* The Llama family: Llama 2, 3, 3.1, 3.2, TinyLlama, SmolLM2, Mistral. RMS norms before both blocks, grouped queries,
  * rotary positions over the whole head, SiLU-gated feed-forward; Mistral 7B 0.1 has a window in every layer. Mistral 3
  * is the same inside a model with eyes. A GGUF file with experts is Mixtral (mixtral.c reads its folders).
- * Leaves out: pictures; Ministral 3 ("ministral3"), whose queries grow with their position.
+ * Leaves out: pictures.
  * Source of q and k's row order in GGUF: llama.cpp convert_hf_to_gguf.py (LlamaModel.permute). */
 #include "models/config.h"
 

@@ -52,9 +52,10 @@ struct hth_model_config {
 	float rope_factors[HTH_MAX_PAIRS];       /* FACTORS: divisors of the frequencies */
 	float rope_long[HTH_MAX_PAIRS];          /* FACTORS of long texts, which are not computed here; [0] 0: none */
 	float rope_attn;         /* 1; YARN, FACTORS: multiplies rotated queries and keys */
+	float query_growth;      /* of queries beyond the original context, which are not computed here; 0: none */
 	int64_t rope_original;   /* original context */
 	bool rope_ramp_exact;    /* YARN: its ramp begins and ends between pairs */
-	int64_t context_said;    /* positions that the file speaks of; context is shorter with LongRoPE */
+	int64_t context_said;    /* positions that the file speaks of; context is shorter with LongRoPE and growing queries */
 	bool tied;               /* head = embedding */
 	bool norm_before, norm_after; /* norms before / after each block (OLMo 2: only after; Gemma 2: both) */
 	int64_t n_experts, n_chosen, n_expert_ff; /* E, k, F of an expert; 0: every layer is dense */

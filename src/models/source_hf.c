@@ -13,18 +13,20 @@
 
 #define TIED "tie_word_embeddings"
 
-/* The text's own type is one of the family's, and it says all that its class does not. */
-static enum hth_status check_text(const struct hth_source *s, json_t *text, struct hth_err *err)
+/* The text's own type has the last word on the family, and the text says all that its class does not. */
+static enum hth_status read_text(struct hth_source *s, json_t *text, struct hth_err *err)
 {
-	const char *type = json_string_value(json_object_get(text, "model_type")), *rest = s->keys.family->nested_defaults;
+	const char *type = json_string_value(json_object_get(text, "model_type"));
 	char shown[64];
 
 	if (type != NULL) {
 		hth_quote(shown, sizeof(shown), type, strlen(type));
-		if (hth_family_find_hf(shown) != s->keys.family)
+		s->keys.family = hth_family_find_hf(shown);
+		if (s->keys.family == NULL || !s->keys.family->nested)
 			return hth_source_unknown_family(s, shown, true, err);
 	}
 	json_t *defaults = NULL;
+	const char *rest = s->keys.family->nested_defaults;
 	enum hth_status st = rest != NULL ? hth_json_parse(rest, strlen(rest), HTH_JSON_STRICT, s->keys.family->name, &defaults, err)
 					  : HTH_OK;
 	if (st == HTH_OK && rest != NULL && json_object_update_missing(text, defaults) != 0)
@@ -52,7 +54,7 @@ static enum hth_status find_family(struct hth_source *s, struct hth_err *err)
 	if (!s->keys.family->nested || !json_is_object(text))
 		return HTH_OK;
 	s->keys.json = text;
-	if ((st = check_text(s, text, err)) != HTH_OK)
+	if ((st = read_text(s, text, err)) != HTH_OK)
 		return st;
 	/* The whole model's word on the tie goes before the part's. */
 	if (tied != NULL && json_object_set(text, TIED, tied) != 0)

@@ -279,7 +279,7 @@ static const struct {
 	{"qwen2", "rope_parameters.factor", "0", HTH_ERR_FORMAT, "factor"},
 	{"qwen2", "rope_parameters.original_max_position_embeddings", "0", HTH_ERR_FORMAT, "original"},
 	{"qwen2", "rope_parameters.beta_fast", "-1", HTH_ERR_FORMAT, "beta_fast"},
-	{"qwen2", "rope_parameters.mscale", "0.7", HTH_ERR_UNAVAILABLE, "mscale"},
+	{"qwen2", "rope_parameters.mscale", "-1", HTH_ERR_FORMAT, "mscale"},
 	{"gemma3", "layer_types", "[\"full_attention\"]", HTH_ERR_FORMAT, "has 1 entries, expected 3"},
 	{"gemma3", "layer_types", "[1, 2, 3]", HTH_ERR_UNAVAILABLE, "layer_types"},
 	{"gemma3", "layer_types", "[\"linear_attention\", \"full_attention\", \"full_attention\"]", HTH_ERR_UNAVAILABLE,
