@@ -27,8 +27,9 @@ static enum hth_status read_text(struct hth_source *s, json_t *text, struct hth_
 	}
 	json_t *defaults = NULL;
 	const char *rest = s->keys.family->nested_defaults;
-	enum hth_status st = rest != NULL ? hth_json_parse(rest, strlen(rest), HTH_JSON_STRICT, s->keys.family->name, &defaults, err)
-					  : HTH_OK;
+	enum hth_status st = HTH_OK;
+	if (rest != NULL)
+		st = hth_json_parse(rest, strlen(rest), HTH_JSON_STRICT, s->keys.family->name, &defaults, err);
 	if (st == HTH_OK && rest != NULL && json_object_update_missing(text, defaults) != 0)
 		st = hth_fail_memory(err, "a config", strlen(rest));
 	json_decref(defaults);
