@@ -141,7 +141,8 @@ static void put_ids(const struct hth_model *m, json_t *doc)
 static enum hth_status put_old_keys(const struct texts *t, json_t *config)
 {
 	static const char *const keys[] = {"rope_theta", "rope_scaling", "rope_local_base_freq",
-					   "partial_rotary_factor", "num_experts", "full_attention_interval"};
+					   "partial_rotary_factor", "num_experts", "full_attention_interval",
+					   "global_head_dim", "num_global_key_value_heads"};
 	json_t *made = NULL;
 	enum hth_status st = hth_config_to_hf(t->m, dtype_name(t->cfg->type), &made, t->err);
 

@@ -13,7 +13,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from common import *  # noqa: F403
 
-FAMILIES = ["llama/untied", "gemma/tiny", "gemma2/tiny", "gemma3/tiny", "granite/tiny", "mistral/tiny", "olmo2/tiny",
+FAMILIES = ["llama/untied", "gemma/tiny", "gemma2/tiny", "gemma3/tiny", "gemma4/tiny", "gemma4_large/tiny", "granite/tiny",
+            "mistral/tiny", "olmo2/tiny",
             "olmo3/tiny", "phi3/tiny", "qwen2/tiny", "qwen3/tiny", "smollm3/tiny", "mixtral/tiny", "qwen2moe/tiny", "qwen3moe/tiny",
             "qwen35/tiny", "qwen35moe/tiny"]
 NOT_IN = {"mlx": {"mistral/tiny": "no window", "gemma2/tiny": "no window", "gemma3/tiny": "needs 6 layers",
