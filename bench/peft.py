@@ -1,8 +1,9 @@
 """One side of a training comparison: PEFT on the same rows, from the same adapter, with the same optimizer.
 
-usage: peft.py MODEL.gguf ROWS.json ADAPTER f32|bf16 eager|compile|autocast BATCH STEPS THREADS
+usage: peft.py MODEL.gguf ROWS.json ADAPTER f32|bf16 eager|compile|autocast|summed BATCH STEPS THREADS
    or: peft.py MODEL.gguf --init ADAPTER          writes the adapter that both sides start from
-bf16 is the whole model in bf16; with autocast the weights are f32 and only products run in bf16.
+bf16 is the whole model in bf16; with autocast the weights are f32 and only products run in bf16; with summed a linear's
+base and its adapter are added in f32 besides (docs/speed.md, bf16, says why).
 ROWS.json holds [[ids, targets], ...]; each step takes the next BATCH of them, padded to the longest.
 Prints one JSON line: losses, tok_s (data-set tokens a second, the best step and over all but the first), peak_bytes."""
 import json
@@ -10,12 +11,14 @@ import os
 import resource
 import sys
 import time
+import types
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.pop(0)  # this folder: `import peft` would find this file
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora.layer import Linear as LoraLinear
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -45,6 +48,14 @@ def batch_of(rows, pad):
     return torch.tensor(ids), torch.tensor(labels), torch.tensor(mask)
 
 
+def forward_summed(self, x):
+    """A LoRA linear whose sum of base and adapter is not rounded to bf16."""
+    y = self.base_layer(x).float()
+    for name in self.active_adapters:
+        y = y + self.lora_B[name](self.lora_A[name](x)).float() * self.scaling[name]
+    return y
+
+
 def main():
     if sys.argv[2] == "--init":
         return init(sys.argv[1], sys.argv[3])
@@ -53,9 +64,12 @@ def main():
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     rows = json.load(open(rows_path))
-    base = load(path, torch.bfloat16 if dtype == "bf16" and mode != "autocast" else torch.float32)
+    base = load(path, torch.bfloat16 if dtype == "bf16" and mode not in ("autocast", "summed") else torch.float32)
     model = PeftModel.from_pretrained(base, adapter, is_trainable=True, autocast_adapter_dtype=True)
     model.train()
+    for m in model.modules():
+        if mode == "summed" and isinstance(m, LoraLinear):
+            m.forward = types.MethodType(forward_summed, m)
     params = [p for p in model.parameters() if p.requires_grad]
     adam = torch.optim.AdamW(params, lr=LR, weight_decay=0.0)
     ragged = len({len(ids) for ids, _ in rows}) > 1
@@ -66,7 +80,7 @@ def main():
         ids, labels, mask = batch_of(part, 0)
         tokens = sum(len(r) for r, _ in part)
         start = time.perf_counter()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mode == "autocast"):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mode in ("autocast", "summed")):
             loss = run(input_ids=ids, attention_mask=mask, labels=labels).loss
         loss.backward()
         adam.step()
