@@ -34,7 +34,9 @@ def ends(name):
     """(peer, direction)"""
     to = re.search(r"-> ([\w.-]+)", name)
     to = {"mlx": "mlx-lm"}.get(to.group(1), to.group(1)) if to else None
-    said = name.replace("mlx_lm.lora", "mlx-lm")
+    said = re.sub(r"mlx_lm\.(lora|convert)", "mlx-lm", name)
+    if ": and on to GGUF" in name:  # of what mlx-lm has made
+        return "mlx-lm", "theirs in ours"
     beside = re.search(r"([\w.-]+) beside", name)
     if to == HEARTH:
         return next(p for p in PEERS if p in said), "theirs in ours"
@@ -74,7 +76,7 @@ def figures(texts):
 def main():
     lines = {}
     for row in open(sys.argv[1], encoding="utf-8"):
-        m = re.match(r"(ok|FAIL|skip) (.*?): (?!GGUF|folder|adapter)(.*)", row)
+        m = re.match(r"(ok|FAIL|skip) (.*?): (?!GGUF|folder|adapter|MLX|mlx_lm|and on)(.*)", row)
         state, name, text = m.groups()
         lines.setdefault((*ends(name), what(name)), []).append((state, name, text))
     print("| peer | direction | what | measured | result |\n|---|---|---|---|---|")
