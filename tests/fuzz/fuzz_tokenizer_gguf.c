@@ -1,26 +1,9 @@
 /* A vocabulary in a sound GGUF container: whatever loads must encode and decode any text, with ids in range and offsets in
  * order, and what can be written as GGUF keys reads again. */
 #include "text/tokenizer_convert.h"
-#include "fuzz.h"
+#include "tokenizer_use.h"
 
 static const char sample[] = "the  water\n\t<x>don't \xC3\xA9\x41\xCC\x8A\xCC\x81\xEF\xAC\x81 \xFF 12345  </s>\xE2\x96\x81x";
-
-static void use(const struct hth_tokenizer *t, int flags)
-{
-	struct hth_tokens tokens = {0};
-	struct hth_buf out;
-	hth_buf_init(&out, 1u << 20);
-	if (hth_tokenizer_encode(t, sample, sizeof sample - 1, flags, &tokens, NULL) == HTH_OK) {
-		for (size_t i = 0; i < tokens.n; i++) {
-			fuzz_check(tokens.ids[i] >= 0 && tokens.ids[i] < hth_tokenizer_size(t));
-			fuzz_check(tokens.starts[i] <= tokens.ends[i] && tokens.ends[i] < sizeof sample);
-			fuzz_check(i == 0 || tokens.starts[i] >= tokens.starts[i - 1]);
-		}
-		(void)!hth_tokenizer_decode(t, tokens.ids, tokens.n, flags != 0, &out, NULL);
-	}
-	hth_buf_clear(&out);
-	hth_tokens_clear(&tokens);
-}
 
 static void write_again(const struct hth_tokenizer *t)
 {
@@ -50,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		s = hth_tokenizer_from_gguf(&g, &t, &err);
 	fuzz_check(s == HTH_OK || (err.status == s && err.text[0] != '\0'));
 	for (int flags = 0; s == HTH_OK && flags < 4; flags++)
-		use(t, flags);
+		use(t, sample, sizeof sample - 1, flags);
 	if (s == HTH_OK)
 		write_again(t);
 	hth_tokenizer_free(t);

@@ -1,25 +1,7 @@
 /* tokenizer.json: whatever loads must encode and decode any text, with ids in range and offsets in order. */
-#include "text/tokenizer.h"
-#include "fuzz.h"
+#include "tokenizer_use.h"
 
 static const char sample[] = "IDLH of ammonia: 300 ppm\n\t<s>don't \xC3\xA9\xF0\x9F\x98\x80 \xFF 12345  </s>\xE2\x96\x81x";
-
-static void use(const struct hth_tokenizer *t, int flags)
-{
-	struct hth_tokens tokens = {0};
-	struct hth_buf out;
-	hth_buf_init(&out, 1u << 20);
-	if (hth_tokenizer_encode(t, sample, sizeof sample - 1, flags, &tokens, NULL) == HTH_OK) {
-		for (size_t i = 0; i < tokens.n; i++) {
-			fuzz_check(tokens.ids[i] >= 0 && tokens.ids[i] < hth_tokenizer_size(t));
-			fuzz_check(tokens.starts[i] <= tokens.ends[i] && tokens.ends[i] < sizeof sample);
-			fuzz_check(i == 0 || tokens.starts[i] >= tokens.starts[i - 1]);
-		}
-		(void)!hth_tokenizer_decode(t, tokens.ids, tokens.n, flags != 0, &out, NULL);
-	}
-	hth_buf_clear(&out);
-	hth_tokens_clear(&tokens);
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -31,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	enum hth_status s = hth_tokenizer_from_json(path, &t, &err);
 	fuzz_check(s == HTH_OK || (err.status == s && err.text[0] != '\0'));
 	for (int flags = 0; s == HTH_OK && flags < 4; flags++)
-		use(t, flags);
+		use(t, sample, sizeof sample - 1, flags);
 	if (s == HTH_OK) {
 		fuzz_check(hth_tokenizer_bos(t) < hth_tokenizer_size(t) && hth_tokenizer_eos(t) < hth_tokenizer_size(t));
 		fuzz_touch(hth_tokenizer_describe(t), 1);
