@@ -90,8 +90,16 @@ static enum hth_status encode_bytes(struct encoder *e, const struct hth_aligned 
 	return st == HTH_OK ? push_symbols(e, a) : st;
 }
 
-/* A character's fallback bytes, when the vocabulary has them all. */
-static bool push_fallback(struct encoder *e, const char *text, uint32_t start, uint32_t end, bool *pushed)
+/* Unknown characters wait here: neighbours become one token with fuse_unk. */
+struct unknown {
+	bool waiting;
+	uint32_t start, end;
+};
+
+/* A character's fallback bytes, when the vocabulary has them all. As in the reference they go before unknown characters
+ * that wait; so that tokens stay in the order of their places, either then comes from the place of both. */
+static bool push_fallback(struct encoder *e, const char *text, uint32_t start, uint32_t end, struct unknown *u,
+			  bool *pushed)
 {
 	*pushed = false;
 	for (uint32_t i = start; i < end; i++) {
@@ -99,18 +107,13 @@ static bool push_fallback(struct encoder *e, const char *text, uint32_t start, u
 			return true;
 	}
 	for (uint32_t i = start; i < end; i++) {
-		if (!hth_bpe_push(&e->bpe, e->t->byte_ids[(unsigned char)text[i]], i, i + 1))
+		if (!hth_bpe_push(&e->bpe, e->t->byte_ids[(unsigned char)text[i]], u->waiting ? u->start : i, i + 1))
 			return false;
 	}
+	u->end = end;
 	*pushed = true;
 	return true;
 }
-
-/* Unknown characters wait here: neighbours become one token with fuse_unk. */
-struct unknown {
-	bool waiting;
-	uint32_t start, end;
-};
 
 static bool flush_unknown(struct encoder *e, struct unknown *u)
 {
@@ -139,7 +142,7 @@ static enum hth_status encode_word(struct encoder *e, const struct hth_aligned *
 				return out_of_memory(e);
 			continue;
 		}
-		if (t->byte_fallback && !push_fallback(e, a->text, at, next, &pushed))
+		if (t->byte_fallback && !push_fallback(e, a->text, at, next, &u, &pushed))
 			return out_of_memory(e);
 		if (pushed || t->unk < 0)
 			continue;

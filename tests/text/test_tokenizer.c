@@ -210,6 +210,9 @@ static void char_level_falls_back_to_bytes_and_unknown(void **state)
 	ASSERT_ENCODED(t, "a!", HTH_ENCODE_PLAIN, "1:0-0 2:0-1 8:1-2");
 	ASSERT_ENCODED(t, "\xC3\xA9", HTH_ENCODE_PLAIN, "1:0-0 6:0-1 7:1-2");
 	ASSERT_ENCODED(t, "\xE4\xB8\x80?a", HTH_ENCODE_PLAIN, "1:0-0 0:0-4 2:4-5"); /* no bytes for either: fused */
+	/* Ids as the tokenizers library has them: bytes go before unknown characters that wait. */
+	ASSERT_ENCODED(t, "z!a", HTH_ENCODE_PLAIN, "1:0-0 8:0-2 0:0-2 2:2-3");
+	ASSERT_ENCODED(t, "zy!xab!!", HTH_ENCODE_PLAIN, "1:0-0 8:0-3 0:0-4 4:4-6 8:6-7 8:7-8");
 	ASSERT_ENCODED(t, "  ab", HTH_ENCODE_PLAIN, "1:0-0 1:0-1 5:1-4");
 	hth_tokenizer_free(t);
 }
