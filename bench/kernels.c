@@ -227,6 +227,27 @@ static struct hth_rowset *rows_of(int32_t n)
 	return s;
 }
 
+/* A decoded token's linear map from rows laid side by side, where this kernel set has that. */
+static void side_by_side(enum hth_quant q, int64_t n, int64_t c)
+{
+	char name[96];
+	struct hth_err err;
+	struct hth_weight w = weight(q, n, c);
+	struct hth_linear member = {.w = &w};
+	struct hth_linear_args a = {.rows = rows_of(1), .n = 1, .member = {&member}, .x = tensor(1, c),
+	                            .y = {tensor(1, n)}, .xa = {HTH_NO_TENSOR}};
+
+	if (backend->prepare(device, &w, false, &err) != HTH_OK) {
+		fprintf(stderr, "error: %s\n", err.text);
+		exit(1);
+	}
+	if (w.prepared == NULL)
+		return;
+	snprintf(name, sizeof name, "side by side %s R=1 C=%lld N=%lld", hth_quant_format(q)->name, (long long)c, (long long)n);
+	run(name, HTH_OP_linear, &a, true);
+	backend->unprepare(device, &w);
+}
+
 /* One linear, forward and backward; rank 0: no adapter. */
 static void linear(enum hth_quant q, int32_t rows, int64_t n, int64_t c, int64_t rank, float dropout, bool backward)
 {
@@ -415,7 +436,11 @@ int main(int argc, char **argv)
 	linear(HTH_QUANT_Q4_K, 16, 2048, 2048, 0, 0, false);
 	for (int q = 0; q < HTH_QUANT_COUNT; q++)
 		linear((enum hth_quant)q, 1, q < 3 ? 16384 : 65536, 4096, 0, 0, false);
+	for (int q = 0; q < HTH_QUANT_COUNT; q++)
+		side_by_side((enum hth_quant)q, 65536, 4096);
 	linear(HTH_QUANT_Q4_1, 1, 1536, 576, 0, 0, false);
+	side_by_side(HTH_QUANT_Q4_1, 1536, 576);
+	side_by_side(HTH_QUANT_Q8_0, 8960, 1536);
 	linear(HTH_QUANT_Q4_1, 4, 65536, 4096, 0, 0, false);
 	attention(512, 9, 3, 64);
 	attention(2048, 9, 3, 64);

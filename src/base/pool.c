@@ -1,4 +1,5 @@
-/* The thread pool: one job at a time, its tasks claimed one by one from an atomic counter.
+/* The thread pool: one job at a time, its tasks claimed one by one from a range that all threads share, or from ranges
+ * of their own: from the front by the owner, from the back by threads whose own range is done.
  *
  * `gate` packs the job's number, whether it is open, and how many workers are inside. A worker enters by raising the
  * count while the gate is open; the caller closes the gate when no task is left to claim and waits for the count to
@@ -18,12 +19,18 @@
 #endif
 
 #define MAX_THREADS 1024
+#define MAX_TASKS ((int64_t)1 << 31)
 #define SPIN_S 50e-6
 #define STACK_BYTES ((size_t)2 << 20)
 
 #define GATE_INSIDE ((uint64_t)0xFFFF) /* workers inside */
 #define GATE_OPEN ((uint64_t)1 << 16)
 #define GATE_JOB ((uint64_t)1 << 17) /* one job further */
+
+/* Tasks first..last-1 that nobody has claimed, in halves of one number. */
+struct range {
+	_Alignas(128) _Atomic uint64_t left; /* first << 32 | last */
+};
 
 struct hth_pool {
 	int threads;
@@ -32,11 +39,11 @@ struct hth_pool {
 
 	hth_pool_fn *fn;
 	void *ctx;
-	int64_t n_tasks;
+	struct range *ranges; /* (threads) */
+	int n_ranges;         /* of this job: 1 or `threads` */
 
-	/* Each on a cache line of its own: the gate is watched while the counter is hammered. */
+	/* On cache lines of its own: the gate is watched while ranges are hammered. */
 	_Alignas(128) _Atomic uint64_t gate;
-	_Alignas(128) _Atomic int64_t next_task;
 	_Alignas(128) atomic_int sleepers;
 	atomic_bool caller_sleeps, stop;
 	pthread_mutex_t lock;
@@ -66,16 +73,32 @@ static void relax(void)
 #endif
 }
 
+/* The next unclaimed task of a range, from its front or its back; -1: none is left. */
+static int64_t claim(struct range *r, bool back)
+{
+	uint64_t left = atomic_load_explicit(&r->left, memory_order_relaxed);
+
+	for (;;) {
+		uint32_t first = (uint32_t)(left >> 32), last = (uint32_t)left;
+		if (first >= last)
+			return -1;
+		if (atomic_compare_exchange_weak_explicit(&r->left, &left, back ? left - 1 : left + ((uint64_t)1 << 32),
+							  memory_order_relaxed, memory_order_relaxed))
+			return back ? last - 1 : first;
+	}
+}
+
 static void run_tasks(struct hth_pool *pool, int thread)
 {
+	int n = pool->n_ranges;
+
 	here.pool = pool;
 	here.thread = thread;
 	here.inside = true;
-	for (;;) {
-		int64_t task = atomic_fetch_add_explicit(&pool->next_task, 1, memory_order_relaxed);
-		if (task >= pool->n_tasks)
-			break;
-		pool->fn(pool->ctx, task, thread);
+	for (int i = 0; i < n; i++) {
+		struct range *r = &pool->ranges[(thread + i) % n];
+		for (int64_t task; (task = claim(r, i > 0)) >= 0;)
+			pool->fn(pool->ctx, task, thread);
 	}
 	here.inside = false;
 }
@@ -202,12 +225,14 @@ enum hth_status hth_pool_new(int threads, struct hth_pool **out, struct hth_err 
 		threads = MAX_THREADS;
 	struct hth_pool *pool = hth_alloc_aligned(sizeof *pool, 128);
 	struct worker *workers = hth_calloc((size_t)threads, sizeof *workers);
-	if (pool == NULL || workers == NULL) {
+	struct range *ranges = hth_alloc_aligned((size_t)threads * sizeof *ranges, _Alignof(struct range));
+	if (pool == NULL || workers == NULL || ranges == NULL) {
 		hth_free(pool);
 		hth_free(workers);
+		hth_free(ranges);
 		return hth_fail_memory(err, "the thread pool", sizeof *pool + (size_t)threads * sizeof *workers);
 	}
-	*pool = (struct hth_pool){.threads = threads, .workers = workers};
+	*pool = (struct hth_pool){.threads = threads, .workers = workers, .ranges = ranges};
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->wake, NULL);
 	pthread_cond_init(&pool->done, NULL);
@@ -236,6 +261,7 @@ void hth_pool_free(struct hth_pool *pool)
 	pthread_cond_destroy(&pool->wake);
 	pthread_mutex_destroy(&pool->lock);
 	hth_free(pool->workers);
+	hth_free(pool->ranges);
 	hth_free(pool);
 }
 
@@ -281,22 +307,40 @@ static void wait_until_empty(struct hth_pool *pool)
 	pthread_mutex_unlock(&pool->lock);
 }
 
-void hth_pool_run(struct hth_pool *pool, hth_pool_fn *fn, void *ctx, int64_t n_tasks)
+/* Tasks 0..n_tasks-1, fewer than 2^32, cut into n_ranges. */
+static void run_job(struct hth_pool *pool, hth_pool_fn *fn, void *ctx, int64_t n_tasks, int n_ranges)
 {
-	if (n_tasks <= 0)
-		return;
-	if (pool == NULL || pool->threads == 1 || n_tasks == 1 || here.inside) {
-		run_inline(pool, fn, ctx, n_tasks);
-		return;
-	}
 	pool->fn = fn;
 	pool->ctx = ctx;
-	pool->n_tasks = n_tasks;
-	atomic_store_explicit(&pool->next_task, 0, memory_order_relaxed);
+	pool->n_ranges = n_ranges;
+	for (int i = 0; i < n_ranges; i++) {
+		uint64_t first = (uint64_t)(n_tasks * i / n_ranges), last = (uint64_t)(n_tasks * (i + 1) / n_ranges);
+		atomic_store_explicit(&pool->ranges[i].left, first << 32 | last, memory_order_relaxed);
+	}
 	/* Closed and empty, so this is the only writer: the next job, open. */
 	atomic_store(&pool->gate, (atomic_load(&pool->gate) / GATE_JOB + 1) * GATE_JOB | GATE_OPEN);
 	wake_workers(pool, n_tasks - 1);
 	run_tasks(pool, 0);
 	atomic_fetch_and(&pool->gate, ~GATE_OPEN);
 	wait_until_empty(pool);
+}
+
+static void run(struct hth_pool *pool, hth_pool_fn *fn, void *ctx, int64_t n_tasks, bool apart)
+{
+	if (n_tasks <= 0)
+		return;
+	if (pool == NULL || pool->threads == 1 || n_tasks == 1 || n_tasks > MAX_TASKS || here.inside)
+		run_inline(pool, fn, ctx, n_tasks);
+	else
+		run_job(pool, fn, ctx, n_tasks, apart ? pool->threads : 1);
+}
+
+void hth_pool_run(struct hth_pool *pool, hth_pool_fn *fn, void *ctx, int64_t n_tasks)
+{
+	run(pool, fn, ctx, n_tasks, false);
+}
+
+void hth_pool_run_apart(struct hth_pool *pool, hth_pool_fn *fn, void *ctx, int64_t n_tasks)
+{
+	run(pool, fn, ctx, n_tasks, true);
 }

@@ -20,5 +20,8 @@ void hth_pool_free(struct hth_pool *pool);
 int hth_pool_threads(const struct hth_pool *pool);
 /* Runs tasks 0..n_tasks-1 and returns when all are done. pool NULL runs them here, in order. */
 void hth_pool_run(struct hth_pool *pool, hth_pool_fn *fn, void *ctx, int64_t n_tasks);
+/* The same, for tasks that read one after the other from memory: neighbours run on one thread where they can, so that
+ * each thread reads a stream of its own. A thread that is done takes over the last ones of others. */
+void hth_pool_run_apart(struct hth_pool *pool, hth_pool_fn *fn, void *ctx, int64_t n_tasks);
 
 #endif

@@ -30,10 +30,12 @@ static void count_task(void *ctx, int64_t task, int thread)
 	atomic_fetch_sub(&w->busy[thread], 1);
 }
 
-static void every_task_runs_once_whatever_the_threads(void **state)
+typedef void run_fn(struct hth_pool *pool, hth_pool_fn *fn, void *ctx, int64_t n_tasks);
+
+static void assert_every_task_runs_once(run_fn *run)
 {
 	static const int64_t counts[] = {0, 1, 2, 3, 7, TASKS};
-	(void)state;
+
 	for (int threads = 1; threads <= 9; threads += 2) {
 		struct hth_pool *pool;
 		assert_ok(hth_pool_new(threads, &pool, &err));
@@ -41,7 +43,7 @@ static void every_task_runs_once_whatever_the_threads(void **state)
 		for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
 			struct work *w = hth_calloc(1, sizeof *w);
 			w->threads = threads;
-			hth_pool_run(pool, count_task, w, counts[c]);
+			run(pool, count_task, w, counts[c]);
 			for (int64_t i = 0; i < TASKS; i++)
 				assert_int_equal(atomic_load(&w->runs[i]), i < counts[c]);
 			assert_int_equal(atomic_load(&w->wrong), 0);
@@ -49,6 +51,46 @@ static void every_task_runs_once_whatever_the_threads(void **state)
 		}
 		hth_pool_free(pool);
 	}
+}
+
+static void every_task_runs_once_whatever_the_threads(void **state)
+{
+	(void)state;
+	assert_every_task_runs_once(hth_pool_run);
+	assert_every_task_runs_once(hth_pool_run_apart);
+}
+
+struct sequence {
+	int64_t last[4]; /* by thread: its last task, -1: none yet */
+	atomic_int wrong, owned;
+};
+
+/* A thread of four goes up in its own range of 100, then down in those of the next, never back to one. */
+static void sequence_task(void *ctx, int64_t task, int thread)
+{
+	struct sequence *s = ctx;
+	int64_t last = s->last[thread], range = (task / 100 - thread + 4) % 4, before = last < 0 ? 0 : (last / 100 - thread + 4) % 4;
+	bool right = last < 0 || range > before || (range == before && (range == 0 ? task == last + 1 : task < last));
+
+	atomic_fetch_add(&s->wrong, !right);
+	atomic_fetch_add(&s->owned, range == 0);
+	s->last[thread] = task;
+	if (task % 50 == 0)
+		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
+static void tasks_run_apart_go_up_in_a_thread_s_own_range_and_down_in_others(void **state)
+{
+	struct hth_pool *pool;
+	(void)state;
+	assert_ok(hth_pool_new(4, &pool, &err));
+	for (int i = 0; i < 20; i++) {
+		struct sequence s = {.last = {-1, -1, -1, -1}};
+		hth_pool_run_apart(pool, sequence_task, &s, 400);
+		assert_int_equal(atomic_load(&s.wrong), 0);
+		assert_true(atomic_load(&s.owned) > 0); /* the caller's own at the least */
+	}
+	hth_pool_free(pool);
 }
 
 static void many_small_jobs_in_a_row_lose_no_task(void **state)
@@ -59,7 +101,7 @@ static void many_small_jobs_in_a_row_lose_no_task(void **state)
 	w->threads = 4;
 	assert_ok(hth_pool_new(4, &pool, &err));
 	for (int i = 0; i < 20000; i++) {
-		hth_pool_run(pool, count_task, w, 3);
+		(i % 2 == 0 ? hth_pool_run : hth_pool_run_apart)(pool, count_task, w, 3);
 		if (i % 4000 == 0) /* let the workers fall asleep now and then */
 			nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 	}
@@ -216,7 +258,7 @@ static void bad_thread_counts_and_failed_allocations_are_errors(void **state)
 	assert_fails(hth_pool_new(-1, &pool, &err), HTH_ERR_USAGE, "threads: found -1");
 	assert_null(pool);
 	assert_fails(hth_pool_new(1025, &pool, &err), HTH_ERR_USAGE, "found 1025");
-	for (uint64_t nth = 1; nth <= 2; nth++) {
+	for (uint64_t nth = 1; nth <= 3; nth++) {
 		hth_mem_fail_at(nth, false);
 		assert_fails(hth_pool_new(2, &pool, &err), HTH_ERR_MEMORY, "thread pool");
 		assert_null(pool);
@@ -231,6 +273,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_task_runs_once_whatever_the_threads),
+		cmocka_unit_test(tasks_run_apart_go_up_in_a_thread_s_own_range_and_down_in_others),
 		cmocka_unit_test(many_small_jobs_in_a_row_lose_no_task),
 		cmocka_unit_test(no_pool_runs_here_in_order),
 		cmocka_unit_test(a_run_from_within_a_task_is_inline),

@@ -268,7 +268,7 @@ static void forward_few(struct forward *f)
 			xa_few(f, i);
 		tasks += cpu_ceil(y_cols(f->a, i), cpu_matvec_step(w));
 	}
-	hth_pool_run(f->dev->pool, few_task, f, tasks);
+	hth_pool_run_apart(f->dev->pool, few_task, f, tasks);
 }
 
 enum hth_status cpu_linear(struct hth_device *dev, const void *args, void *scratch, struct hth_err *err)

@@ -88,7 +88,7 @@ enum hth_status cpu_logits(struct hth_device *dev, const void *args, void *scrat
 	layout(&l, &s, hth_pool_threads(d->pool));
 	if (l.a->x.rows <= CPU_MATVEC_ROWS) {
 		l.in = cpu_matvec_in(l.k, l.a->x, l.prepared);
-		hth_pool_run(d->pool, few_task, &l, cpu_ceil(w->rows, cpu_matvec_step(w)));
+		hth_pool_run_apart(d->pool, few_task, &l, cpu_ceil(w->rows, cpu_matvec_step(w)));
 		return HTH_OK;
 	}
 	for (l.s0 = 0; l.s0 < l.a->x.rows; l.s0 += l.batch) {

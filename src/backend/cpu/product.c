@@ -281,9 +281,10 @@ void cpu_outer(const struct hth_kernels *k, const struct cpu_outer *o, int64_t r
 
 int64_t cpu_matvec_step(const struct hth_weight *w)
 {
-	enum { TASK_BYTES = 128 << 10 };
+	enum { TASKS = 32, MIN_BYTES = 16 << 10, MAX_BYTES = 512 << 10 };
 	int64_t unit = w->head_rows > 0 ? w->head_rows : HTH_LANES,
-		rows = TASK_BYTES / (int64_t)(w->row_bytes > 0 ? w->row_bytes : 1);
+		row = w->row_bytes > 0 ? (int64_t)w->row_bytes : 1,
+		rows = cpu_min(w->rows / TASKS > MIN_BYTES / row ? w->rows / TASKS : MIN_BYTES / row, MAX_BYTES / row);
 
 	return (rows < unit ? 1 : rows / unit) * unit;
 }
