@@ -29,7 +29,8 @@ static const struct hth_option options[] = {
 	{"output", "o mlx-path", NULL, HTH_OPTION_PATH, AT(export.output), 0, 0, NULL, NULL, "DIR|FILE",
 	 "where the result goes"},
 	{"type", "dtype", NULL, HTH_OPTION_TEXT, AT(export.type), 0, 0, NULL, NULL, "TYPE",
-	 "of a model: f32 f16 bf16, or a type of hearth quantize; default: as stored, f16 where it is quantised"},
+	 "of a model: f32 f16 bf16, or a type of hearth quantize; default: as stored, f16 where it is quantised (but "
+	 "mixtures of experts in mxfp4, which stay so)"},
 	{"group-size", "q-group-size", NULL, HTH_OPTION_INT, AT(export.group), 32, 128, NULL, "64", "N",
 	 "mlx types: columns that share a scale: 32, 64 or 128"},
 	{"shard-size", "max-shard-size", NULL, HTH_OPTION_BYTES, AT(export.shard_bytes), 0, 0, NULL, "5GB", "SIZE",

@@ -80,6 +80,7 @@ enum hth_status hth_export_choose(const struct hth_export_options *opt, enum hth
 	*out = (struct hth_export_target){0};
 	out->bits = opt->type != NULL ? mlx_bits(opt->type) : 0;
 	out->mix = opt->type != NULL ? hth_mix_find(opt->type) : NULL;
+	out->as_stored = opt->type == NULL;
 	out->mlx = out->bits != 0 || form == HTH_EXPORT_MLX;
 	out->folder = hth_export_may_be_folder(opt, form) ||
 		      (form == HTH_EXPORT_AUTO && from_folder && !gguf_name && is_plain(out->mix));

@@ -11,6 +11,7 @@ struct hth_export_target {
 	const struct hth_mix *mix; /* of a GGUF file */
 	enum hth_quant type;       /* of a folder's plain tensors, scales and biases */
 	int bits, group;           /* of a folder's matrices; 0: not quantised */
+	bool as_stored;            /* no type was asked for: experts in mxfp4 stay in it */
 	const char *name;          /* for people: "q4_k_m", "mlx4" */
 };
 

@@ -235,6 +235,7 @@ static enum hth_status write_folder(struct job *job, struct hth_err *err)
 		.type = job->target.type,
 		.bits = job->target.bits,
 		.group = job->target.group,
+		.keep_mxfp4 = job->target.as_stored || job->target.bits != 0,
 		.shard_bytes = job->opt->shard_bytes,
 		.overwrite = job->opt->overwrite || job->eval.n > 0,
 		.pool = job->o.pool,
@@ -252,6 +253,7 @@ static enum hth_status write_folder(struct job *job, struct hth_err *err)
 	job->r.fused = r.fused;
 	job->quantised = r.quantised;
 	job->plain_matrices = r.plain;
+	job->r.of_type[HTH_QUANT_MXFP4] = r.kept;
 	return s;
 }
 
@@ -293,6 +295,7 @@ static enum hth_status write_file(struct job *job, struct hth_err *err)
 		.n_parts = job->as.n_parts,
 		.parts_of = model_of(job),
 		.mix = job->target.mix,
+		.keep_mxfp4 = job->target.as_stored,
 		.out_path = job->written,
 		.model = job->o.model,
 		.loras = loras_of(job),
@@ -405,9 +408,10 @@ static void print_text(const struct job *job)
 			first = 0;
 		}
 	if (job->target.bits != 0)
-		printf("  matrices: %zu in groups of %d, %zu plain", job->quantised, job->target.group,
+		printf("%s  matrices: %zu in groups of %d, %zu plain",
+		       job->r.of_type[HTH_QUANT_MXFP4] > 0 ? "\n" : "", job->quantised, job->target.group,
 		       job->plain_matrices);
-	printf(job->target.folder && job->target.bits == 0 ? "" : "\n");
+	printf(job->target.folder && job->target.bits == 0 && job->r.of_type[HTH_QUANT_MXFP4] == 0 ? "" : "\n");
 	if (job->eval.n > 0)
 		hth_survived_print(&job->survival, job->o.loras.n_adapters > 0);
 	else if (job->form == HTH_EXPORT_AUTO)

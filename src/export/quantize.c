@@ -14,6 +14,7 @@
 
 #define PIECE_BYTES ((uint64_t)8 << 20) /* of output held at once */
 #define TASK_WEIGHTS 16384
+enum { FILE_TYPE_MXFP4 = 38 }; /* llama.h: experts in mxfp4 */
 
 struct job {
 	const struct hth_quantize_config *cfg;
@@ -24,6 +25,7 @@ struct job {
 	int64_t widest;
 	uint8_t *piece;
 	uint64_t piece_bytes, done, total;
+	int file_type;
 	size_t taken; /* parts of the adapter that found their tensor */
 	struct hth_gguf untied;          /* the source with a head of its own, where it must have one */
 	struct hth_gguf_tensor *tensors; /* of untied; owned */
@@ -297,6 +299,19 @@ static enum hth_status put_importance(struct job *job, struct hth_err *err)
 	return s;
 }
 
+/* A mixture's experts that the model was published with would lose twice in another type of blocks, and grow in none. */
+static void keep_mxfp4(struct job *job)
+{
+	const struct hth_gguf *g = job->cfg->from;
+
+	for (size_t i = 0; job->cfg->keep_mxfp4 && i < g->n_tensors; i++) {
+		if (g->tensors[i].quant != HTH_QUANT_MXFP4 || g->tensors[i].n_dims != 3)
+			continue;
+		job->type[i] = HTH_QUANT_MXFP4;
+		job->file_type = FILE_TYPE_MXFP4;
+	}
+}
+
 static enum hth_status put_metadata(struct job *job, struct hth_err *err)
 {
 	const struct hth_gguf *g = job->cfg->from;
@@ -306,7 +321,7 @@ static enum hth_status put_metadata(struct job *job, struct hth_err *err)
 		if (!is_ours(g->kv[i].key))
 			s = hth_gguf_put_kv(job->w, &g->kv[i], err);
 	if (s == HTH_OK)
-		s = hth_gguf_put_int(job->w, "general.file_type", HTH_GGUF_U32, job->cfg->mix->file_type, err);
+		s = hth_gguf_put_int(job->w, "general.file_type", HTH_GGUF_U32, job->file_type, err);
 	if (s == HTH_OK)
 		s = hth_gguf_put_int(job->w, "general.quantization_version", HTH_GGUF_U32, 2, err);
 	return s == HTH_OK ? put_importance(job, err) : s;
@@ -428,8 +443,11 @@ enum hth_status hth_quantize(const struct hth_quantize_config *given, struct hth
 		s = hth_fail_memory(err, "a list of tensors", cfg->from->n_tensors * sizeof *job.type);
 		goto done;
 	}
-	if ((s = hth_mix_choose(cfg->mix, cfg->from, cfg->importance != NULL, job.type, &out->mix, err)) != HTH_OK ||
-	    (s = put_metadata(&job, err)) != HTH_OK || (s = announce(&job, &out_bytes, err)) != HTH_OK ||
+	job.file_type = cfg->mix->file_type;
+	if ((s = hth_mix_choose(cfg->mix, cfg->from, cfg->importance != NULL, job.type, &out->mix, err)) != HTH_OK)
+		goto done;
+	keep_mxfp4(&job);
+	if ((s = put_metadata(&job, err)) != HTH_OK || (s = announce(&job, &out_bytes, err)) != HTH_OK ||
 	    (s = need_disk(cfg->out_path, out_bytes, err)) != HTH_OK || (s = make_room(&job, err)) != HTH_OK)
 		goto done;
 	for (size_t i = 0; i < cfg->from->n_tensors && s == HTH_OK; i++)

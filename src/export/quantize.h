@@ -13,6 +13,7 @@ struct hth_quantize_config {
 	size_t n_parts;                                             /* `from` come from (as_gguf.h); 0: from it */
 	const struct hth_model *parts_of;                           /* the model of these */
 	const struct hth_mix *mix;
+	bool keep_mxfp4;                                            /* stacks of experts in it stay as they are */
 	const char *out_path;                                       /* replaced atomically */
 	const struct hth_model *model;                              /* whose adapter; NULL without one */
 	struct hth_lora *const *loras;                              /* [linears], entries may be NULL; NULL: none */

@@ -12,6 +12,7 @@ struct hth_to_folder_config {
 	bool mlx;               /* metadata that mlx-lm writes */
 	enum hth_quant type;    /* F32, F16 or BF16: of every tensor, and of scales and biases */
 	int bits, group;        /* 2 to 6 or 8 bits, groups of 32, 64 or 128: matrices are quantised; bits 0: not */
+	bool keep_mxfp4;        /* experts that are stored in mxfp4 stay in it, where the layout can say it */
 	uint64_t shard_bytes;   /* of weights in one file at most, but for a larger matrix; 0: 5 GB, as the peers do */
 	bool overwrite;         /* replaces a folder that holds a model and nothing else */
 	struct hth_pool *pool;  /* NULL: one thread */
@@ -22,6 +23,7 @@ struct hth_to_folder_config {
 struct hth_to_folder_result {
 	uint64_t bytes, weights; /* of model.safetensors; of all tensors */
 	size_t quantised, plain; /* matrices */
+	size_t kept;             /* stacks of experts in mxfp4, bit for bit as they were */
 	size_t shards;           /* files of weights */
 	size_t fused;            /* parts of an adapter that found their tensor */
 };

@@ -67,23 +67,46 @@ static const char *dtype_name(enum hth_quant q)
 	return q == HTH_QUANT_F32 ? "float32" : q == HTH_QUANT_BF16 ? "bfloat16" : "float16";
 }
 
+static json_t *mlx_settings(int group, int bits, const char *mode)
+{
+	json_t *q = json_object();
+
+	(void)json_object_set_new(q, "group_size", json_integer(group));
+	(void)json_object_set_new(q, "bits", json_integer(bits));
+	(void)json_object_set_new(q, "mode", json_string(mode));
+	return q;
+}
+
+/* As gpt-oss was published: what is not in mxfp4. A folder's own words stay. */
+static void put_mxfp4(json_t *config, const json_t *own)
+{
+	json_t *q = json_pack("{s:s,s:[s,s,s,s]}", "quant_method", "mxfp4", "modules_to_not_convert",
+			      "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head");
+	const char *method = json_string_value(json_object_get(own, "quant_method"));
+
+	if (method != NULL && strcmp(method, "mxfp4") == 0) {
+		json_decref(q);
+		q = json_deep_copy(own);
+	}
+	(void)json_object_set_new(config, "quantization_config", q);
+}
+
 /* MLX's settings; a matrix that stays plain is named, since absence of scales is only mlx-lm's rule. */
 static enum hth_status put_quantization(const struct texts *t, json_t *config)
 {
 	struct hth_model_part *parts;
 	size_t n;
-	json_t *q = json_object();
+	bool affine = t->cfg->bits != 0;
+	json_t *q = affine ? mlx_settings(t->cfg->group, t->cfg->bits, "affine") : mlx_settings(32, 4, "mxfp4");
 	enum hth_status st = hth_model_parts(t->m, hth_folder_layout(t->cfg), &parts, &n, t->err);
 
-	(void)json_object_set_new(q, "group_size", json_integer(t->cfg->group));
-	(void)json_object_set_new(q, "bits", json_integer(t->cfg->bits));
-	(void)json_object_set_new(q, "mode", json_string("affine"));
 	for (size_t i = 0; st == HTH_OK && i < n; i++) {
 		size_t stem = strlen(parts[i].name) - strlen(".weight");
-		if (parts[i].kind != HTH_PART_MATRIX || hth_folder_quantises(t->cfg, &parts[i]))
+		bool kept = hth_folder_keeps(t->cfg, &parts[i]);
+		if (parts[i].kind != HTH_PART_MATRIX || hth_folder_quantises(t->cfg, &parts[i]) || (kept && !affine))
 			continue;
 		parts[i].name[stem] = '\0';
-		(void)json_object_set_new(q, parts[i].name, json_false());
+		(void)json_object_set_new(q, parts[i].name, kept ? mlx_settings(32, 4, "mxfp4") : json_false());
 	}
 	(void)json_object_set(config, "quantization", q);
 	(void)json_object_set_new(config, "quantization_config", q);
@@ -192,7 +215,10 @@ static enum hth_status write_config(const struct texts *t)
 		(void)json_object_set_new(config, "model_type", json_string(t->m->family->mlx_type));
 	if (st == HTH_OK && hth_folder_unties(t->cfg))
 		(void)json_object_set_new(config, "tie_word_embeddings", json_false());
-	if (st == HTH_OK && t->cfg->bits != 0)
+	bool keeps = hth_folder_keeps_mxfp4(t->cfg);
+	if (st == HTH_OK && keeps && hth_folder_layout(t->cfg) == HTH_LAYOUT_HF)
+		put_mxfp4(config, hf != NULL ? json_object_get(hf->config, "quantization_config") : NULL);
+	else if (st == HTH_OK && (keeps || t->cfg->bits != 0))
 		st = put_quantization(t, config);
 	if (st == HTH_OK)
 		st = write_json(t, "config.json", config);

@@ -1,6 +1,7 @@
-/* model.safetensors of a folder, or shards of it with an index: every part as rows of f32, 16 bits, or MLX's words with
- * scales and biases, a few megabytes at a time. The thread count changes no byte. Scales and biases of one matrix are held
- * until its words are written: 1/32 of its weights or less. */
+/* model.safetensors of a folder, or shards of it with an index: every part as rows of f32, 16 bits, MLX's words with scales
+ * and biases, or the nibbles and exponents of mxfp4, a few megabytes at a time (turned experts: one of them). The thread
+ * count changes no byte. Scales and biases of one matrix are held until its words are written: 1/32 of its weights or
+ * less. */
 #include "export/to_folder_int.h"
 
 #include "base/checked.h"
@@ -10,6 +11,7 @@
 #include "formats/safetensors.h"
 #include "kernels/pack.h"
 #include "quant/affine.h"
+#include "quant/mxfp4.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -34,7 +36,7 @@ struct job {
 	hth_pack_fn *pack;
 	float *scratch; /* (threads, 2, widest) */
 	int64_t widest;
-	uint8_t *piece, *scales, *biases; /* scales, biases: of one matrix */
+	uint8_t *piece, *scales, *biases; /* scales, biases: of one matrix; scales are mxfp4's exponents too */
 	uint64_t done, total;
 };
 
@@ -42,7 +44,7 @@ struct job {
 struct passage {
 	struct job *job;
 	const struct hth_model_part *p;
-	bool quantised;
+	bool quantised, kept, turned;
 	const float *values; /* (rows, cols) in place of the model's, or NULL */
 	int64_t per_task, first, n; /* rows */
 	uint64_t row_bytes;         /* of what goes into piece */
@@ -54,20 +56,40 @@ static enum hth_st_dtype st_dtype(enum hth_quant q)
 	return q == HTH_QUANT_F32 ? HTH_ST_F32 : q == HTH_QUANT_BF16 ? HTH_ST_BF16 : HTH_ST_F16;
 }
 
+bool hth_folder_keeps_mxfp4(const struct hth_to_folder_config *cfg)
+{
+	const struct hth_model *m = cfg->model;
+	bool mlx = hth_folder_layout(cfg) == HTH_LAYOUT_MLX, any = false;
+
+	if (!cfg->keep_mxfp4 || (!mlx && !m->family->interleaved) || (cfg->bits != 0 && cfg->bits < 4))
+		return false;
+	for (int64_t l = 0; l < m->config.n_layers; l++)
+		for (int part = 0; part < HTH_EXPERT_PARTS; part++) {
+			const struct hth_expert_set *set = &m->layers[l].experts[part];
+			if (set->n > 0 && set->w[0].quant != HTH_QUANT_MXFP4)
+				return false;
+			any = any || set->n > 0;
+		}
+	return any;
+}
+
 /* ---- the list of tensors ---- */
 
-/* A tensor of a part: (cols), (rows,cols), or (n_stack,rows,cols). */
+/* A tensor of a part: (cols), (rows,cols), (n_stack,rows,cols), or (n_stack,cols,rows); biases of a stack (n_stack,cols). */
 static enum hth_status add(struct job *j, const struct hth_model_part *p, const char *name, enum hth_st_dtype dtype,
 			   int64_t cols, struct hth_err *err)
 {
 	struct hth_st_tensor *t = &j->tensors[j->n_tensors];
-	int64_t shape[3] = {p->stack != NULL ? p->n_stack : 0, p->rows, cols};
-	int n_dims = p->kind != HTH_PART_MATRIX && p->kind != HTH_PART_ROW ? 1 : p->stack != NULL ? 3 : 2;
+	bool matrix = p->kind == HTH_PART_MATRIX || p->kind == HTH_PART_ROW;
 	uint64_t elems;
 
 	snprintf(j->names[j->n_tensors], sizeof(j->names[0]), "%s", name);
-	*t = (struct hth_st_tensor){.name = j->names[j->n_tensors], .dtype = dtype, .n_dims = n_dims};
-	memcpy(t->dim, shape + 3 - n_dims, (size_t)n_dims * sizeof(*shape));
+	*t = (struct hth_st_tensor){.name = j->names[j->n_tensors], .dtype = dtype};
+	if (p->stack != NULL)
+		t->dim[t->n_dims++] = p->n_stack;
+	if (matrix)
+		t->dim[t->n_dims++] = p->turned ? cols : p->rows;
+	t->dim[t->n_dims++] = p->turned ? p->rows : cols;
 	j->n_tensors++;
 	if (!hth_mul_u64((uint64_t)hth_part_rows(p), (uint64_t)cols, &elems) ||
 	    !hth_mul_u64(elems, hth_st_dtype_bytes(dtype), &t->bytes))
@@ -89,6 +111,32 @@ static enum hth_status add_conv(struct job *j, const struct hth_model_part *p, e
 	return st;
 }
 
+/* Nibbles and exponents: as gpt-oss was published, NAME_blocks (E,N,C/32,16) and NAME_scales; MLX: words (E,N,C/8). */
+static enum hth_status add_mxfp4(struct job *j, const struct hth_model_part *p, struct hth_err *err)
+{
+	bool mlx = hth_folder_layout(j->cfg) == HTH_LAYOUT_MLX;
+	struct hth_model_part rows = *p;
+	int stem = (int)strlen(p->name) - (mlx ? (int)strlen(".weight") : 0);
+	char name[112];
+
+	rows.turned = false;
+	snprintf(name, sizeof(name), "%.*s%s", stem, p->name, mlx ? ".weight" : "_blocks");
+	enum hth_status st = add(j, &rows, name, mlx ? HTH_ST_U32 : HTH_ST_U8, mlx ? p->cols / 8 : p->cols / 2, err);
+	struct hth_st_tensor *t = &j->tensors[j->n_tensors - 1];
+	if (!mlx) {
+		t->dim[2] = p->cols / HTH_MXFP4_ELEMS;
+		t->dim[t->n_dims++] = HTH_MXFP4_NIBBLES;
+	}
+	snprintf(name, sizeof(name), "%.*s%s", stem, p->name, mlx ? ".scales" : "_scales");
+	return st == HTH_OK ? add(j, &rows, name, HTH_ST_U8, p->cols / HTH_MXFP4_ELEMS, err) : st;
+}
+
+/* How many tensors a part becomes. */
+static size_t tensors_of(const struct job *j, const struct hth_model_part *p)
+{
+	return hth_folder_keeps(j->cfg, p) ? 2 : hth_folder_quantises(j->cfg, p) ? 3 : 1;
+}
+
 static enum hth_status add_part(struct job *j, const struct hth_model_part *p, struct hth_err *err)
 {
 	enum hth_st_dtype dtype = st_dtype(j->cfg->type);
@@ -98,6 +146,8 @@ static enum hth_status add_part(struct job *j, const struct hth_model_part *p, s
 
 	if (p->kind == HTH_PART_CONV)
 		return add_conv(j, p, dtype, err);
+	if (hth_folder_keeps(j->cfg, p))
+		return add_mxfp4(j, p, err);
 	if (!hth_folder_quantises(j->cfg, p))
 		return add(j, p, p->name, dtype, p->cols, err);
 	if ((st = add(j, p, p->name, HTH_ST_U32, p->cols / 32 * j->cfg->bits, err)) != HTH_OK)
@@ -149,6 +199,19 @@ static enum hth_status list_tensors(struct job *j, struct hth_err *err)
 
 /* ---- rows ---- */
 
+/* Biases of expert `e`, gate's and up's. */
+static void read_biases(const struct hth_model_part *p, int64_t e, float *row)
+{
+	const float *gate = (const float *)(const void *)p->stack[e].data; /* (cols / 2) */
+	const float *up = (const float *)(const void *)p->up[e].data;      /* (cols / 2) */
+	int64_t half = p->cols / 2;
+
+	for (int64_t i = 0; i < half; i++) {
+		row[p->in_turn ? 2 * i : i] = gate[i];
+		row[p->in_turn ? 2 * i + 1 : half + i] = up[i];
+	}
+}
+
 /* Row `at` as f32, the adapter added; norms as folders hold them. */
 static void read_row(struct passage *x, int64_t at, float *row)
 {
@@ -163,6 +226,8 @@ static void read_row(struct passage *x, int64_t at, float *row)
 
 	if (x->values != NULL)
 		memcpy(row, x->values + at * cols, (size_t)cols * sizeof(*row));
+	else if (x->p->up != NULL && x->p->rows == 1)
+		read_biases(x->p, at, row);
 	else
 		hth_quant_format(w->quant)->unpack(hth_weight_row(w, n), row, cols);
 	if (cfg->loras != NULL && piece.linear >= 0 && cfg->loras[piece.linear] != NULL)
@@ -212,6 +277,29 @@ static void pack_affine(struct passage *x, int64_t at, const float *row, uint8_t
 	}
 }
 
+/* A row's blocks taken apart as they are. */
+static void split_row(struct passage *x, int64_t at, uint8_t *out)
+{
+	int64_t n, blocks = x->p->cols / HTH_MXFP4_ELEMS;
+	struct hth_part_piece piece = hth_part_row(x->p, at, &n);
+	const uint8_t *row = hth_weight_row(piece.w, n);
+
+	for (int64_t b = 0; b < blocks; b++)
+		hth_mxfp4_split(row + b * HTH_MXFP4_BLOCK, out + b * HTH_MXFP4_NIBBLES,
+				&x->job->scales[at * blocks + b]);
+}
+
+/* Row i of an expert as column i of what is written. */
+static void put_column(struct passage *x, int64_t i, const float *row, uint8_t *packed)
+{
+	size_t bytes = x->job->type->block_bytes;
+	int64_t rows = x->p->rows;
+
+	x->job->pack(row, packed, x->p->cols, NULL);
+	for (int64_t c = 0; c < x->p->cols; c++)
+		memcpy(x->job->piece + (size_t)(c * rows + i) * bytes, packed + (size_t)c * bytes, bytes);
+}
+
 static void pack_rows(void *ctx, int64_t task, int thread)
 {
 	struct passage *x = ctx;
@@ -220,8 +308,14 @@ static void pack_rows(void *ctx, int64_t task, int thread)
 
 	for (int64_t i = task * x->per_task; i < end; i++) {
 		uint8_t *out = x->job->piece + (uint64_t)i * x->row_bytes;
+		if (x->kept) {
+			split_row(x, x->first + i, out);
+			continue;
+		}
 		read_row(x, x->first + i, row);
-		if (x->quantised)
+		if (x->turned)
+			put_column(x, i, row, (uint8_t *)(row + x->job->widest));
+		else if (x->quantised)
 			pack_affine(x, x->first + i, row, out);
 		else
 			x->job->pack(row, out, x->p->cols, NULL);
@@ -235,6 +329,7 @@ static enum hth_status write_rows(struct job *j, struct passage *x, struct hth_e
 	int64_t rows = hth_part_rows(p);
 	enum hth_status st = HTH_OK;
 
+	step = x->turned ? p->rows : step;
 	x->per_task = TASK_WEIGHTS / p->cols > 0 ? TASK_WEIGHTS / p->cols : 1;
 	for (x->first = 0; x->first < rows && st == HTH_OK; x->first += x->n) {
 		x->n = step < rows - x->first ? step : rows - x->first;
@@ -269,26 +364,33 @@ static void find_adapter(struct job *j, struct passage *x)
 
 static enum hth_status write_part(struct job *j, const struct hth_model_part *p, struct hth_err *err)
 {
-	struct passage x = {.job = j, .p = p, .quantised = hth_folder_quantises(j->cfg, p)};
-	uint64_t side = x.quantised ? (uint64_t)(hth_part_rows(p) * (p->cols / j->cfg->group)) * j->type->block_bytes : 0;
+	struct passage x = {
+		.job = j, .p = p, .quantised = hth_folder_quantises(j->cfg, p), .kept = hth_folder_keeps(j->cfg, p)};
+	uint64_t side = x.quantised ? (uint64_t)(hth_part_rows(p) * (p->cols / j->cfg->group)) * j->type->block_bytes
+			: x.kept    ? (uint64_t)(hth_part_rows(p) * (p->cols / HTH_MXFP4_ELEMS))
+				    : 0;
 	enum hth_status st = HTH_OK;
 
 	find_adapter(j, &x);
 	j->result->weights += (uint64_t)(hth_part_rows(p) * p->cols);
 	j->result->quantised += x.quantised;
-	j->result->plain += !x.quantised && p->kind == HTH_PART_MATRIX;
-	x.row_bytes = x.quantised ? (uint64_t)(p->cols / 8 * j->cfg->bits) : (uint64_t)p->cols * j->type->block_bytes;
-	if (x.quantised) {
+	j->result->kept += x.kept;
+	j->result->plain += !x.quantised && !x.kept && p->kind == HTH_PART_MATRIX;
+	x.turned = p->turned && !x.kept;
+	x.row_bytes = x.kept        ? (uint64_t)(p->cols / 2)
+		      : x.quantised ? (uint64_t)(p->cols / 8 * j->cfg->bits)
+				    : (uint64_t)p->cols * j->type->block_bytes;
+	if (side > 0) {
 		j->scales = hth_alloc((size_t)side);
-		j->biases = hth_alloc((size_t)side);
-		if (j->scales == NULL || j->biases == NULL)
+		j->biases = x.quantised ? hth_alloc((size_t)side) : NULL;
+		if (j->scales == NULL || (x.quantised && j->biases == NULL))
 			return hth_fail_memory(err, p->name, (size_t)side);
 	}
 	if ((st = hth_part_hold(j->cfg->model, p, err)) != HTH_OK)
 		return st;
 	st = write_rows(j, &x, err);
 	hth_part_release(j->cfg->model, p);
-	if (st == HTH_OK && x.quantised)
+	if (st == HTH_OK && side > 0)
 		st = hth_st_writer_write(&j->w, j->scales, (size_t)side, err);
 	if (st == HTH_OK && x.quantised)
 		st = hth_st_writer_write(&j->w, j->biases, (size_t)side, err);
@@ -305,6 +407,10 @@ static enum hth_status make_room(struct job *j, struct hth_err *err)
 	size_t threads = j->cfg->pool != NULL ? (size_t)hth_pool_threads(j->cfg->pool) : 1, floats;
 	uint64_t row = (uint64_t)j->widest * 4, bytes = row > PIECE_BYTES ? row : PIECE_BYTES;
 
+	for (size_t i = 0; i < j->n_parts; i++) {
+		uint64_t turned = (uint64_t)(j->parts[i].rows * j->parts[i].cols) * j->type->block_bytes;
+		bytes = j->parts[i].turned && turned > bytes ? turned : bytes;
+	}
 	if (!hth_mul_size(threads * 2, (size_t)j->widest, &floats))
 		return hth_fail(err, HTH_ERR_LIMIT, "rows of %lld weights are too long", (long long)j->widest);
 	j->piece = hth_alloc((size_t)bytes);
@@ -353,7 +459,7 @@ static struct shard next_shard(const struct job *j, struct shard s)
 	struct shard n = {s.last, s.last, s.to, s.to};
 
 	while (n.last < j->n_parts) {
-		size_t tensors = hth_folder_quantises(j->cfg, &j->parts[n.last]) ? 3 : 1;
+		size_t tensors = tensors_of(j, &j->parts[n.last]);
 		for (size_t i = 0; i < tensors; i++)
 			bytes += j->tensors[n.to + i].bytes;
 		if (bytes > most && n.last > n.first)

@@ -40,7 +40,7 @@ enum hth_status hth_export_trained(const char *base, const char *weights, const 
 	if (st != HTH_OK || (st = hth_safetensors_open(&s, weights, err)) != HTH_OK)
 		goto done;
 	struct hth_to_folder_config cfg = {
-		.model = m, .out_path = out_path, .type = hth_plain_type(m), .overwrite = true};
+		.model = m, .out_path = out_path, .type = hth_plain_type(m), .keep_mxfp4 = true, .overwrite = true};
 	struct overlay o = {.trained = &s};
 	hth_model_each_weight(m, lay_over, &o);
 	if (o.wrong != NULL || o.found != s.n_tensors)

@@ -1,9 +1,10 @@
-/* MLX's affine quantisation. Levels are a stream of bits without gaps, lowest first, row by row.
+/* MLX's quantisations. Levels are a stream of bits without gaps, lowest first, row by row.
  * Source: mlx backend/common/quantized.h and ops.cpp (affine_quantize, dequantize); mlx_lm utils.py (config keys). */
 #include "formats/hf_mlx.h"
 
 #include "base/checked.h"
 #include "base/mem.h"
+#include "quant/mxfp4.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -32,12 +33,18 @@ static enum hth_status read_layout(const struct hth_hf *h, const json_t *q, stru
 	enum hth_status st;
 
 	if ((st = hth_json_str(q, "mode", "affine", &mode, h->config_path, err)) != HTH_OK ||
-	    (st = hth_json_int(q, "bits", 2, 8, 4, &out->bits, h->config_path, err)) != HTH_OK ||
-	    (st = hth_json_int(q, "group_size", 32, 128, 64, &out->group, h->config_path, err)) != HTH_OK)
+	    (st = hth_json_int(q, "bits", 2, 8, 4, &out->bits, h->config_path, err)) != HTH_OK)
 		return st;
-	if (strcmp(mode, "affine") != 0)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"quantization\": mode \"%s\", expected affine",
+	out->mxfp4 = strcmp(mode, "mxfp4") == 0;
+	if ((st = hth_json_int(q, "group_size", 32, 128, out->mxfp4 ? 32 : 64, &out->group, h->config_path, err)) != HTH_OK)
+		return st;
+	if (!out->mxfp4 && strcmp(mode, "affine") != 0)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "%s: \"quantization\": mode \"%s\", expected affine or mxfp4",
 				h->config_path, hth_quote(shown, sizeof(shown), mode, strlen(mode)));
+	if (out->mxfp4 && (out->bits != 4 || out->group != 32))
+		return hth_fail(err, HTH_ERR_FORMAT,
+				"%s: \"quantization\": mxfp4 of %lld bits in groups of %lld, expected 4 in groups of 32",
+				h->config_path, (long long)out->bits, (long long)out->group);
 	if (out->bits == 7 || (out->group != 32 && out->group != 64 && out->group != 128))
 		return hth_fail(err, HTH_ERR_FORMAT,
 				"%s: \"quantization\": %lld bits in groups of %lld, expected 2 to 6 or 8 in groups of "
@@ -77,12 +84,13 @@ static enum hth_status check_parts(const struct hth_hf *h, const struct hth_mlx_
 	size_t outer = (size_t)w->n_dims - 1;
 	int64_t words;
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < (t->layout.mxfp4 ? 1 : 2); i++) {
 		const struct hth_st_tensor *p = parts[i];
 		if (p == NULL)
 			return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": no %s beside it, expected in an MLX folder",
 					h->path, w->name, i == 0 ? "scales" : "biases");
-		if (!is_float(p->dtype) || p->n_dims != w->n_dims || memcmp(p->dim, w->dim, outer * sizeof(*p->dim)) != 0 ||
+		bool typed = t->layout.mxfp4 ? p->dtype == HTH_ST_U8 : is_float(p->dtype);
+		if (!typed || p->n_dims != w->n_dims || memcmp(p->dim, w->dim, outer * sizeof(*p->dim)) != 0 ||
 		    p->dim[outer] != t->scales->dim[outer])
 			return hth_fail(err, HTH_ERR_SHAPE, "%s: \"%s\": expected one number for each group of \"%s\"",
 					h->path, p->name, w->name);
@@ -120,7 +128,8 @@ enum hth_status hth_mlx_find(const struct hth_hf *h, const struct hth_st_tensor 
 	snprintf(name, sizeof(name), "%s.scales", stem);
 	out->scales = hth_hf_find(h, name, &out->scales_number);
 	snprintf(name, sizeof(name), "%s.biases", stem);
-	out->biases = hth_hf_find(h, name, &out->biases_number);
+	if (!out->layout.mxfp4)
+		out->biases = hth_hf_find(h, name, &out->biases_number);
 	int last = weight->n_dims - 1;
 	/* The file has as many words or more: no overflow. */
 	out->rows = weight->n_dims == 2 ? weight->dim[0] : weight->dim[0] * weight->dim[1];
@@ -222,7 +231,7 @@ enum hth_status hth_mlx_blocks(const struct hth_mlx_tensor *t, enum hth_quant *q
 {
 	float *scales = NULL, *biases = NULL; /* (N, C/group) */
 	size_t n_groups = (size_t)(t->rows * (t->cols / t->layout.group));
-	bool halves = t->layout.bits <= 5;
+	bool halves = t->layout.bits <= 5 && !t->layout.mxfp4;
 	uint64_t row_bytes;
 	enum hth_status st = HTH_OK;
 
@@ -230,7 +239,10 @@ enum hth_status hth_mlx_blocks(const struct hth_mlx_tensor *t, enum hth_quant *q
 		       (st = read_floats(t->biases, &biases, err)) != HTH_OK))
 		goto done;
 	halves = halves && all_f16(scales, n_groups) && all_f16(biases, n_groups);
-	*quant = !halves ? HTH_QUANT_MLX8 : t->layout.bits == 5 ? HTH_QUANT_Q5_1 : HTH_QUANT_Q4_1;
+	*quant = t->layout.mxfp4         ? HTH_QUANT_MXFP4
+		 : !halves               ? HTH_QUANT_MLX8
+		 : t->layout.bits == 5 ? HTH_QUANT_Q5_1
+				       : HTH_QUANT_Q4_1;
 	st = hth_quant_row_bytes(*quant, (uint64_t)t->cols, &row_bytes, err);
 	if (st == HTH_OK && !hth_mul_u64((uint64_t)t->rows, row_bytes, bytes))
 		st = hth_fail(err, HTH_ERR_LIMIT, "\"%.80s\": its size does not fit 64 bits", t->weight->name);
@@ -247,6 +259,10 @@ enum hth_status hth_mlx_repack(const struct hth_mlx_tensor *t, enum hth_quant qu
 	uint64_t row_bytes;
 	enum hth_status st;
 
+	for (int64_t i = 0; t->layout.mxfp4 && i < t->rows * groups; i++)
+		hth_mxfp4_join(t->weight->data + i * HTH_MXFP4_NIBBLES, t->scales->data[i], out + i * HTH_MXFP4_BLOCK);
+	if (t->layout.mxfp4)
+		return HTH_OK;
 	if ((st = read_floats(t->scales, &scales, err)) != HTH_OK ||
 	    (st = read_floats(t->biases, &biases, err)) != HTH_OK ||
 	    (st = hth_quant_row_bytes(quant, (uint64_t)t->cols, &row_bytes, err)) != HTH_OK)

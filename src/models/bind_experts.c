@@ -45,12 +45,15 @@ void hth_shared_gate_names(int64_t l, char gguf[64], char hf[80])
 void hth_switch_name(const struct hth_family *f, int64_t l, int part, char hf[80])
 {
 	static const char *const proj[HTH_EXPERT_PARTS] = {"gate_proj", "up_proj", "down_proj"};
+	const char *name = f->w123	    ? "block_sparse_moe.switch_mlp"
+			   : f->beside	    ? "experts.switch_glu"
+			   : f->interleaved ? "mlp.experts"
+					    : "mlp.switch_mlp";
 
-	snprintf(hf, 80, "model.layers.%lld.%s.switch_mlp.%s", (long long)l, f->w123 ? "block_sparse_moe" : "mlp",
-		 proj[part]);
+	snprintf(hf, 80, "model.layers.%lld.%s.%s", (long long)l, name, proj[part]);
 }
 
-static void stacked_name(const struct hth_family *f, int64_t l, char hf[80])
+void hth_together_name(const struct hth_family *f, int64_t l, char hf[80])
 {
 	snprintf(hf, 80, f->beside ? "model.layers.%lld.experts" : "model.layers.%lld.mlp.experts", (long long)l);
 }
@@ -166,7 +169,7 @@ static enum hth_status bind_biases(struct hth_model *m, int64_t l, int part, con
 	return HTH_OK;
 }
 
-/* Folders of gpt-oss. */
+/* Folders of gpt-oss as Hugging Face has them. */
 static enum hth_status bind_interleaved(struct hth_model *m, int64_t l, struct hth_err *err)
 {
 	int64_t ff = m->config.n_expert_ff;
@@ -174,7 +177,7 @@ static enum hth_status bind_interleaved(struct hth_model *m, int64_t l, struct h
 	char stem[80];
 	enum hth_status st;
 
-	snprintf(stem, sizeof(stem), "model.layers.%lld.mlp.experts", (long long)l);
+	hth_together_name(m->family, l, stem);
 	if ((st = hth_source_take_experts(m->source, stem, "gate_up_proj", true, &t, err)) != HTH_OK ||
 	    (st = bind_stacked(m, l, HTH_EXPERT_GATE, &t, 0, 2 * ff, err)) != HTH_OK ||
 	    (st = bind_stacked(m, l, HTH_EXPERT_UP, &t, ff, 2 * ff, err)) != HTH_OK ||
@@ -194,6 +197,24 @@ static enum hth_status bind_interleaved(struct hth_model *m, int64_t l, struct h
 	return HTH_OK;
 }
 
+/* One part of an MLX folder, with biases if there are some. */
+static enum hth_status bind_switch(struct hth_model *m, int64_t l, int part, bool *found, struct hth_err *err)
+{
+	struct hth_source_tensor t;
+	char hf[80];
+	int64_t rows, cols;
+
+	part_shape(&m->config, part, &rows, &cols);
+	hth_switch_name(hth_family_of_folder(m), l, part, hf);
+	enum hth_status st = hth_source_take(m->source, NULL, hf, "weight", &t, err);
+	*found = st == HTH_OK && t.quant != HTH_QUANT_NONE;
+	if (st == HTH_OK && *found)
+		st = bind_stacked(m, l, part, &t, 0, rows, err);
+	if (st == HTH_OK && *found)
+		st = hth_source_take(m->source, NULL, hf, "bias", &t, err);
+	return st != HTH_OK || !*found || t.quant == HTH_QUANT_NONE ? st : bind_biases(m, l, part, &t, 0, 1, err);
+}
+
 /* One part from a tensor of its own; *found false: there is none, and in GGUF an older one for each expert. */
 static enum hth_status bind_part(struct hth_model *m, int64_t l, int part, bool *found, struct hth_err *err)
 {
@@ -203,12 +224,10 @@ static enum hth_status bind_part(struct hth_model *m, int64_t l, int part, bool 
 
 	part_shape(&m->config, part, &rows, &cols);
 	snprintf(gguf, sizeof(gguf), "blk.%lld.%s_exps", (long long)l, gguf_parts[part]);
-	hth_switch_name(hth_family_of_folder(m), l, part, hf);
-	enum hth_status st = hth_source_take(m->source, NULL, hf, "weight", &t, err);
-	*found = st == HTH_OK && t.quant != HTH_QUANT_NONE;
+	enum hth_status st = bind_switch(m, l, part, found, err);
 	if (st != HTH_OK || *found)
-		return st != HTH_OK ? st : bind_stacked(m, l, part, &t, 0, rows, err);
-	stacked_name(m->family, l, hf);
+		return st;
+	hth_together_name(m->family, l, hf);
 	/* Of a folder's stacked tensors only down has one for itself. */
 	const char *suffix = m->source->kind->gguf ? "weight" : "down_proj";
 	st = hth_source_take(m->source, gguf, part == HTH_EXPERT_DOWN ? hf : NULL, suffix, &t, err);
@@ -235,7 +254,7 @@ static enum hth_status bind_gate_up(struct hth_model *m, int64_t l, bool *found,
 	char gguf[64], hf[80];
 
 	snprintf(gguf, sizeof(gguf), "blk.%lld.ffn_gate_up_exps", (long long)l);
-	stacked_name(m->family, l, hf);
+	hth_together_name(m->family, l, hf);
 	enum hth_status st =
 		hth_source_take(m->source, gguf, hf, m->source->kind->gguf ? "weight" : "gate_up_proj", &t, err);
 	*found = st == HTH_OK && t.quant != HTH_QUANT_NONE;
@@ -314,7 +333,7 @@ static enum hth_status bind_beside(struct hth_model *m, int64_t l, struct hth_er
 
 enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err *err)
 {
-	bool both = false, found;
+	bool both = false, found = false, turned = m->family->interleaved && !m->source->kind->gguf;
 	enum hth_status st = bind_router(m, l, err);
 
 	if (st == HTH_OK && m->config.n_shared_ff > 0)
@@ -322,10 +341,12 @@ enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err 
 	if (st == HTH_OK && m->config.experts_beside)
 		st = bind_beside(m, l, err);
 
-	if (st != HTH_OK || (m->family->interleaved && !m->source->kind->gguf))
-		return st != HTH_OK ? st : bind_interleaved(m, l, err);
-	st = bind_gate_up(m, l, &both, err);
-	for (int part = both ? HTH_EXPERT_DOWN : HTH_EXPERT_GATE; st == HTH_OK && part < HTH_EXPERT_PARTS; part++) {
+	int part = HTH_EXPERT_GATE;
+	if (st == HTH_OK && turned && (st = bind_switch(m, l, part, &found, err)) == HTH_OK && !found)
+		return bind_interleaved(m, l, err);
+	if (st == HTH_OK && !turned)
+		st = bind_gate_up(m, l, &both, err);
+	for (part = both ? HTH_EXPERT_DOWN : part + found; st == HTH_OK && part < HTH_EXPERT_PARTS; part++) {
 		st = bind_part(m, l, part, &found, err);
 		if (st == HTH_OK && !found)
 			st = bind_separate(m, l, part, err);

@@ -182,6 +182,8 @@ static json_t *yarn(const struct hth_model_config *c)
 	(void)json_object_set_new(s, "beta_fast", json_real(c->rope_high));
 	(void)json_object_set_new(s, "beta_slow", json_real(c->rope_low));
 	put_int(s, "original_max_position_embeddings", c->rope_original);
+	if (c->rope_ramp_exact)
+		(void)json_object_set_new(s, "truncate", json_false());
 	if (fabs((double)c->rope_attn - sharper) > 1e-6)
 		hth_config_put_float(s, "attention_factor", c->rope_attn);
 	if (c->query_growth > 0)

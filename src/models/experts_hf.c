@@ -1,28 +1,17 @@
 /* Experts in folders of gpt-oss: mxfp4 as two byte tensors, (E,N,K/32,16) of nibbles and (E,N,K/32) of exponents, or
- * plain numbers transposed, (E,K,N). Both are laid out anew as rows of N, the pairs of gate and up taken apart. In the
- * folder byte i of a block holds elements 2i (low) and 2i+1 (high); in quant/mxfp4.c i and i+16. Source: transformers
- * integrations/mxfp4.py (convert_moe_packed_tensors), modeling_gpt_oss.py. */
+ * plain numbers transposed, (E,K,N). Both are laid out anew as rows of N, the pairs of gate and up taken apart.
+ * Source: transformers integrations/mxfp4.py (convert_moe_packed_tensors), modeling_gpt_oss.py. */
 #include "formats/hf.h"
 #include "models/source.h"
+#include "quant/mxfp4.h"
 
 #include <stdio.h>
 #include <string.h>
-
-enum { ELEMS = 32, HALF = 16, BLOCK_BYTES = 17 };
 
 /* Where row n of N goes. */
 static int64_t new_row(int64_t n, int64_t rows, bool paired)
 {
 	return paired ? n % 2 * (rows / 2) + n / 2 : n;
-}
-
-static void move_block(const uint8_t *nibbles, uint8_t exponent, uint8_t *out)
-{
-	*out++ = exponent;
-	for (int i = 0; i < HALF; i++) {
-		int low = nibbles[i / 2] >> (i % 2 * 4) & 15, high = nibbles[(i + HALF) / 2] >> (i % 2 * 4) & 15;
-		out[i] = (uint8_t)(low | high << 4);
-	}
 }
 
 static enum hth_status fill_mxfp4(const struct hth_source *s, size_t number, uint8_t *out, struct hth_err *err)
@@ -35,8 +24,8 @@ static enum hth_status fill_mxfp4(const struct hth_source *s, size_t number, uin
 	for (int64_t r = 0; r < d[0] * d[1]; r++) {
 		int64_t to = r / d[1] * d[1] + new_row(r % d[1], d[1], how->paired);
 		for (int64_t b = 0; b < d[2]; b++)
-			move_block(blocks->data + (r * d[2] + b) * HALF, scales->data[r * d[2] + b],
-				   out + (to * d[2] + b) * BLOCK_BYTES);
+			hth_mxfp4_join(blocks->data + (r * d[2] + b) * HTH_MXFP4_NIBBLES, scales->data[r * d[2] + b],
+				       out + (to * d[2] + b) * HTH_MXFP4_BLOCK);
 	}
 	return HTH_OK;
 }
@@ -46,7 +35,7 @@ static enum hth_status take_mxfp4(struct hth_source *s, const struct hth_st_tens
 				  struct hth_source_tensor *t, struct hth_err *err)
 {
 	const int64_t *d = blocks->dim; /* (E,N,K/32,16) */
-	bool fits = blocks->dtype == HTH_ST_U8 && scales->dtype == HTH_ST_U8 && blocks->n_dims == 4 && d[3] == HALF &&
+	bool fits = blocks->dtype == HTH_ST_U8 && scales->dtype == HTH_ST_U8 && blocks->n_dims == 4 && d[3] == HTH_MXFP4_NIBBLES &&
 		    scales->n_dims == 3 && memcmp(d, scales->dim, 3 * sizeof(*d)) == 0 &&
 		    (!how->paired || d[1] % 2 == 0);
 
@@ -55,11 +44,11 @@ static enum hth_status take_mxfp4(struct hth_source *s, const struct hth_st_tens
 				"%s: \"%s\" and its scales: expected bytes of shape (E,N,K/32,16) and (E,N,K/32)",
 				s->path, t->name);
 	t->dim[1] = d[1];
-	t->dim[2] = d[2] * ELEMS;
+	t->dim[2] = d[2] * HTH_MXFP4_ELEMS;
 	how->quant = HTH_QUANT_MXFP4;
 	how->fill = fill_mxfp4;
 	/* As many blocks as scales, which are in the file: the product is in range. */
-	how->bytes = scales->bytes * BLOCK_BYTES;
+	how->bytes = scales->bytes * HTH_MXFP4_BLOCK;
 	return hth_source_lay_out(s, number, how, false, err);
 }
 

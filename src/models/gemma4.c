@@ -3,8 +3,7 @@
  * head alone, and may take their keys as values (attention_k_eq_v); the last layers may attend to keys and values of
  * the last layer of their kind that has some (num_kv_shared_layers), with a wider feed-forward block; each layer's
  * output is multiplied by a number, and each layer may have an input of its own from a second embedding.
- * In 26B-A4B experts stand beside every dense block. Leaves out: pictures and sound, whose tensors are left aside; writing
- * folders of 26B-A4B.
+ * In 26B-A4B experts stand beside every dense block. Leaves out: pictures and sound, whose tensors are left aside.
  * Sources: transformers modeling_gemma4.py, configuration_gemma4.py; llama.cpp src/models/gemma4.cpp,
  * conversion/gemma.py. */
 #include "models/config.h"
@@ -282,6 +281,12 @@ static void to_hf(const struct hth_model_config *c, json_t *out)
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
 		(void)json_object_set_new(out, sizes[i].name, json_integer(sizes[i].value));
+	(void)json_object_set_new(out, "enable_moe_block", json_boolean(c->experts_beside));
+	if (c->experts_beside) {
+		(void)json_object_set_new(out, "num_experts", json_integer(c->n_experts));
+		(void)json_object_set_new(out, "top_k_experts", json_integer(c->n_chosen));
+		(void)json_object_set_new(out, "moe_intermediate_size", json_integer(c->n_expert_ff));
+	}
 	(void)json_object_set_new(out, "num_global_key_value_heads",
 				  c->n_kv != c->local_kv ? json_integer(c->n_kv) : json_null());
 	(void)json_object_set_new(out, "attention_k_eq_v", json_boolean(c->values_are_keys));

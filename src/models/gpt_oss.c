@@ -20,6 +20,16 @@ static enum hth_status check_unit(const struct hth_keys *k, struct hth_err *err)
 			alpha, limit);
 }
 
+static void to_hf(const struct hth_model_config *c, json_t *out)
+{
+	(void)json_object_set_new(out, "num_local_experts", json_integer(c->n_experts));
+	(void)json_object_set_new(out, "num_experts_per_tok", json_integer(c->n_chosen));
+	(void)json_object_set_new(out, "intermediate_size", json_integer(c->n_expert_ff));
+	(void)json_object_set_new(out, "attention_bias", json_true());
+	(void)json_object_set_new(out, "hidden_act", json_string("silu"));
+	hth_config_put_float(out, "swiglu_limit", HTH_SWIGLU_LIMIT);
+}
+
 static enum hth_status config(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
 {
 	enum hth_status st;
@@ -46,6 +56,7 @@ const struct hth_family hth_family_gpt_oss = {
 	.hf_classes = "GptOssForCausalLM ",
 	.window_every = 2,
 	.config = config,
+	.to_hf = to_hf,
 	.qkv_bias = true,
 	.experts = true,
 	.interleaved = true,

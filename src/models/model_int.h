@@ -56,8 +56,10 @@ HTH_MUST enum hth_status hth_bind_vector(struct hth_model *m, struct hth_weight 
 /* HTH_ERR_FORMAT: t->name is not there. */
 HTH_MUST enum hth_status hth_bind_missing(const struct hth_model *m, const struct hth_source_tensor *t,
 					  struct hth_err *err);
-/* Names of an expert's matrix (GGUF's holds all of the layer), and of the router. */
+/* Names of an expert's matrix (GGUF's holds all of the layer), and of the router; of MLX's stack of one kind; what names of
+ * folders begin with that hold gate and up of all experts together. */
 void hth_switch_name(const struct hth_family *f, int64_t l, int part, char hf[80]);
+void hth_together_name(const struct hth_family *f, int64_t l, char hf[80]);
 void hth_expert_names(const struct hth_family *f, int64_t layer, int64_t expert, int part, char gguf[64], char hf[80]);
 void hth_router_names(const struct hth_family *f, int64_t layer, char gguf[64], char hf[80]);
 /* Names of the matrices of a layer's own input. */

@@ -89,11 +89,45 @@ static void add_experts(struct list *l, int64_t layer, int part)
 	}
 }
 
-static void add_scale(struct list *l, int64_t layer, const char *stem, const struct hth_weight *w)
+/* Folders of gpt-oss (gate and up row by row, matrices turned) and of Gemma 4 (gate above up). */
+static void add_experts_together(struct list *l, int64_t layer)
+{
+	const struct hth_expert_set *set = l->m->layers[layer].experts;
+	bool in_turn = l->folder->interleaved;
+	char stem[80];
+
+	hth_together_name(l->folder, layer, stem);
+	for (int part = HTH_EXPERT_UP; part < HTH_EXPERT_PARTS; part++) {
+		bool down = part == HTH_EXPERT_DOWN;
+		const struct hth_expert_set *of = &set[down ? HTH_EXPERT_DOWN : HTH_EXPERT_GATE];
+		struct hth_model_part *p = add(l, HTH_PART_MATRIX, "", "", of->w);
+		snprintf(p->name, sizeof(p->name), "%s.%s", stem, down ? "down_proj" : "gate_up_proj");
+		p->stack = of->w;
+		p->up = down ? NULL : set[HTH_EXPERT_UP].w;
+		p->n_stack = of->n;
+		p->rows *= down ? 1 : 2;
+		p->in_turn = p->turned = in_turn;
+		if (of->bias == NULL)
+			continue;
+		p = add(l, HTH_PART_BIAS, "", "", of->bias);
+		snprintf(p->name, sizeof(p->name), "%s.%s_bias", stem, down ? "down_proj" : "gate_up_proj");
+		p->stack = of->bias;
+		p->up = down ? NULL : set[HTH_EXPERT_UP].bias;
+		p->n_stack = of->n;
+		p->cols *= down ? 1 : 2;
+		p->in_turn = in_turn;
+	}
+}
+
+/* "blk.N.STEM.scale", or a folder's "model.layers.N.router.NAME". */
+static void add_scale(struct list *l, int64_t layer, const char *stem, const char *name, const struct hth_weight *w)
 {
 	struct hth_model_part *p = add(l, HTH_PART_BARE, stem, stem, w);
 
-	snprintf(p->name, sizeof(p->name), "blk.%lld.%s.scale", (long long)layer, stem);
+	if (l->gguf)
+		snprintf(p->name, sizeof(p->name), "blk.%lld.%s.scale", (long long)layer, stem);
+	else
+		snprintf(p->name, sizeof(p->name), "model.layers.%lld.router.%s", (long long)layer, name);
 }
 
 static void add_feed_forward_of_experts(struct list *l, int64_t layer)
@@ -109,12 +143,15 @@ static void add_feed_forward_of_experts(struct list *l, int64_t layer)
 	}
 	if (of->router_bias.data != NULL)
 		add(l, HTH_PART_BIAS, gguf, hf, &of->router_bias);
-	for (int part = 0; part < HTH_EXPERT_PARTS; part++)
-		add_experts(l, layer, part);
-	if (of->router_norm.data != NULL) /* in GGUF alone */
-		add_scale(l, layer, "ffn_gate_inp", &of->router_norm);
+	if (!l->gguf && !l->mlx && (l->folder->interleaved || l->folder->beside))
+		add_experts_together(l, layer);
+	else
+		for (int part = 0; part < HTH_EXPERT_PARTS; part++)
+			add_experts(l, layer, part);
+	if (of->router_norm.data != NULL)
+		add_scale(l, layer, "ffn_gate_inp", "scale", &of->router_norm);
 	if (of->expert_scale.data != NULL)
-		add_scale(l, layer, "ffn_down_exps", &of->expert_scale);
+		add_scale(l, layer, "ffn_down_exps", "per_expert_scale", &of->expert_scale);
 }
 
 static void add_delta(struct list *l, int64_t layer)
@@ -193,11 +230,6 @@ enum hth_status hth_model_parts(const struct hth_model *m, enum hth_layout layou
 
 	*parts = NULL;
 	*n = 0;
-	if (!gguf && (m->family->interleaved || m->config.experts_beside))
-		return hth_fail(err, HTH_ERR_UNAVAILABLE,
-				"%s: folders of family \"%s\" have their experts in a layout that is read and not written; a "
-				"GGUF file of it can be made",
-				m->path, m->family->name);
 	l.parts = hth_calloc(most, sizeof(*l.parts));
 
 	*parts = l.parts;
@@ -224,8 +256,10 @@ struct hth_part_piece hth_part_row(const struct hth_model_part *p, int64_t at, i
 	int i = 0;
 
 	if (p->stack != NULL) {
-		*row = at % p->rows;
-		return (struct hth_part_piece){&p->stack[at / p->rows], -1};
+		int64_t half = p->rows / 2, e = at / p->rows, n = at % p->rows;
+		bool up = p->up != NULL && p->rows > 1 && (p->in_turn ? n % 2 != 0 : n >= half);
+		*row = p->up == NULL || p->rows == 1 ? n : p->in_turn ? n / 2 : n % half;
+		return (struct hth_part_piece){up ? &p->up[e] : &p->stack[e], -1};
 	}
 	*row = hth_part_place(p, &p->heads, hth_weight_logical_row(&order, at));
 	while (i + 1 < p->n_pieces && *row >= p->piece[i].w->rows)
@@ -236,6 +270,8 @@ struct hth_part_piece hth_part_row(const struct hth_model_part *p, int64_t at, i
 /* Weight i of a part; NULL: there are no more. */
 static const struct hth_weight *weight_of(const struct hth_model_part *p, int64_t i)
 {
+	if (p->stack != NULL && i >= p->n_stack && p->up != NULL)
+		return i < 2 * p->n_stack ? &p->up[i - p->n_stack] : NULL;
 	if (p->stack != NULL)
 		return i < p->n_stack ? &p->stack[i] : NULL;
 	return i < p->n_pieces ? p->piece[i].w : NULL;
@@ -261,5 +297,7 @@ enum hth_status hth_part_hold(const struct hth_model *m, const struct hth_model_
 
 void hth_part_release(const struct hth_model *m, const struct hth_model_part *p)
 {
-	release_first(m, p, p->stack != NULL ? p->n_stack : p->n_pieces);
+	int64_t n = p->stack != NULL ? p->n_stack : p->n_pieces;
+
+	release_first(m, p, p->up != NULL ? 2 * n : n);
 }

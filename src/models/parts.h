@@ -31,8 +31,11 @@ struct hth_model_part {
 	struct hth_part_piece piece[3]; /* (n_pieces) one above the other: a fused tensor has several */
 	int n_pieces;
 	const struct hth_weight *stack; /* (n_stack) experts' matrices or biases one above the other instead, or NULL */
+	const struct hth_weight *up;    /* (n_stack) of as many rows (biases: columns): each expert has these too, or NULL */
 	int64_t n_stack;
-	int64_t rows, cols; /* of all pieces or of one of the stack; vectors: rows 1 */
+	bool in_turn; /* up's follow one by one, row by row; else all of the stack's come first */
+	bool turned;  /* each expert's matrix is written (cols, rows) */
+	int64_t rows, cols; /* of all pieces or of one expert; vectors: rows 1 */
 	bool f32;           /* GGUF files have it in f32 whatever the model is in: routers, whose sums decide */
 	int64_t head_rows;  /* D where the written rows are permuted within heads of D (weight.h), else 0 */
 	struct hth_heads heads, col_heads; /* in the other of two orders than in memory (vectors: elements; CONV: rows) */
@@ -40,10 +43,10 @@ struct hth_model_part {
 	int64_t taps;       /* CONV: W */
 };
 
-/* MLX's folders differ from Hugging Face's in experts: one tensor of all for each kind ("switch_mlp"). */
+/* MLX's folders differ from Hugging Face's in experts: one tensor of all for each kind ("switch_mlp"). Of gpt-oss and of
+ * Gemma 4 Hugging Face's too hold all in one, gate and up together. */
 enum hth_layout { HTH_LAYOUT_GGUF, HTH_LAYOUT_HF, HTH_LAYOUT_MLX };
-/* Names, fusing, stacking and row order of a layout. *parts: caller frees with hth_free.
- * HTH_ERR_UNAVAILABLE for gpt-oss's folders, whose experts' blocks are another layout. */
+/* Names, fusing, stacking and row order of a layout. *parts: caller frees with hth_free. */
 HTH_MUST enum hth_status hth_model_parts(const struct hth_model *m, enum hth_layout layout, struct hth_model_part **parts,
 					 size_t *n, struct hth_err *err);
 /* Rows of the whole tensor. */

@@ -136,7 +136,8 @@ static enum hth_status find_quantised(struct hth_source *s, const struct hth_st_
 	if (st != HTH_OK)
 		return st;
 	hth_source_mark(s, parts.scales_number);
-	hth_source_mark(s, parts.biases_number);
+	if (parts.biases != NULL)
+		hth_source_mark(s, parts.biases_number);
 	t->quant = how.quant;
 	t->data = s->repacked[number].data;
 	t->n_dims = x->n_dims;

@@ -46,6 +46,7 @@ static void to_gguf(const struct hth_model *m, const char *mix, const char *path
 	assert_ok(hth_as_gguf_open(m, &as, &err));
 	assert_null(as.lossy);
 	struct hth_quantize_config cfg = {.from = &as.made.g,
+					  .keep_mxfp4 = strcmp(mix, "bf16") == 0,
 					  .parts = as.parts,
 					  .n_parts = as.n_parts,
 					  .parts_of = m,
@@ -119,7 +120,7 @@ static const char *const stems[] = {
 	"tests/golden/qwen2moe/tiny", "tests/golden/gemma4/tiny", "tests/golden/gemma4_large/tiny",
 	"tests/golden/gemma4_moe/tiny", "tests/golden/gemma4_nested/tiny", "tests/golden/qwen35_nested/tiny",
 	"tests/golden/qwen35/tiny", "tests/golden/gemma3_nested/tiny", "tests/golden/mistral3/tiny", "tests/golden/ministral3/tiny",
-	"tests/golden/qwen35moe/tiny",
+	"tests/golden/qwen35moe/tiny", "tests/golden/gptoss_mxfp4/tiny",
 };
 enum { STEMS = sizeof(stems) / sizeof(*stems) };
 
@@ -138,14 +139,12 @@ static void folder_to_gguf_to_folder_keeps_logits(void **state)
 		check_same(stems[i], "as GGUF", gguf, want, count);
 		assert_ok(hth_model_open(gguf, &n, &err));
 		assert_ok(hth_configs_agree(m, n, &err));
-		if (!m->family->interleaved && !m->config.experts_beside) {
-			to_folder(n, in_tmp(back, "back"));
-			check_same(stems[i], "as a folder again", back, want, count);
-			to_folder(m, in_tmp(again, "copy"));
-			check_same(stems[i], "as a copy", again, want, count);
-			assert_ok(hth_remove_tree(back, &err));
-			assert_ok(hth_remove_tree(again, &err));
-		}
+		to_folder(n, in_tmp(back, "back"));
+		check_same(stems[i], "as a folder again", back, want, count);
+		to_folder(m, in_tmp(again, "copy"));
+		check_same(stems[i], "as a copy", again, want, count);
+		assert_ok(hth_remove_tree(back, &err));
+		assert_ok(hth_remove_tree(again, &err));
 		hth_model_close(n);
 		hth_model_close(m);
 		hth_free(want);
@@ -196,7 +195,7 @@ static void gguf_keeps_the_golden_ggufs_weights(void **state)
 		if (hth_path_kind(golden) != HTH_PATH_FILE)
 			continue;
 		assert_ok(hth_model_open(stems[i], &m, &err));
-		if (m->family->interleaved || m->config.experts_beside) {
+		if (m->config.experts_beside) { /* llama.cpp's has gate and up in one tensor */
 			hth_model_close(m);
 			continue;
 		}
@@ -327,14 +326,18 @@ static void a_model_opened_to_be_written_lays_out_one_tensor_at_a_time(void **st
 static void mlx_folders_of_experts_keep_logits(void **state)
 {
 	static const char *const mixtures[] = {"tests/golden/mixtral/tiny", "tests/golden/qwen3moe/tiny",
-					       "tests/golden/qwen2moe/tiny"};
+					       "tests/golden/qwen2moe/tiny", "tests/golden/gptoss/tiny",
+					       "tests/golden/gptoss_mxfp4/tiny", "tests/golden/gemma4_moe/tiny"};
 	static const char *const names[] = {"model.layers.0.block_sparse_moe.switch_mlp.up_proj.weight",
 					    "model.layers.0.mlp.switch_mlp.up_proj.weight",
-					    "model.layers.0.mlp.switch_mlp.up_proj.weight"};
+					    "model.layers.0.mlp.switch_mlp.up_proj.weight",
+					    "model.layers.0.mlp.experts.up_proj.weight",
+					    "model.layers.0.mlp.experts.up_proj.weight",
+					    "model.layers.0.experts.switch_glu.up_proj.weight"};
 	char path[300];
 
 	(void)state;
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 6; i++) {
 		struct hth_model *m;
 		struct hth_to_folder_result r;
 		struct hth_hf h;
@@ -357,6 +360,190 @@ static void mlx_folders_of_experts_keep_logits(void **state)
 		assert_ok(hth_remove_tree(path, &err));
 		hth_free(want);
 	}
+}
+
+static void check_tensor(const struct hth_hf *h, const char *name, enum hth_st_dtype dtype, int n_dims, const int64_t *dim)
+{
+	const struct hth_st_tensor *t = hth_hf_find(h, name, NULL);
+
+	if (t == NULL)
+		fail_msg("no %s", name);
+	assert_int_equal(t->dtype, dtype);
+	assert_int_equal(t->n_dims, n_dims);
+	assert_memory_equal(t->dim, dim, (size_t)n_dims * sizeof(*dim));
+}
+
+/* Names and shapes as transformers' modeling_gpt_oss.py and modeling_gemma4.py have them. */
+static void folders_hold_experts_under_the_published_names(void **state)
+{
+	static const struct {
+		const char *golden, *name;
+		int n_dims;
+		int64_t dim[3];
+	} tensors[] = {
+		{"gptoss", "model.layers.0.mlp.experts.gate_up_proj", 3, {4, 32, 64}},
+		{"gptoss", "model.layers.0.mlp.experts.gate_up_proj_bias", 2, {4, 64}},
+		{"gptoss", "model.layers.0.mlp.experts.down_proj", 3, {4, 32, 32}},
+		{"gptoss", "model.layers.0.mlp.experts.down_proj_bias", 2, {4, 32}},
+		{"gptoss", "model.layers.1.mlp.router.bias", 1, {4}},
+		{"gptoss", "model.layers.1.self_attn.sinks", 1, {4}},
+		{"gemma4_moe", "model.layers.1.experts.gate_up_proj", 3, {5, 24, 16}},
+		{"gemma4_moe", "model.layers.1.experts.down_proj", 3, {5, 16, 12}},
+		{"gemma4_moe", "model.layers.1.router.proj.weight", 2, {5, 16}},
+		{"gemma4_moe", "model.layers.1.router.scale", 1, {16}},
+		{"gemma4_moe", "model.layers.1.router.per_expert_scale", 1, {5}},
+	};
+	char path[300], stem[80];
+	struct hth_model *m;
+	struct hth_hf h;
+	struct hth_err err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(tensors) / sizeof(*tensors); i++) {
+		snprintf(stem, sizeof(stem), "tests/golden/%s/tiny", tensors[i].golden);
+		assert_ok(hth_model_open(stem, &m, &err));
+		to_folder(m, in_tmp(path, "names"));
+		assert_ok(hth_hf_open(&h, path, &err));
+		check_tensor(&h, tensors[i].name, HTH_ST_F32, tensors[i].n_dims, tensors[i].dim);
+		hth_hf_close(&h);
+		hth_model_close(m);
+		assert_ok(hth_remove_tree(path, &err));
+	}
+}
+
+static void same_tensors(const char *was_path, const char *is_path, enum hth_quant quant, size_t expected)
+{
+	struct hth_gguf was, is;
+	struct hth_err err;
+	size_t n = 0;
+
+	assert_ok(hth_gguf_open(&was, was_path, &err));
+	assert_ok(hth_gguf_open(&is, is_path, &err));
+	assert_int_equal(was.n_tensors, is.n_tensors);
+	for (size_t i = 0; i < was.n_tensors; i++) {
+		const struct hth_gguf_tensor *a = &was.tensors[i];
+		char name[64];
+		snprintf(name, sizeof(name), "%.*s", (int)a->name.bytes, a->name.data);
+		const struct hth_gguf_tensor *b = hth_gguf_tensor(&is, name);
+		if (b == NULL || a->quant != b->quant || a->bytes != b->bytes ||
+		    memcmp(a->data, b->data, (size_t)a->bytes) != 0)
+			fail_msg("%s is not as it was", name);
+		n += a->quant == quant;
+	}
+	assert_int_equal(n, expected);
+	hth_gguf_close(&was);
+	hth_gguf_close(&is);
+}
+
+/* Every bit of experts in mxfp4 travels: as they were published, and as MLX has them, also beside affine matrices. */
+static void mxfp4_experts_keep_every_bit_through_folders(void **state)
+{
+	static const char stem[] = "tests/golden/gptoss_mxfp4/tiny";
+	const struct hth_to_folder_config forms[] = {
+		{.type = HTH_QUANT_BF16}, {.type = HTH_QUANT_BF16, .mlx = true}, {.type = HTH_QUANT_F32, .mlx = true}};
+	const int64_t blocks[] = {4, 64, 1, 16}, words[] = {4, 32, 4}, scales[] = {4, 32, 1};
+	char first[300], folder[300], second[300];
+	struct hth_model *m, *n;
+	struct hth_hf h;
+	struct hth_err err;
+
+	(void)state;
+	assert_ok(hth_model_open(stem, &m, &err));
+	to_gguf(m, "bf16", in_tmp(first, "one.gguf"));
+	hth_model_close(m);
+	for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
+		struct hth_to_folder_config cfg = forms[i];
+		struct hth_to_folder_result r;
+		assert_ok(hth_model_open_to_write(first, &m, &err));
+		cfg.model = m;
+		cfg.keep_mxfp4 = true;
+		cfg.out_path = in_tmp(folder, "between");
+		assert_ok(hth_to_folder(&cfg, &r, &err));
+		assert_int_equal(r.kept, cfg.mlx ? 6 : 4);
+		hth_model_close(m);
+		assert_ok(hth_hf_open(&h, folder, &err));
+		if (cfg.mlx) {
+			check_tensor(&h, "model.layers.1.mlp.experts.up_proj.weight", HTH_ST_U32, 3, words);
+			check_tensor(&h, "model.layers.1.mlp.experts.up_proj.scales", HTH_ST_U8, 3, scales);
+		} else {
+			check_tensor(&h, "model.layers.1.mlp.experts.gate_up_proj_blocks", HTH_ST_U8, 4, blocks);
+			check_tensor(&h, "model.layers.1.mlp.experts.gate_up_proj_scales", HTH_ST_U8, 3, blocks);
+		}
+		hth_hf_close(&h);
+		assert_ok(hth_model_open_to_write(folder, &n, &err));
+		to_gguf(n, "bf16", in_tmp(second, "two.gguf"));
+		hth_model_close(n);
+		same_tensors(first, second, HTH_QUANT_MXFP4, 6);
+		assert_ok(hth_remove_tree(folder, &err));
+	}
+}
+
+/* Of the golden's folder as it is: what transformers wrote. */
+static void a_folder_in_mxfp4_is_copied_bit_for_bit(void **state)
+{
+	static const char stem[] = "tests/golden/gptoss_mxfp4/tiny";
+	char path[300];
+	struct hth_model *m;
+	struct hth_hf was, is;
+	struct hth_to_folder_result r;
+	struct hth_err err;
+	size_t seen = 0;
+
+	(void)state;
+	assert_ok(hth_model_open_to_write(stem, &m, &err));
+	struct hth_to_folder_config cfg = {
+		.model = m, .out_path = in_tmp(path, "copy"), .type = HTH_QUANT_BF16, .keep_mxfp4 = true};
+	assert_ok(hth_to_folder(&cfg, &r, &err));
+	hth_model_close(m);
+	assert_ok(hth_hf_open(&was, stem, &err));
+	assert_ok(hth_hf_open(&is, path, &err));
+	assert_int_equal(was.n_tensors, is.n_tensors);
+	for (size_t i = 0; i < was.n_tensors; i++) {
+		const struct hth_st_tensor *a = hth_hf_tensor(&was, i), *b = hth_hf_find(&is, a->name, NULL);
+		if (b == NULL || a->dtype != b->dtype || a->bytes != b->bytes ||
+		    memcmp(a->data, b->data, (size_t)a->bytes) != 0)
+			fail_msg("%s is not as it was", a->name);
+		seen += a->dtype == HTH_ST_U8;
+	}
+	assert_int_equal(seen, 8);
+	assert_true(json_equal(json_object_get(was.config, "quantization_config"),
+			       json_object_get(is.config, "quantization_config")));
+	hth_hf_close(&was);
+	hth_hf_close(&is);
+}
+
+/* 4 bits for the rest, which is worth less than mxfp4 for the experts; 2 bits are for all. */
+static void experts_in_mxfp4_stay_so_beside_finer_affine_matrices(void **state)
+{
+	char path[300];
+	struct hth_model *m, *q;
+	struct hth_err err;
+
+	(void)state;
+	assert_ok(hth_model_open("tests/golden/gptoss_mxfp4/tiny", &m, &err));
+	for (int bits = 2; bits <= 8; bits += 3) {
+		struct hth_to_folder_result r;
+		struct hth_to_folder_config cfg = {.model = m,
+						   .out_path = in_tmp(path, "bits"),
+						   .mlx = true,
+						   .keep_mxfp4 = true,
+						   .type = HTH_QUANT_BF16,
+						   .bits = bits,
+						   .group = 32};
+		assert_ok(hth_to_folder(&cfg, &r, &err));
+		assert_int_equal(r.kept, bits == 2 ? 0 : 6);
+		assert_ok(hth_model_open(path, &q, &err));
+		for (int part = 0; part < HTH_EXPERT_PARTS; part++) {
+			const struct hth_weight *a = &m->layers[1].experts[part].w[3];
+			const struct hth_weight *b = &q->layers[1].experts[part].w[3];
+			assert_true((a->quant == b->quant) == (bits > 2));
+			if (bits > 2)
+				assert_memory_equal(a->data, b->data, hth_weight_bytes(a));
+		}
+		hth_model_close(q);
+		assert_ok(hth_remove_tree(path, &err));
+	}
+	hth_model_close(m);
 }
 
 /* 2 KB a file: most matrices have one of their own. */
@@ -436,6 +623,10 @@ int main(void)
 		cmocka_unit_test(mlx_folders_are_read_as_they_were_meant),
 		cmocka_unit_test(a_model_opened_to_be_written_lays_out_one_tensor_at_a_time),
 		cmocka_unit_test(mlx_folders_of_experts_keep_logits),
+		cmocka_unit_test(folders_hold_experts_under_the_published_names),
+		cmocka_unit_test(mxfp4_experts_keep_every_bit_through_folders),
+		cmocka_unit_test(a_folder_in_mxfp4_is_copied_bit_for_bit),
+		cmocka_unit_test(experts_in_mxfp4_stay_so_beside_finer_affine_matrices),
 		cmocka_unit_test(shards_are_read_back_as_one_model),
 		cmocka_unit_test(a_folder_of_something_else_is_never_replaced),
 		cmocka_unit_test(lack_of_memory_leaves_nothing_behind),

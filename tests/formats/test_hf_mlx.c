@@ -83,8 +83,13 @@ static const struct {
 	enum hth_status status;
 	const char *part;
 } bad[] = {
-	{"{\"quantization\": {\"bits\": 4, \"group_size\": 64, \"mode\": \"mxfp4\"}}", HTH_ERR_UNAVAILABLE,
-	 "\"mxfp4\""},
+	{"{\"quantization\": {\"bits\": 4, \"group_size\": 64, \"mode\": \"nvfp4\"}}", HTH_ERR_UNAVAILABLE,
+	 "\"nvfp4\""},
+	{"{\"quantization\": {\"bits\": 4, \"group_size\": 64, \"mode\": \"mxfp4\"}}", HTH_ERR_FORMAT,
+	 "groups of 64, expected 4 in groups of 32"},
+	{"{\"quantization\": {\"bits\": 8, \"mode\": \"mxfp4\"}}", HTH_ERR_FORMAT, "mxfp4 of 8 bits"},
+	/* These scales are no bytes. */
+	{"{\"quantization\": {\"bits\": 4, \"mode\": \"mxfp4\"}}", HTH_ERR_SHAPE, "b4g64.scales"},
 	{"{\"quantization\": {\"bits\": 7, \"group_size\": 64}}", HTH_ERR_FORMAT, "7 bits"},
 	{"{\"quantization\": {\"bits\": 0, \"group_size\": 64}}", HTH_ERR_FORMAT, "bits"},
 	{"{\"quantization\": {\"bits\": 16, \"group_size\": 64}}", HTH_ERR_FORMAT, "bits"},
@@ -165,6 +170,51 @@ static void experts_one_above_the_other_are_rows(void **state)
 	hth_hf_close(&flat);
 }
 
+/* Words, bytes and values as mlx.core.quantize and dequantize of 0.32 gave them. */
+static void mxfp4_unpacks_to_mlx_values(void **state)
+{
+	static const char config[] = "{\"quantization\": {\"bits\": 4, \"group_size\": 32, \"mode\": \"mxfp4\"}}";
+	static const uint32_t words[8] = {0x0c0991d4, 0x9a99905a, 0x91300201, 0x9a209410,
+					  0xca3e2012, 0x2400b921, 0xa911a930, 0x2a0c12d1};
+	static const uint8_t exponents[3] = {127, 120, 0};
+	static const float first[10] = {2, -3, 0.5f, -0.5f, -0.5f, 0, -2, 0, -1, 3};
+	static const float last[6] = {0.0078125f, 0.00390625f, -0.015625f, 0, -0.0078125f, 0.0078125f};
+	struct hth_st_tensor list[2] = {
+		{.name = "m.weight", .dtype = HTH_ST_U32, .n_dims = 2, .dim = {1, 8}, .bytes = sizeof(words)},
+		{.name = "m.scales", .dtype = HTH_ST_U8, .n_dims = 2, .dim = {1, 2}, .data = exponents, .bytes = 2}};
+	struct hth_mlx_tensor t;
+	struct hth_hf h;
+	struct hth_err err;
+	enum hth_quant quant;
+	uint8_t blocks[34];
+	uint64_t bytes;
+	float got[64];
+
+	(void)state;
+	list[0].data = (const uint8_t *)words;
+	assert_ok(hth_safetensors_write(temp("model.safetensors"), list, 2, NULL, 0, &err));
+	assert_ok(hth_file_write(temp("config.json"), config, strlen(config), &err));
+	assert_ok(hth_hf_open(&h, temp_dir, &err));
+	assert_ok(hth_mlx_check(&h, &err));
+	assert_ok(hth_mlx_find(&h, hth_hf_find(&h, "m.weight", NULL), &t, &err));
+	assert_null(t.biases);
+	assert_ok(hth_mlx_blocks(&t, &quant, &bytes, &err));
+	assert_int_equal(quant, HTH_QUANT_MXFP4);
+	assert_int_equal(bytes, sizeof(blocks));
+	assert_ok(hth_mlx_repack(&t, quant, blocks, &err));
+	hth_quant_format(quant)->unpack(blocks, got, 64);
+	assert_memory_equal(got, first, sizeof(first));
+	for (int i = 0; i < 6; i++)
+		assert_true(fabsf(got[58 + i] - last[i]) == 0);
+	hth_hf_close(&h);
+	list[1].dim[1] = 3;
+	list[1].bytes = 3;
+	assert_ok(hth_safetensors_write(temp("model.safetensors"), list, 2, NULL, 0, &err));
+	assert_ok(hth_hf_open(&h, temp_dir, &err));
+	assert_fails(hth_mlx_find(&h, hth_hf_find(&h, "m.weight", NULL), &t, &err), HTH_ERR_SHAPE, "8 words a row, expected 12");
+	hth_hf_close(&h);
+}
+
 /* One u32 matrix with the parts given, 2 rows of 128 columns at 4 bits in groups of 64. */
 static void expect_parts(const struct hth_st_tensor *parts, size_t n, enum hth_status status, const char *part)
 {
@@ -227,6 +277,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_layout_unpacks_to_mlx_values),
+		temp_test(mxfp4_unpacks_to_mlx_values),
 		temp_test(experts_one_above_the_other_are_rows),
 		temp_test(bad_settings_are_refused_with_the_reason),
 		temp_test(parts_that_do_not_fit_are_refused),

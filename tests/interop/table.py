@@ -10,10 +10,10 @@ PEERS = ("PEFT", "transformers", "mlx-lm", "llama.cpp")
 # Rows that are one line of the table: a pattern of their names, and what the line says instead.
 KINDS = [
     (r"^\S+/\S+ converted", "converted models of {n} families"),
-    (r"^(mixtral|qwen2moe|qwen3moe): (MLX|mlx_lm|and on)", "mixtures of experts as MLX folders ({n})"),
-    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4): adapter\.gguf", "mixtures of experts ({n}): adapter.gguf"),
-    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4): adapter", "mixtures of experts ({n}): adapter"),
-    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4): ", "mixtures of experts ({n}): models"),
+    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4|gemma4_moe): (MLX|mlx_lm|and on)", "mixtures of experts as MLX folders ({n})"),
+    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4|gemma4_moe): adapter\.gguf", "mixtures of experts ({n}): adapter.gguf"),
+    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4|gemma4_moe): adapter", "mixtures of experts ({n}): adapter"),
+    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4|gemma4_moe): ", "mixtures of experts ({n}): models"),
     (r"^Phi3 (LoRA|DoRA)", "Phi 3's fused modules: LoRA, DoRA"),
     (r"^\w+ in f32 of", "{n} block formats, the same weights in f32, answers"),
     (r"^(q\d|b?f16)\S* of ", "{n} block formats, on blocks, answers"),

@@ -2,7 +2,7 @@
 to an MLX folder, against the golden logits; SmolLM2 from GGUF to a folder and to MLX's 4 bits, ids, chats and answers.
 
 Where a peer computes something else the row says what: mlx-lm has no windows for Mistral and Gemma 2 and takes LongRoPE's
-long divisors; llama.cpp has no window for Mistral, and GELU from a table of f16 for Gemma. Files for it are f32 here, its
+long divisors, both round the ends of YaRN's ramp, which gpt-oss does not; llama.cpp has no window for Mistral, and GELU from a table of f16 for Gemma. Files for it are f32 here, its
 cache too: a product with bf16 weights rounds what enters it, which moved logits by 0.1 and, where it chose another
 expert (Qwen 3 MoE), by 0.64."""
 import json
@@ -16,10 +16,10 @@ from common import *  # noqa: F403
 FAMILIES = ["llama/untied", "gemma/tiny", "gemma2/tiny", "gemma3/tiny", "gemma4/tiny", "gemma4_large/tiny", "granite/tiny",
             "mistral/tiny", "olmo2/tiny",
             "olmo3/tiny", "phi3/tiny", "qwen2/tiny", "qwen3/tiny", "smollm3/tiny", "mixtral/tiny", "qwen2moe/tiny", "qwen3moe/tiny",
-            "qwen35/tiny", "qwen35moe/tiny"]
+            "qwen35/tiny", "qwen35moe/tiny", "gptoss/tiny", "gptoss_mxfp4/tiny", "gemma4_moe/tiny"]
 NOT_IN = {"mlx": {"mistral/tiny": "no window", "gemma2/tiny": "no window", "gemma3/tiny": "needs 6 layers",
-                  "phi3/tiny": "long divisors"},
-          "llama.cpp": {"mistral/tiny": "no window"}}
+                  "phi3/tiny": "long divisors", "gptoss/tiny": "YaRN's ramp"},
+          "llama.cpp": {"mistral/tiny": "no window", "gptoss/tiny": "YaRN's ramp"}}
 TEXTS = ["Hello world 12345", "  two  spaces\n\n\nline", "na\u00efve caf\u00e9 \u2014 \u6771\u4eac", "def f(x):\n\treturn x**2",
          "<|im_start|>user\nhi<|im_end|>\n", "I'm you'LL   \t x"]
 
@@ -66,7 +66,7 @@ def convert_all():
 def in_transformers(path):
     import torch
     from transformers import AutoModelForCausalLM
-    m = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+    m = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").float()
     return lambda ids: m(torch.tensor([ids])).logits[0].detach().numpy()
 
 

@@ -32,10 +32,12 @@ def make(family, folder):
     """A random model, its tokenizer the golden's."""
     golden = f"tests/golden/{family}/tiny"
     config = transformers.AutoConfig.from_pretrained(golden)
+    config.__dict__.pop("quantization_config", None)
     for key, value in WIDTH.items():
         if hasattr(config, key):
             setattr(config, key, value)
-    config.head_dim = config.hidden_size // config.num_attention_heads  # mlx-lm's Mixtral knows no other
+    if family == "mixtral":
+        config.head_dim = config.hidden_size // config.num_attention_heads  # mlx-lm's knows no other
     torch.manual_seed(5)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
@@ -46,8 +48,9 @@ def make(family, folder):
         if name.startswith("tokenizer"):
             shutil.copy(os.path.join(golden, name), folder)
     saved = json.load(open(os.path.join(folder, "config.json")))  # mlx-lm asks for the older keys
-    saved.setdefault("rope_theta", saved.get("rope_parameters", {}).get("rope_theta", 10000.0))
-    saved.setdefault("num_experts", saved.get("num_local_experts"))
+    if family in ("mixtral", "qwen2moe", "qwen3moe"):
+        saved.setdefault("rope_theta", saved.get("rope_parameters", {}).get("rope_theta", 10000.0))
+        saved.setdefault("num_experts", saved.get("num_local_experts"))
     json.dump(saved, open(os.path.join(folder, "config.json"), "w"))
 
 
@@ -81,18 +84,20 @@ def check(family):
         hearth("convert", base, "--output", folder, "--to", "mlx", "--type", kind, "--group-size", "32", "--shard-size", "100KB")
         judge_losses(f"{family}: MLX folder, {kind} -> mlx-lm", theirs(folder, row_list), our_losses(row_list, model=folder),
                      LOSS_TOLERANCE)
-    for bits in (0, 4, 8):
-        folder = os.path.join(work, f"theirs-{bits}")
-        convert(base, folder, quantize=bits > 0, q_group_size=32, q_bits=bits or 4, dtype="float32")
-        what = f"{bits} bits" if bits else "plain"
+    if family in ("gptoss_mxfp4", "gemma4_moe"):  # not as transformers 5 saves them: experts turned; sizes in per_layer_config
+        base = os.path.join(work, "ours-f32")
+    for bits, mode in ((0, "affine"), (4, "affine"), (8, "affine"), (4, "mxfp4")):
+        folder = os.path.join(work, f"theirs-{bits}-{mode}")
+        convert(base, folder, quantize=bits > 0, q_group_size=32, q_bits=bits or 4, q_mode=mode, dtype="float32")
+        what = "plain" if bits == 0 else mode if mode != "affine" else f"{bits} bits"
         judge_losses(f"{family}: mlx_lm.convert, {what} -> hearth", theirs(folder, row_list), our_losses(row_list, model=folder),
                      LOSS_TOLERANCE)
         if bits:
-            gguf = os.path.join(work, f"theirs-{bits}.gguf")
+            gguf = folder + ".gguf"
             hearth("convert", folder, "--output", gguf, "--type", "f32")
             judge_losses(f"{family}: and on to GGUF", our_losses(row_list, model=gguf), our_losses(row_list, model=folder),
                          LOSS_TOLERANCE)
 
 
-for name in ("qwen3moe", "mixtral", "qwen2moe"):
+for name in ("qwen3moe", "mixtral", "qwen2moe", "gptoss_mxfp4", "gemma4_moe"):
     check(name)
