@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { TILE = 32 };
+
 /* Where row n of N goes. */
 static int64_t new_row(int64_t n, int64_t rows, bool paired)
 {
@@ -60,11 +62,13 @@ static enum hth_status fill_plain(const struct hth_source *s, size_t number, uin
 	bool paired = s->repacked[number].paired;
 
 	(void)err;
+	/* A few columns at a time, so that a line of memory is read once. */
 	for (int64_t e = 0; e < d[0]; e++)
-		for (int64_t n = 0; n < d[2]; n++)
+		for (int64_t first = 0; first < d[2]; first += TILE)
 			for (int64_t k = 0; k < d[1]; k++)
-				memcpy(out + (size_t)((e * d[2] + new_row(n, d[2], paired)) * d[1] + k) * size,
-				       x->data + (size_t)((e * d[1] + k) * d[2] + n) * size, size);
+				for (int64_t n = first; n < d[2] && n < first + TILE; n++)
+					memcpy(out + (size_t)((e * d[2] + new_row(n, d[2], paired)) * d[1] + k) * size,
+					       x->data + (size_t)((e * d[1] + k) * d[2] + n) * size, size);
 	return HTH_OK;
 }
 
