@@ -8,11 +8,17 @@
 #include "tensor/tensor.h"
 #include "tensor/weight.h"
 
-/* One matrix of every expert, all of one shape. */
+struct hth_lora;
+struct hth_rowset;
+
+/* One matrix of every expert, all of one shape. An adapter's A is (E*r,C) and its B (E*N,r): expert e's are rows e*r.. and
+ * e*N... Experts have no dropout (a weight's own LoRA, as PEFT has it, cannot) and no magnitudes. */
 struct hth_expert_set {
 	int64_t n;               /* E */
 	struct hth_weight *w;    /* (E) of (N,C) each, in one format */
 	struct hth_weight *bias; /* (E) of (1,N) f32 each, or NULL */
+	struct hth_lora *const *lora; /* (n_adapters) one per adapter, entries may be NULL; NULL: none at all */
+	int32_t n_adapters;
 };
 
 /* Choice r*k + j is row r's j-th: weights fall with j, and of equal ones the lower expert comes first. */
@@ -41,34 +47,41 @@ struct hth_route_backward_args {
 	struct hth_tensor dlogits;  /* (R,E) written; the choice itself has no gradient */
 };
 
-/* y_i (R*k,N_i), in the order of slots: x of the slot's row @ W_i[expert]^T + bias_i[expert]. Members share x. */
+/* y_i (R*k,N_i), in the order of slots: x of the slot's row @ W_i[expert]^T + bias_i[expert] + scale * (x @ A^T) @ B^T of
+ * the row's adapter. Members share x. rows: which adapter a row has; NULL where no member has any. */
 struct hth_experts_up_args {
+	const struct hth_rowset *rows;
 	struct hth_routing routing;
 	int n;
 	const struct hth_expert_set *member[HTH_MAX_GROUP];
 	struct hth_tensor x;                /* (R,C) */
 	struct hth_tensor y[HTH_MAX_GROUP]; /* (R*k,N_i) */
 };
-/* dx = base + over slots, experts ascending: sum_i dy_i @ W_i[expert]; trained: dW_i[e] += dy_i^T @ x, dbias_i[e]. */
+/* dx = base + over slots, experts ascending: sum_i dy_i @ W_i[expert] + scale * (dy_i @ B_i) @ A_i; trained: dW_i[e] +=
+ * dy_i^T @ x, dbias_i[e]; dA_i += scale * (dy_i @ B_i)^T @ x, dB_i += scale * dy_i^T @ (x @ A_i^T). */
 struct hth_experts_up_backward_args {
+	const struct hth_rowset *rows;
 	struct hth_routing routing;
 	int n;
 	const struct hth_expert_set *member[HTH_MAX_GROUP];
-	struct hth_tensor x;                 /* its shape always; id -1 and ctx NULL when no weight here is trained */
+	struct hth_tensor x;                 /* its shape always; id -1 and ctx NULL when no parameter here is trained */
 	struct hth_tensor dy[HTH_MAX_GROUP]; /* HTH_NO_TENSOR: this member got no gradient */
 	struct hth_tensor base, dx;          /* (R,C); dx HTH_NO_TENSOR: nothing below needs a gradient */
 };
 
-/* y (R,C) = over a row's slots, experts ascending: weight * (a @ W[expert]^T + bias[expert]). */
+/* y (R,C) = over a row's slots, experts ascending: weight * (a @ W[expert]^T + bias[expert] + scale * (a @ A^T) @ B^T). */
 struct hth_experts_down_args {
+	const struct hth_rowset *rows;
 	struct hth_routing routing;
 	const struct hth_expert_set *set;
 	struct hth_tensor a; /* (R*k,F), in the order of slots */
 	struct hth_tensor y; /* (R,C) */
 };
-/* With u = dy of the slot's row @ W[expert]: da = weight * u; dweight = u.a + dy.bias[expert]; trained:
- * dW[e] += weight * dy^T @ a, dbias[e] += weight * dy. */
+/* With u = dy of the slot's row @ W[expert] + scale * (dy @ B) @ A: da = weight * u; dweight = u.a + dy.bias[expert];
+ * trained: dW[e] += weight * dy^T @ a, dbias[e] += weight * dy; dA += weight * scale * (dy @ B)^T @ a, dB += weight *
+ * scale * dy^T @ (a @ A^T). */
 struct hth_experts_down_backward_args {
+	const struct hth_rowset *rows;
 	struct hth_routing routing;
 	const struct hth_expert_set *set;
 	struct hth_tensor a, dy;

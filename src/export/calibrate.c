@@ -65,7 +65,7 @@ static int64_t sparse_layer(const struct listener *l, const struct hth_expert_se
 {
 	for (int64_t i = 0; i < l->model->config.n_layers; i++)
 		for (*part = 0; *part < HTH_EXPERT_PARTS; (*part)++)
-			if (set == &l->model->layers[i].experts[*part])
+			if (set->w == l->model->layers[i].experts[*part].w)
 				return i;
 	return -1;
 }

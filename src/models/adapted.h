@@ -23,6 +23,11 @@ enum hth_linear_kind {
 	HTH_DELTA_B,
 	HTH_DELTA_A,
 	HTH_DELTA_OUT,
+	/* The matrices of a layer's experts, all of them as one: rows of A and B follow each other expert by expert. Their
+	 * weights are struct hth_layer's experts, not its linears. */
+	HTH_EXPERTS_GATE,
+	HTH_EXPERTS_UP,
+	HTH_EXPERTS_DOWN,
 	HTH_LINEAR_COUNT
 };
 const char *hth_linear_module(enum hth_linear_kind k); /* "self_attn.q_proj", for messages */
@@ -46,6 +51,7 @@ struct hth_lora_set {
 	int n_adapters;
 	struct hth_lora ***loras;          /* [n_adapters][linears] */
 	struct hth_linear *linears;        /* [linears] ready for hth_op_linear */
+	struct hth_expert_set *experts;    /* [layers * HTH_EXPERT_PARTS] ready for the ops of experts */
 	struct hth_lora **flat;            /* backing store of per-linear lists */
 	struct hth_dora_site *dora;        /* [n_dora] every LoRA with magnitudes */
 	int64_t n_dora;

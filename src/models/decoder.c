@@ -19,6 +19,7 @@ struct pass {
 	struct hth_exec *x;
 	const struct hth_model *m;
 	const struct hth_linear *linears; /* (linears) */
+	const struct hth_expert_set *experts; /* (layers * HTH_EXPERT_PARTS), or NULL */
 	const struct hth_replacements *replaced; /* of this batch's adapter, or NULL */
 	const struct hth_batch *b;
 };
@@ -169,17 +170,19 @@ static struct hth_tensor router_logits(const struct pass *p, const struct hth_ro
 }
 
 /* in (R,C) -> (R,C): each row through the experts of its largest logits (R,E). */
-static struct hth_tensor expert_forward(const struct pass *p, struct hth_tensor in, struct hth_tensor logits, int64_t l)
+static struct hth_tensor expert_forward(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in,
+					struct hth_tensor logits, int64_t l)
 {
 	const struct hth_model_config *c = &p->m->config;
 	const struct hth_layer *w = &p->m->layers[l];
-	const struct hth_expert_set *gate_up[2] = {&w->experts[HTH_EXPERT_GATE], &w->experts[HTH_EXPERT_UP]};
+	const struct hth_expert_set *set = &p->experts[l * HTH_EXPERT_PARTS];
+	const struct hth_expert_set *gate_up[2] = {&set[HTH_EXPERT_GATE], &set[HTH_EXPERT_UP]};
 	const struct hth_weight *scale = w->expert_scale.data != NULL ? &w->expert_scale : NULL;
 	struct hth_tensor out[2]; /* (R*k,F) */
 
 	struct hth_routing r = hth_op_route(p->x, logits, c->n_chosen, c->route_normalise, scale);
-	hth_op_experts_up(p->x, in, hth_routing_keep(p->x, r), gate_up, 2, out);
-	return hth_op_experts_down(p->x, hth_op_gated(p->x, c->act, out[0], out[1]), r, &w->experts[HTH_EXPERT_DOWN]);
+	hth_op_experts_up(p->x, rows, in, hth_routing_keep(p->x, r), gate_up, 2, out);
+	return hth_op_experts_down(p->x, rows, hth_op_gated(p->x, c->act, out[0], out[1]), r, &set[HTH_EXPERT_DOWN]);
 }
 
 /* in (R,C) -> (R,C) through gate, up and down. */
@@ -203,7 +206,7 @@ static struct hth_tensor feed_forward(const struct pass *p, const struct hth_row
 
 	if (!hth_layer_in(&p->m->config.sparse, l))
 		return dense_forward(p, rows, in, l);
-	struct hth_tensor y = expert_forward(p, hth_keep(p->x, in), router_logits(p, rows, hth_keep(p->x, in), l), l);
+	struct hth_tensor y = expert_forward(p, rows, hth_keep(p->x, in), router_logits(p, rows, hth_keep(p->x, in), l), l);
 	if (p->m->config.n_shared_ff == 0) {
 		hth_drop(p->x, in);
 		return y;
@@ -222,7 +225,7 @@ static struct hth_tensor both_forward(const struct pass *p, const struct hth_row
 	dense = norm(p, dense_forward(p, rows, dense, l), &w->dense_post_norm);
 	struct hth_tensor logits = router_logits(p, rows, norm(p, hth_keep(p->x, h), &w->router_norm), l);
 	logits = hth_op_scale(p->x, logits, 1 / sqrtf((float)p->m->config.width));
-	struct hth_tensor y = expert_forward(p, norm(p, h, &w->expert_norm), logits, l);
+	struct hth_tensor y = expert_forward(p, rows, norm(p, h, &w->expert_norm), logits, l);
 	return hth_op_add(p->x, dense, norm(p, y, &w->expert_post_norm), 1);
 }
 
@@ -363,7 +366,7 @@ struct hth_tensor hth_decoder_forward(struct hth_exec *x, const struct hth_model
 				      const struct hth_batch *b, enum hth_forward what)
 {
 	const struct hth_model_config *c = &m->config;
-	struct pass p = {.x = x, .m = m, .linears = loras->linears, .b = b};
+	struct pass p = {.x = x, .m = m, .linears = loras->linears, .experts = loras->experts, .b = b};
 
 	if (!pick_replacements(&p, loras))
 		return HTH_NO_TENSOR;

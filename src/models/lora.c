@@ -29,6 +29,19 @@ static struct hth_linear make_linear(const struct hth_layer *layer, size_t k, st
 	};
 }
 
+/* The same for experts. */
+static struct hth_expert_set make_experts(const struct hth_layer *layer, int part, struct hth_lora **list, int n_adapters)
+{
+	struct hth_expert_set set = layer->experts[part];
+
+	for (int a = 0; a < n_adapters; a++)
+		if (list[a] != NULL) {
+			set.lora = list;
+			set.n_adapters = n_adapters;
+		}
+	return set;
+}
+
 /* Every LoRA with magnitudes. */
 static bool list_sites(struct hth_lora_set *s, size_t n)
 {
@@ -54,17 +67,23 @@ static enum hth_status fill_set(struct hth_lora_set *s, const struct hth_model *
 	if (!hth_mul_size(n, n_adapters, &n_flat))
 		return hth_fail(err, HTH_ERR_LIMIT, "%d adapters at once, expected fewer", s->n_adapters);
 	s->linears = hth_arena_calloc(&s->arena, n, sizeof(*s->linears));
+	s->experts = hth_arena_calloc(&s->arena, n / HTH_LINEAR_COUNT * HTH_EXPERT_PARTS, sizeof(*s->experts));
 	s->loras = hth_arena_calloc(&s->arena, n_adapters, sizeof(*s->loras));
 	s->replaced = hth_arena_calloc(&s->arena, n_adapters, sizeof(*s->replaced));
 	s->flat = hth_arena_calloc(&s->arena, n_flat, sizeof(struct hth_lora *));
-	if (s->linears == NULL || s->loras == NULL || s->flat == NULL || s->replaced == NULL)
+	if (s->linears == NULL || s->experts == NULL || s->loras == NULL || s->flat == NULL || s->replaced == NULL)
 		return hth_fail_memory(err, "adapters of a model", n * sizeof(*s->linears));
 	for (size_t i = 0; i < n; i++) {
 		struct hth_lora **list = s->flat + i * n_adapters; /* (n_adapters) */
 		for (size_t a = 0; a < n_adapters; a++)
 			list[a] = loras[a][i];
-		s->linears[i] =
-			make_linear(&m->layers[i / HTH_LINEAR_COUNT], i % HTH_LINEAR_COUNT, list, s->n_adapters);
+		const struct hth_layer *layer = &m->layers[i / HTH_LINEAR_COUNT];
+		size_t k = i % HTH_LINEAR_COUNT;
+		if (k >= HTH_EXPERTS_GATE)
+			s->experts[i / HTH_LINEAR_COUNT * HTH_EXPERT_PARTS + k - HTH_EXPERTS_GATE] =
+				make_experts(layer, (int)(k - HTH_EXPERTS_GATE), list, s->n_adapters);
+		else
+			s->linears[i] = make_linear(layer, k, list, s->n_adapters);
 	}
 	for (size_t a = 0; a < n_adapters; a++) {
 		s->loras[a] = hth_arena_calloc(&s->arena, n, sizeof(struct hth_lora *));

@@ -5,14 +5,52 @@
 
 static bool set_trained(const struct hth_expert_set *s)
 {
+	for (int32_t i = 0; s->lora != NULL && i < s->n_adapters; i++)
+		if (s->lora[i] != NULL && (hth_param_is_trained(&s->lora[i]->a) || hth_param_is_trained(&s->lora[i]->b)))
+			return true;
 	for (int64_t e = 0; e < s->n; e++)
 		if (hth_weight_is_trained(&s->w[e]) || (s->bias != NULL && hth_weight_is_trained(&s->bias[e])))
 			return true;
 	return false;
 }
 
-static bool set_fits(struct hth_exec *x, const struct hth_expert_set *s, struct hth_tensor in,
-		     const struct hth_routing *r)
+static bool lora_fits(struct hth_exec *x, const struct hth_expert_set *s, const struct hth_lora *l)
+{
+	const struct hth_weight *w = &s->w[0];
+
+	if (l->b.cols >= 1 && l->a.rows / l->b.cols == s->n && l->a.rows % l->b.cols == 0 && l->a.cols == w->cols &&
+	    l->b.rows % s->n == 0 && l->b.rows / s->n == w->rows && l->mag.value == NULL)
+		return true;
+	hth_exec_fail(x, HTH_ERR_SHAPE, "experts \"%s\", %lld of (%lld,%lld): adapter A (%lld,%lld), B (%lld,%lld)%s do not fit",
+		      w->name, (long long)s->n, (long long)w->rows, (long long)w->cols, (long long)l->a.rows,
+		      (long long)l->a.cols, (long long)l->b.rows, (long long)l->b.cols,
+		      l->mag.value != NULL ? " and magnitudes" : "");
+	return false;
+}
+
+static bool loras_fit(struct hth_exec *x, const struct hth_expert_set *s, const struct hth_rowset *rows, int64_t n_rows)
+{
+	if (s->lora == NULL)
+		return true;
+	if (rows == NULL || rows->n != n_rows) {
+		hth_exec_fail(x, HTH_ERR_SHAPE, "experts \"%s\": adapters of %d rows, expected %lld", s->w[0].name,
+			      rows != NULL ? rows->n : 0, (long long)n_rows);
+		return false;
+	}
+	for (int32_t i = 0; i < s->n_adapters; i++)
+		if (s->lora[i] != NULL && !lora_fits(x, s, s->lora[i]))
+			return false;
+	for (int32_t i = 0; i < rows->n_runs; i++)
+		if (rows->runs[i].adapter >= s->n_adapters) {
+			hth_exec_fail(x, HTH_ERR_SHAPE, "experts \"%s\": rows of adapter %d, but %d adapters are attached",
+				      s->w[0].name, rows->runs[i].adapter, s->n_adapters);
+			return false;
+		}
+	return true;
+}
+
+static bool set_fits(struct hth_exec *x, const struct hth_expert_set *s, const struct hth_rowset *rows,
+		     struct hth_tensor in, const struct hth_routing *r)
 {
 	if (s->n < 1 || s->n != r->n_experts || in.cols != s->w[0].cols) {
 		hth_exec_fail(x, HTH_ERR_SHAPE,
@@ -33,7 +71,7 @@ static bool set_fits(struct hth_exec *x, const struct hth_expert_set *s, struct 
 			return false;
 		}
 	}
-	return true;
+	return loras_fit(x, s, rows, r->weight.rows);
 }
 
 static bool accepts_routing(struct hth_exec *x, enum hth_op op, const struct hth_routing *r)
@@ -49,7 +87,7 @@ static void up_backward(struct hth_exec *x, const struct hth_record *r)
 	const struct hth_experts_up_args *f = &r->args.experts_up;
 	bool below = hth_exec_needs_grad(x, f->x), any = false, trained = false;
 	struct hth_experts_up_backward_args a = {
-		.routing = f->routing, .n = f->n, .x = f->x, .base = HTH_NO_TENSOR, .dx = HTH_NO_TENSOR};
+		.rows = f->rows, .routing = f->routing, .n = f->n, .x = f->x, .base = HTH_NO_TENSOR, .dx = HTH_NO_TENSOR};
 
 	for (int i = 0; i < f->n; i++) {
 		a.member[i] = f->member[i];
@@ -77,10 +115,10 @@ static void up_backward(struct hth_exec *x, const struct hth_record *r)
 	hth_routing_drop(x, f->routing);
 }
 
-void hth_op_experts_up(struct hth_exec *x, struct hth_tensor in, struct hth_routing r,
+void hth_op_experts_up(struct hth_exec *x, const struct hth_rowset *rows, struct hth_tensor in, struct hth_routing r,
 		       const struct hth_expert_set *const *member, int n, struct hth_tensor *out)
 {
-	struct hth_experts_up_args a = {.routing = r, .n = n, .x = in};
+	struct hth_experts_up_args a = {.rows = rows, .routing = r, .n = n, .x = in};
 	bool below = hth_exec_needs_grad(x, in), trained = false;
 
 	for (int i = 0; i < n; i++)
@@ -93,7 +131,7 @@ void hth_op_experts_up(struct hth_exec *x, struct hth_tensor in, struct hth_rout
 		return;
 	}
 	for (int i = 0; i < n; i++) {
-		if (!set_fits(x, member[i], in, &r))
+		if (!set_fits(x, member[i], rows, in, &r))
 			return;
 		a.member[i] = member[i];
 		a.y[i] = hth_exec_make(x, in.rows * r.top, member[i]->w[0].rows);
@@ -121,7 +159,8 @@ static void down_backward(struct hth_exec *x, const struct hth_record *r)
 {
 	const struct hth_experts_down_args *f = &r->args.experts_down;
 	bool routed = hth_exec_needs_grad(x, f->routing.weight), below = routed || hth_exec_needs_grad(x, f->a);
-	struct hth_experts_down_backward_args a = {.routing = f->routing,
+	struct hth_experts_down_backward_args a = {.rows = f->rows,
+						   .routing = f->routing,
 						   .set = f->set,
 						   .a = f->a,
 						   .dy = hth_grad_take(x, f->y),
@@ -145,13 +184,13 @@ static void down_backward(struct hth_exec *x, const struct hth_record *r)
 		hth_grad_give(x, f->routing.weight, a.dweight);
 }
 
-struct hth_tensor hth_op_experts_down(struct hth_exec *x, struct hth_tensor a_in, struct hth_routing r,
-				      const struct hth_expert_set *set)
+struct hth_tensor hth_op_experts_down(struct hth_exec *x, const struct hth_rowset *rows, struct hth_tensor a_in,
+				      struct hth_routing r, const struct hth_expert_set *set)
 {
-	struct hth_experts_down_args a = {.routing = r, .set = set, .a = a_in};
+	struct hth_experts_down_args a = {.rows = rows, .routing = r, .set = set, .a = a_in};
 
 	if (!hth_exec_accepts(x, HTH_OP_experts_down, a_in) || !accepts_routing(x, HTH_OP_experts_down, &r) ||
-	    !set_fits(x, set, a_in, &r))
+	    !set_fits(x, set, rows, a_in, &r))
 		return HTH_NO_TENSOR;
 	if (a_in.rows != r.weight.rows * r.top) {
 		hth_exec_fail(x, HTH_ERR_SHAPE, "experts_down: %lld rows, expected %lld of each of %lld",

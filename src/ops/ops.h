@@ -47,12 +47,12 @@ struct hth_routing hth_op_route(struct hth_exec *x, struct hth_tensor logits, in
                                 const struct hth_weight *scale);
 struct hth_routing hth_routing_keep(struct hth_exec *x, struct hth_routing r);
 void hth_routing_drop(struct hth_exec *x, struct hth_routing r);
-/* in (R,C) -> out[i] (R*k,N_i) by expert. Consumes in and the routing. */
-void hth_op_experts_up(struct hth_exec *x, struct hth_tensor in, struct hth_routing r,
+/* in (R,C) -> out[i] (R*k,N_i) by expert. Consumes in and the routing. rows: NULL where no member has adapters. */
+void hth_op_experts_up(struct hth_exec *x, const struct hth_rowset *rows, struct hth_tensor in, struct hth_routing r,
                        const struct hth_expert_set *const *member, int n, struct hth_tensor *out);
 /* a (R*k,F) by expert -> (R,C), weighted sums of each row's experts. Consumes a and the routing. */
-struct hth_tensor hth_op_experts_down(struct hth_exec *x, struct hth_tensor a, struct hth_routing r,
-                                      const struct hth_expert_set *set);
+struct hth_tensor hth_op_experts_down(struct hth_exec *x, const struct hth_rowset *rows, struct hth_tensor a,
+                                      struct hth_routing r, const struct hth_expert_set *set);
 struct hth_tensor hth_op_add(struct hth_exec *x, struct hth_tensor a, struct hth_tensor b, float scale);
 struct hth_tensor hth_op_scale(struct hth_exec *x, struct hth_tensor in, float scale);
 /* A part of the pass: fn makes out of in by further ops and consumes in, as an op does. What else it reads stands in ctx,

@@ -148,7 +148,7 @@ struct result {
 	int64_t n;
 	float *before, *want, *first;
 };
-enum { MAX_RESULTS = 24 };
+enum { MAX_RESULTS = 48 };
 static struct result results[MAX_RESULTS];
 static int n_results;
 

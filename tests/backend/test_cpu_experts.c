@@ -1,5 +1,5 @@
 /* Experts of the cpu backend against ref: every block format, experts with none, few and many slots, more slots than
- * one batch, trained experts. Routings are made here, with some experts preferred. */
+ * one batch, trained experts, adapters on them, trained and not. Routings are made here, with some experts preferred. */
 #include "cpu_case.h"
 
 struct shape {
@@ -68,12 +68,52 @@ static struct hth_expert_set *set_of(const struct shape *s, enum hth_quant q, in
 	return set;
 }
 
-static void up_of(const struct shape *s, enum hth_quant q)
+/* Three adapters: of rank 2, none here, of rank 70; runs of rows of each, of none, and a long one. */
+static const struct hth_rowset *adapt(const struct shape *s, struct hth_expert_set *set, bool train)
+{
+	struct hth_lora **list = case_alloc(3 * sizeof(struct hth_lora *));
+	struct hth_adapter_run *runs = case_alloc(5 * sizeof *runs);
+	struct hth_rowset *rows = case_alloc(sizeof *rows);
+	int32_t at = 0, n = (int32_t)s->rows;
+
+	for (int i = 0; i < 3; i += 2) {
+		struct hth_lora *l = list[i] = case_alloc(sizeof *l);
+		int64_t rank = i == 0 ? 2 : 70, r = s->experts * set->w[0].rows;
+		l->a = (struct hth_param){.rows = s->experts * rank, .cols = set->w[0].cols};
+		l->b = (struct hth_param){.rows = r, .cols = rank};
+		l->a.value = random_floats(l->a.rows * l->a.cols, 0.5f);
+		l->b.value = random_floats(r * rank, 0.5f);
+		l->scale = i == 0 ? 2 : 0.25f;
+		if (!train)
+			continue;
+		l->a.grad = random_floats(l->a.rows * l->a.cols, 0.1f);
+		l->b.grad = random_floats(r * rank, 0.1f);
+		result("dA", l->a.grad, l->a.rows * l->a.cols);
+		result("dB", l->b.grad, r * rank);
+	}
+	for (int i = 0; i < 5; i++) {
+		static const int32_t adapter[5] = {0, -1, 2, 1, 0};
+		int32_t len = i == 4 ? n - at : n / 5 * (i == 2 ? 2 : 1);
+		if (len > 0)
+			runs[rows->n_runs++] = (struct hth_adapter_run){.start = at, .len = len, .adapter = adapter[i]};
+		at += len;
+	}
+	rows->n = n;
+	rows->runs = runs;
+	set->lora = list;
+	set->n_adapters = 3;
+	return rows;
+}
+
+static void up_of(const struct shape *s, enum hth_quant q, bool adapted)
 {
 	struct hth_experts_up_args a = {.routing = routing_of(s), .n = 2, .x = random_tensor(s->rows, s->c, 1)};
 
 	for (int i = 0; i < 2; i++) {
-		a.member[i] = set_of(s, q, i == 0 ? s->f : s->f + 5, s->c, false);
+		struct hth_expert_set *set = set_of(s, q, i == 0 ? s->f : s->f + 5, s->c, false);
+		a.member[i] = set;
+		if (adapted)
+			a.rows = adapt(s, set, false);
 		a.y[i] = output(s->rows * s->top, i == 0 ? s->f : s->f + 5);
 		result_tensor("y", a.y[i]);
 	}
@@ -83,7 +123,7 @@ static void up_of(const struct shape *s, enum hth_quant q)
 	check_case("experts_up", HTH_OP_experts_up, &a);
 }
 
-/* how: bit 0 base in place, 1 no base, 2 no dx, 3 trained, 4 one member without dy. */
+/* how: bit 0 base in place, 1 no base, 2 no dx, 3 trained, 4 one member without dy, 5 adapters, 6 trained ones. */
 static void up_backward_of(const struct shape *s, enum hth_quant q, int how)
 {
 	struct hth_experts_up_backward_args a = {
@@ -93,17 +133,22 @@ static void up_backward_of(const struct shape *s, enum hth_quant q, int how)
 	a.dx = how & 4 ? HTH_NO_TENSOR : how & 1 ? a.base : output(s->rows, s->c);
 	result_tensor("dx", a.dx);
 	for (int i = 0; i < 2; i++) {
-		a.member[i] = set_of(s, q, s->f, s->c, how & 8 && !(how & 16 && i == 1));
+		struct hth_expert_set *set = set_of(s, q, s->f, s->c, how & 8 && !(how & 16 && i == 1));
+		a.member[i] = set;
+		if (how & 32)
+			a.rows = adapt(s, set, how & 64);
 		a.dy[i] = how & 16 && i == 1 ? HTH_NO_TENSOR : random_tensor(s->rows * s->top, s->f, 1);
 	}
 	least_size = 3;
 	check_case("experts_up_backward", HTH_OP_experts_up_backward, &a);
 }
 
-static void down_of(const struct shape *s, enum hth_quant q)
+static void down_of(const struct shape *s, enum hth_quant q, bool adapted)
 {
-	struct hth_experts_down_args a = {.routing = routing_of(s),
-					  .set = set_of(s, q, s->c, s->f, false),
+	struct hth_expert_set *set = set_of(s, q, s->c, s->f, false);
+	struct hth_experts_down_args a = {.rows = adapted ? adapt(s, set, false) : NULL,
+					  .routing = routing_of(s),
+					  .set = set,
 					  .a = random_tensor(s->rows * s->top, s->f, 1),
 					  .y = output(s->rows, s->c)};
 
@@ -114,11 +159,13 @@ static void down_of(const struct shape *s, enum hth_quant q)
 	check_case("experts_down", HTH_OP_experts_down, &a);
 }
 
-/* how: bit 0 no dweight, 1 neither, 2 trained. */
+/* how: bit 0 no dweight, 1 neither, 2 trained, 5 adapters, 6 trained ones. */
 static void down_backward_of(const struct shape *s, enum hth_quant q, int how)
 {
-	struct hth_experts_down_backward_args a = {.routing = routing_of(s),
-						   .set = set_of(s, q, s->c, s->f, how & 4),
+	struct hth_expert_set *set = set_of(s, q, s->c, s->f, how & 4);
+	struct hth_experts_down_backward_args a = {.rows = how & 32 ? adapt(s, set, how & 64) : NULL,
+						   .routing = routing_of(s),
+						   .set = set,
 						   .a = random_tensor(s->rows * s->top, s->f, 1),
 						   .dy = random_tensor(s->rows, s->c, 1),
 						   .da = HTH_NO_TENSOR,
@@ -138,8 +185,10 @@ static void forward_in_many_shapes(void **state)
 {
 	(void)state;
 	for (int i = 0; i < N_SHAPES; i++) {
-		up_of(&shapes[i], i % 2 ? HTH_QUANT_F32 : HTH_QUANT_Q4_0);
-		down_of(&shapes[i], i % 2 ? HTH_QUANT_BF16 : HTH_QUANT_Q8_0);
+		for (int adapted = 0; adapted < 2; adapted++) {
+			up_of(&shapes[i], i % 2 ? HTH_QUANT_F32 : HTH_QUANT_Q4_0, adapted);
+			down_of(&shapes[i], i % 2 ? HTH_QUANT_BF16 : HTH_QUANT_Q8_0, adapted);
+		}
 	}
 }
 
@@ -163,14 +212,30 @@ static void backward_of_trained_experts(void **state)
 	down_backward_of(&shapes[5], HTH_QUANT_F32, 4 | 2);
 }
 
+static void backward_of_adapters(void **state)
+{
+	(void)state;
+	for (int i = 0; i < N_SHAPES; i++) {
+		up_backward_of(&shapes[i], i % 2 ? HTH_QUANT_F32 : HTH_QUANT_Q4_0, 32 | 64 | i % 3);
+		down_backward_of(&shapes[i], i % 2 ? HTH_QUANT_BF16 : HTH_QUANT_Q8_0, 32 | 64 | i % 2);
+	}
+	up_backward_of(&shapes[3], HTH_QUANT_F32, 32);
+	up_backward_of(&shapes[3], HTH_QUANT_F32, 32 | 64 | 16);
+	up_backward_of(&shapes[4], HTH_QUANT_F32, 32 | 64 | 4);
+	up_backward_of(&shapes[2], HTH_QUANT_F32, 32 | 64 | 8);
+	down_backward_of(&shapes[3], HTH_QUANT_F32, 32);
+	down_backward_of(&shapes[5], HTH_QUANT_F32, 32 | 64 | 2);
+	down_backward_of(&shapes[2], HTH_QUANT_F32, 32 | 64 | 4);
+}
+
 static void products_in_every_format(void **state)
 {
 	struct shape s = {11, 512, 768, 4, 2, true};
 
 	(void)state;
 	for (int q = 0; q < HTH_QUANT_COUNT; q++) {
-		up_of(&s, (enum hth_quant)q);
-		down_of(&s, (enum hth_quant)q);
+		up_of(&s, (enum hth_quant)q, false);
+		down_of(&s, (enum hth_quant)q, false);
 		up_backward_of(&s, (enum hth_quant)q, q % 2);
 		down_backward_of(&s, (enum hth_quant)q, 0);
 	}
@@ -212,6 +277,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE_TEST(forward_in_many_shapes),      CASE_TEST(backward_in_many_shapes),
 		CASE_TEST(backward_of_trained_experts), CASE_TEST(products_in_every_format),
+		CASE_TEST(backward_of_adapters),
 		CASE_TEST(routes_in_many_shapes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,8 @@ struct experts_case {
 	struct hth_expert_set gate, up, down;
 	int64_t top;
 	bool normalise, split, scaled;
+	bool adapted; /* rows of two adapters and of none */
+	struct hth_rowset rows;
 	enum hth_act act;
 	const struct hth_weight *scale;
 };
@@ -23,12 +25,12 @@ static struct hth_tensor build(struct hth_exec *x, const struct graph *g, const 
 	struct hth_tensor h[2];
 
 	if (c->split) { /* the input used twice: gradients meet in base */
-		hth_op_experts_up(x, hth_keep(x, leaf[0]), hth_routing_keep(x, r), both, 1, h);
-		hth_op_experts_up(x, leaf[0], hth_routing_keep(x, r), both + 1, 1, h + 1);
+		hth_op_experts_up(x, &c->rows, hth_keep(x, leaf[0]), hth_routing_keep(x, r), both, 1, h);
+		hth_op_experts_up(x, &c->rows, leaf[0], hth_routing_keep(x, r), both + 1, 1, h + 1);
 	} else {
-		hth_op_experts_up(x, leaf[0], hth_routing_keep(x, r), both, 2, h);
+		hth_op_experts_up(x, &c->rows, leaf[0], hth_routing_keep(x, r), both, 2, h);
 	}
-	return hth_op_experts_down(x, hth_op_gated(x, c->act, h[0], h[1]), r, &c->down);
+	return hth_op_experts_down(x, &c->rows, hth_op_gated(x, c->act, h[0], h[1]), r, &c->down);
 }
 
 static struct hth_expert_set set_of(struct graph *g, int64_t rows, int64_t cols, bool bias, bool trained)
@@ -41,6 +43,21 @@ static struct hth_expert_set set_of(struct graph *g, int64_t rows, int64_t cols,
 			b[e] = *graph_weight(g, "experts bias", 1, rows, 0.5f, trained, HTH_QUANT_F32);
 	}
 	return (struct hth_expert_set){.n = E, .w = w, .bias = bias ? b : NULL};
+}
+
+/* Adapter 0 of rank 2 or none, adapter 1 of rank 3. */
+static void adapt(struct graph *g, struct hth_expert_set *set, bool first)
+{
+	struct hth_lora **list = graph_alloc(g, 2, sizeof(struct hth_lora *));
+
+	for (int i = first ? 0 : 1; i < 2; i++) {
+		struct hth_lora *l = list[i] = graph_alloc(g, 1, sizeof *l);
+		graph_init_param(g, &l->a, "lora_A", E * (2 + i), set->w[0].cols, 0.4f, true);
+		graph_init_param(g, &l->b, "lora_B", E * set->w[0].rows, 2 + i, 0.4f, true);
+		l->scale = 1.5f - (float)i;
+	}
+	set->lora = list;
+	set->n_adapters = 2;
 }
 
 /* Logits 0.3 apart or more, so that no step of the differences changes a choice; expert 3 is never among the first two.
@@ -64,6 +81,13 @@ static void check(struct experts_case c, bool bias, bool trained, bool x_grad, b
 	c.gate = set_of(&g, F, C, bias, trained);
 	c.up = set_of(&g, F, C, bias, trained);
 	c.down = set_of(&g, C, F, bias, trained);
+	static const struct hth_adapter_run runs[] = {{0, 3, 0}, {3, 2, -1}, {5, 4, 1}};
+	c.rows = (struct hth_rowset){.n = ROWS, .n_runs = 3, .runs = runs};
+	if (c.adapted) {
+		adapt(&g, &c.gate, true);
+		adapt(&g, &c.up, false);
+		adapt(&g, &c.down, true);
+	}
 	c.scale = c.scaled ? graph_weight(&g, "scale", 1, E, 1.5f, false, HTH_QUANT_F32) : NULL;
 	g.build = build;
 	g.ctx = &c;
@@ -89,6 +113,15 @@ static void gradients_of_trained_experts(void **state)
 	(void)state;
 	check((struct experts_case){.top = 2, .normalise = true}, true, true, true, true);
 	check((struct experts_case){.top = 2, .normalise = true}, false, true, false, false);
+}
+
+static void gradients_of_adapters(void **state)
+{
+	(void)state;
+	check((struct experts_case){.top = 2, .normalise = true, .adapted = true}, false, false, true, true);
+	check((struct experts_case){.top = 2, .normalise = true, .adapted = true}, true, false, false, false);
+	check((struct experts_case){.top = 1, .adapted = true, .split = true}, false, true, true, true);
+	check((struct experts_case){.top = E, .adapted = true}, true, false, true, false);
 }
 
 static void gradients_of_clamped_units(void **state)
@@ -175,6 +208,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gradients_of_inputs_and_of_the_router),
 		cmocka_unit_test(gradients_of_trained_experts),
+		cmocka_unit_test(gradients_of_adapters),
 		cmocka_unit_test(gradients_of_clamped_units),
 		cmocka_unit_test(clamped_inputs_have_no_gradient),
 		cmocka_unit_test(ties_go_to_the_lower_expert),

@@ -143,6 +143,7 @@ struct up {
 	struct cpu_slots s;
 	const struct hth_experts_up_args *a;
 	struct cpu_slot_rows x; // (sn,C)
+	struct cpu_expert_lora lora[HTH_MAX_GROUP];
 	float *works;           // (threads) struct cpu_work
 	int64_t groups;         /* tasks of one expert */
 };
@@ -152,8 +153,10 @@ static void up_layout(struct up *u, struct cpu_scratch *scratch, struct cpu_tile
 	cpu_slots_init(&u->s, &u->a->routing, tile, u->a->x.cols);
 	cpu_slot_rows_layout(&u->s, &u->x, scratch, u->a->x.cols, true, true);
 	u->works = cpu_take(scratch, threads * cpu_work_elems(tile));
-	for (int i = 0; i < u->a->n; i++)
+	for (int i = 0; i < u->a->n; i++) {
 		u->groups += cpu_ceil(u->a->member[i]->w[0].rows, CPU_COLS);
+		cpu_expert_lora_layout(&u->s, &u->lora[i], scratch, u->a->member[i], u->a->rows, false);
+	}
 }
 
 void cpu_experts_up_cost(const struct hth_machine *m, const void *args, struct hth_cost *out)
@@ -163,7 +166,8 @@ void cpu_experts_up_cost(const struct hth_machine *m, const void *args, struct h
 
 	out->bytes_moved = cpu_bytes(u.a->x);
 	for (int i = 0; i < u.a->n; i++) {
-		out->flops += cpu_experts_flops(u.a->member[i], &u.a->routing);
+		out->flops += cpu_experts_flops(u.a->member[i], &u.a->routing) +
+			      cpu_expert_lora_flops(u.a->member[i], &u.a->routing, 1);
 		out->bytes_moved += cpu_experts_bytes(u.a->member[i], &u.a->routing) + cpu_bytes(u.a->y[i]);
 	}
 	up_layout(&u, &s, cpu_tile_of_machine(m), m->threads);
@@ -190,6 +194,7 @@ static void up_task(void *ctx, int64_t task, int thread)
 	const float *bias = bias_of(u->a->member[i], e);
 	float *y = cpu_row(u->a->y[i], u->s.s0) + j0; /* (sn,N) from column j0 */
 	cpu_expert_product(&u->s, &u->x, &u->a->member[i]->w[e], r0, r1, j0, j1, y + r0 / mr * mr * n, n, &work);
+	cpu_expert_lora_add(&u->s, &u->lora[i], e, r0, r1, j0, j1, y + r0 * n, n, &work);
 	for (int64_t r = r0; bias != NULL && r < r1; r++)
 		u->s.k->axpy(1, bias + j0, y + r * n, j1 - j0);
 }
@@ -205,6 +210,8 @@ enum hth_status cpu_experts_up(struct hth_device *dev, const void *args, void *s
 	for (int64_t s0 = 0; s0 < u.s.n; s0 += u.s.batch) {
 		cpu_slots_begin(&u.s, s0);
 		cpu_slot_rows_fill(&u.s, &u.x, u.a->x);
+		for (int i = 0; i < u.a->n; i++)
+			cpu_expert_lora_rows(&u.s, &u.lora[i], u.x.rows, NULL, u.works);
 		hth_pool_run(d->pool, up_task, &u, (u.s.e1 - u.s.e0) * u.groups);
 	}
 	return HTH_OK;
@@ -216,6 +223,7 @@ struct down {
 	struct cpu_slots s;
 	const struct hth_experts_down_args *a;
 	struct cpu_slot_rows in; // (sn,F)
+	struct cpu_expert_lora lora;
 	float *works;            // (threads) struct cpu_work
 	float *sums;             // (threads,rows + mr,CPU_COLS)
 	int64_t rows;            /* of one product */
@@ -228,6 +236,7 @@ static void down_layout(struct down *d, struct cpu_scratch *scratch, struct cpu_
 	d->rows = cpu_min(cpu_task_rows(tile), d->s.batch);
 	d->works = cpu_take(scratch, threads * cpu_work_elems(tile));
 	d->sums = cpu_take(scratch, threads * (d->rows + tile.mr) * CPU_COLS);
+	cpu_expert_lora_layout(&d->s, &d->lora, scratch, d->a->set, d->a->rows, false);
 }
 
 void cpu_experts_down_cost(const struct hth_machine *m, const void *args, struct hth_cost *out)
@@ -235,7 +244,7 @@ void cpu_experts_down_cost(const struct hth_machine *m, const void *args, struct
 	struct down d = {.a = args};
 	struct cpu_scratch s = {0};
 
-	out->flops = cpu_experts_flops(d.a->set, &d.a->routing);
+	out->flops = cpu_experts_flops(d.a->set, &d.a->routing) + cpu_expert_lora_flops(d.a->set, &d.a->routing, 1);
 	out->bytes_moved = cpu_bytes(d.a->a) + cpu_experts_bytes(d.a->set, &d.a->routing) + cpu_bytes(d.a->y);
 	down_layout(&d, &s, cpu_tile_of_machine(m), m->threads);
 	out->scratch_bytes = s.bytes;
@@ -272,6 +281,8 @@ static void down_task(void *ctx, int64_t task, int thread)
 		for (int64_t from = r0; from < r1; from += d->rows) {
 			int64_t to = cpu_min(from + d->rows, r1);
 			cpu_expert_product(&d->s, &d->in, &d->a->set->w[e], from, to, j0, j1, sums, CPU_COLS, &work);
+			cpu_expert_lora_add(&d->s, &d->lora, e, from, to, j0, j1, sums + from % mr * CPU_COLS, CPU_COLS,
+					    &work);
 			add_weighted(d, from, to, j0, j1, sums + from % mr * CPU_COLS, bias_of(d->a->set, e));
 		}
 	}
@@ -288,6 +299,7 @@ enum hth_status cpu_experts_down(struct hth_device *dev, const void *args, void 
 	for (int64_t s0 = 0; s0 < d.s.n; s0 += d.s.batch) {
 		cpu_slots_begin(&d.s, s0);
 		cpu_slot_rows_fill(&d.s, &d.in, d.a->a);
+		cpu_expert_lora_rows(&d.s, &d.lora, d.in.rows, NULL, d.works);
 		hth_pool_run(dv->pool, down_task, &d, cpu_ceil(d.a->y.cols, CPU_COLS));
 	}
 	return HTH_OK;

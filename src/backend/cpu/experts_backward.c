@@ -1,5 +1,6 @@
 /* Gradients of the products with experts: of their inputs, of the factors of choices, and of trained experts. Sums over
- * a row's experts run in one order (tasks are groups of columns, experts ascending), as in experts.c. */
+ * a row's experts run in one order (tasks are groups of columns, experts ascending), as in experts.c. Adapters' products
+ * are experts_lora.c's. */
 #include "backend/cpu/experts_int.h"
 
 #include <string.h>
@@ -83,7 +84,8 @@ struct up {
 	struct cpu_slots s;
 	const struct hth_experts_up_backward_args *a;
 	struct cpu_slot_rows dy[HTH_MAX_GROUP]; // (sn,N_i)
-	struct cpu_slot_rows x;                 // (sn,C), when a weight is trained
+	struct cpu_expert_lora lora[HTH_MAX_GROUP];
+	struct cpu_slot_rows x;                 // (sn,C), when a parameter is trained
 	float *works;                           // (threads) struct cpu_work
 	float *sums;                            // (threads,rows + mr,cols)
 	int64_t rows, cols;                     /* of one product */
@@ -101,12 +103,14 @@ static void up_layout(struct up *u, struct cpu_scratch *scratch, struct cpu_tile
 			continue;
 		deepest = set->w[0].rows > deepest ? set->w[0].rows : deepest;
 		u->cols = back_cols(set) > u->cols ? back_cols(set) : u->cols;
-		u->trained = u->trained || set_trained(set);
+		u->trained = u->trained || set_trained(set) || cpu_expert_lora_trained(set);
 	}
 	cpu_slots_init(&u->s, &u->a->routing, tile, deepest);
 	for (int i = 0; i < u->a->n; i++)
-		if (hth_tensor_is(u->a->dy[i]))
+		if (hth_tensor_is(u->a->dy[i])) {
 			cpu_slot_rows_layout(&u->s, &u->dy[i], scratch, u->a->dy[i].cols, false, false);
+			cpu_expert_lora_layout(&u->s, &u->lora[i], scratch, u->a->member[i], u->a->rows, true);
+		}
 	if (u->trained)
 		cpu_slot_rows_layout(&u->s, &u->x, scratch, u->a->x.cols, true, false);
 	u->rows = cpu_min(cpu_task_rows(tile), u->s.batch);
@@ -125,7 +129,8 @@ void cpu_experts_up_backward_cost(const struct hth_machine *m, const void *args,
 		const struct hth_expert_set *set = u.a->member[i];
 		if (!hth_tensor_is(u.a->dy[i]))
 			continue;
-		out->flops += cpu_experts_flops(set, &u.a->routing) * (below + (set_trained(set) ? 1 : 0));
+		out->flops += cpu_experts_flops(set, &u.a->routing) * (below + (set_trained(set) ? 1 : 0)) +
+			      cpu_expert_lora_flops(set, &u.a->routing, 2 + below);
 		out->bytes_moved += cpu_experts_bytes(set, &u.a->routing) * below + cpu_bytes(u.a->dy[i]);
 	}
 	up_layout(&u, &s, cpu_tile_of_machine(m), m->threads);
@@ -167,6 +172,8 @@ static void up_task(void *ctx, int64_t task, int thread)
 					continue;
 				cpu_expert_product_back(&u->s, &u->dy[i], &a->member[i]->w[e], from, to, j0, j1, sums,
 							u->cols, add, &work);
+				cpu_expert_lora_add_back(&u->s, &u->lora[i], e, from, to, j0, j1,
+							 sums + from % mr * u->cols, u->cols, &work);
 				add = true;
 			}
 			for (int64_t r = from; r < to; r++)
@@ -195,6 +202,8 @@ enum hth_status cpu_experts_up_backward(struct hth_device *dev, const void *args
 			struct weights t = {&u.s, u.a->member[i], u.dy[i].rows, u.x.rows, u.works};
 			if (set_trained(u.a->member[i]))
 				train_weights(&t);
+			cpu_expert_lora_rows(&u.s, &u.lora[i], u.x.rows, u.dy[i].rows, u.works);
+			cpu_expert_lora_grads(&u.s, &u.lora[i], u.works);
 		}
 		if (hth_tensor_is(u.a->dx))
 			hth_pool_run(d->pool, up_task, &u, cpu_ceil(u.a->dx.cols, u.cols));
@@ -208,6 +217,7 @@ struct down {
 	struct cpu_slots s;
 	const struct hth_experts_down_backward_args *a;
 	struct cpu_slot_rows dy; // (sn,C)
+	struct cpu_expert_lora lora;
 	float *works;            // (threads) struct cpu_work
 	int64_t cols;            /* of one task */
 };
@@ -218,6 +228,7 @@ static void down_layout(struct down *d, struct cpu_scratch *scratch, struct cpu_
 	cpu_slots_init(&d->s, &d->a->routing, tile, d->a->dy.cols);
 	cpu_slot_rows_layout(&d->s, &d->dy, scratch, d->a->dy.cols, true, false);
 	d->works = cpu_take(scratch, threads * cpu_work_elems(tile));
+	cpu_expert_lora_layout(&d->s, &d->lora, scratch, d->a->set, d->a->rows, true);
 }
 
 void cpu_experts_down_backward_cost(const struct hth_machine *m, const void *args, struct hth_cost *out)
@@ -226,29 +237,31 @@ void cpu_experts_down_backward_cost(const struct hth_machine *m, const void *arg
 	struct cpu_scratch s = {0};
 	double below = hth_tensor_is(d.a->da) ? 1 : 0;
 
-	out->flops = cpu_experts_flops(d.a->set, &d.a->routing) * (below + (set_trained(d.a->set) ? 1 : 0));
+	out->flops = cpu_experts_flops(d.a->set, &d.a->routing) * (below + (set_trained(d.a->set) ? 1 : 0)) +
+		     cpu_expert_lora_flops(d.a->set, &d.a->routing, 2 + below);
 	out->bytes_moved = cpu_bytes(d.a->a) + cpu_bytes(d.a->dy) + cpu_bytes(d.a->da) +
 			   cpu_experts_bytes(d.a->set, &d.a->routing) * below;
 	down_layout(&d, &s, cpu_tile_of_machine(m), m->threads);
 	out->scratch_bytes = s.bytes;
 }
 
-/* Task: (expert, column group): u = dy @ W, into da. */
+/* Task: (expert, column group): u = dy @ W + t1 @ A, into da. */
 static void down_task(void *ctx, int64_t task, int thread)
 {
 	const struct down *d = ctx;
 	struct cpu_work work = cpu_work_at(d->s.tile, d->works, thread);
 	int64_t width = d->a->da.cols, groups = cpu_ceil(width, d->cols), e = d->s.e0 + task / groups, r0, r1;
-	int64_t j0 = task % groups * d->cols, mr = d->s.tile.mr;
+	int64_t j0 = task % groups * d->cols, j1 = cpu_min(j0 + d->cols, width), mr = d->s.tile.mr;
 
 	if (!cpu_slots_of(&d->s, e, &r0, &r1))
 		return;
-	cpu_expert_product_back(&d->s, &d->dy, &d->a->set->w[e], r0, r1, j0, cpu_min(j0 + d->cols, width),
+	cpu_expert_product_back(&d->s, &d->dy, &d->a->set->w[e], r0, r1, j0, j1,
 				cpu_row(d->a->da, d->s.s0 + r0 / mr * mr) + j0, width, false, &work);
+	cpu_expert_lora_add_back(&d->s, &d->lora, e, r0, r1, j0, j1, cpu_row(d->a->da, d->s.s0 + r0) + j0, width, &work);
 }
 
-/* Task: one expert's slots: dweight = u.a + dy.bias, then da = weight * u; dy becomes weight * dy for trained experts.
- */
+/* Task: one expert's slots: dweight = u.a + dy.bias, then da = weight * u; dy and t1 become weight times
+ * themselves for trained experts. */
 static void down_finish_task(void *ctx, int64_t task, int thread)
 {
 	const struct down *d = ctx;
@@ -271,6 +284,9 @@ static void down_finish_task(void *ctx, int64_t task, int thread)
 		if (hth_tensor_is(a->da))
 			d->s.k->scale(weight[choice], cpu_row(a->da, s), cpu_row(a->da, s), a->da.cols);
 		d->s.k->scale(weight[choice], dy, dy, a->dy.cols);
+		if (d->lora.t1 != NULL)
+			for (int64_t i = 0; i < d->lora.rank; i++)
+				d->lora.t1[r * d->lora.rank + i] *= weight[choice];
 	}
 }
 
@@ -285,12 +301,14 @@ enum hth_status cpu_experts_down_backward(struct hth_device *dev, const void *ar
 	for (int64_t s0 = 0; s0 < d.s.n; s0 += d.s.batch) {
 		cpu_slots_begin(&d.s, s0);
 		cpu_slot_rows_fill(&d.s, &d.dy, d.a->dy);
+		cpu_expert_lora_rows(&d.s, &d.lora, cpu_row(d.a->a, s0), d.dy.rows, d.works);
 		if (hth_tensor_is(d.a->da))
 			hth_pool_run(dv->pool, down_task, &d, (d.s.e1 - d.s.e0) * cpu_ceil(d.a->da.cols, d.cols));
 		hth_pool_run(dv->pool, down_finish_task, &d, d.s.e1 - d.s.e0);
 		struct weights t = {&d.s, d.a->set, d.dy.gathered, cpu_row(d.a->a, s0), d.works};
 		if (set_trained(d.a->set))
 			train_weights(&t);
+		cpu_expert_lora_grads(&d.s, &d.lora, d.works);
 	}
 	return HTH_OK;
 }

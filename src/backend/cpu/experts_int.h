@@ -1,4 +1,4 @@
-/* Between experts.c and experts_backward.c: batches of slots, and one expert's product with the slots it has in a
+/* Between experts.c, experts_backward.c and experts_lora.c: batches of slots, and one expert's product with the slots it has in a
  * batch.
  *
  * Slots are sorted by expert and worked off in batches of a fixed number of rows, so that scratch is bounded. An expert
@@ -54,6 +54,35 @@ void cpu_expert_product(const struct cpu_slots *s, const struct cpu_slot_rows *m
 void cpu_expert_product_back(const struct cpu_slots *s, const struct cpu_slot_rows *m, const struct hth_weight *w,
 			     int64_t r0, int64_t r1, int64_t j0, int64_t j1, float *c, int64_t ldc, bool add,
 			     const struct cpu_work *work);
+
+/* --- adapters (experts_lora.c); all of it is nothing where rank is 0 ------------------------------------------------- */
+
+/* One set's adapters with the slots of a batch. */
+struct cpu_expert_lora {
+	const struct hth_expert_set *set;
+	const struct hth_rowset *rows;
+	int64_t rank;   /* the largest of the adapters */
+	const float *x; // (sn,C), or NULL
+	const float *dy; // (sn,N), or NULL
+	float *xa;      // (batch,rank) x @ A^T, undefined where a row has no adapter; NULL: backward and nothing trained
+	float *t1;      // (batch,rank) scale * dy @ B; backward
+};
+int64_t cpu_expert_rank(const struct hth_expert_set *set);
+bool cpu_expert_lora_trained(const struct hth_expert_set *set);
+double cpu_expert_lora_flops(const struct hth_expert_set *set, const struct hth_routing *r, double times);
+void cpu_expert_lora_layout(const struct cpu_slots *s, struct cpu_expert_lora *m, struct cpu_scratch *scratch,
+			    const struct hth_expert_set *set, const struct hth_rowset *rows, bool back);
+/* xa of the batch's x, t1 of its dy; NULL: not that one. */
+void cpu_expert_lora_rows(const struct cpu_slots *s, struct cpu_expert_lora *m, const float *x, const float *dy,
+			  float *works);
+/* c += scale * xa @ B^T for rows r0..r1-1 of expert e, columns j0..j1-1; c: where row r0, column j0 stands. */
+void cpu_expert_lora_add(const struct cpu_slots *s, const struct cpu_expert_lora *m, int64_t e, int64_t r0, int64_t r1,
+			 int64_t j0, int64_t j1, float *c, int64_t ldc, const struct cpu_work *work);
+/* c += t1 @ A, likewise. */
+void cpu_expert_lora_add_back(const struct cpu_slots *s, const struct cpu_expert_lora *m, int64_t e, int64_t r0,
+			      int64_t r1, int64_t j0, int64_t j1, float *c, int64_t ldc, const struct cpu_work *work);
+/* dA += t1^T @ x, dB += scale * dy^T @ xa. */
+void cpu_expert_lora_grads(const struct cpu_slots *s, const struct cpu_expert_lora *m, float *works);
 
 /* What a set costs: FLOPs of one product, and bytes of the experts that are read, if all are as likely. */
 double cpu_experts_flops(const struct hth_expert_set *set, const struct hth_routing *r);
