@@ -63,7 +63,7 @@ const struct hth_option hth_train_option_table[] = {
 	 "0", "P", "dropout of the adapters' input"},
 	{"target-modules", "lora-target-modules", "lora_target_modules lora_parameters.keys", HTH_OPTION_LIST,
 	 AT(targets), 0, 0, NULL, NULL, "NAME",
-	 "linears that get an adapter: q_proj k_proj v_proj o_proj gate_proj up_proj down_proj [all]"},
+	 "linears that get an adapter: q_proj k_proj v_proj o_proj gate_proj up_proj down_proj [all]; experts"},
 	{"target-linear", NULL, "lora_target_linear", HTH_OPTION_SWITCH, AT(target_linear), 0, 0, NULL, "true", NULL,
 	 "adapters on all linears when no names are given"},
 	{"num-layers", "lora-layers", "num_layers", HTH_OPTION_INT, AT(n_layers), -1, 100000, NULL, "-1", "N",
@@ -194,13 +194,35 @@ const struct hth_option hth_train_option_table[] = {
 
 static const char *const target_names[HTH_LINEAR_COUNT] = {
 	"q_proj",      "k_proj",    "v_proj",    "o_proj",    "gate_proj", "up_proj",
-	"down_proj",   "in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj"};
+	"down_proj",   "in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj",
+	"gate",        "experts.gate_proj", "experts.up_proj", "experts.down_proj"};
+
+/* Experts by PEFT's names of their parameters (mlp.experts.gate_up_proj) or by mlx-lm's of their modules
+ * (mlp.switch_mlp.gate_proj), "experts" for all; false: none of these. */
+static bool set_experts(const char *item, struct hth_train_config *c)
+{
+	static const char *const blocks[] = {"experts.", "switch_mlp.", "switch_glu."};
+	const char *last = strrchr(item, '.');
+	bool in = strcmp(item, "experts") == 0;
+
+	for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+		in = in || strstr(item, blocks[i]) != NULL;
+	if (!in)
+		return false;
+	last = last != NULL ? last + 1 : item;
+	bool all = strcmp(last, "experts") == 0, both = all || strcmp(last, "gate_up_proj") == 0, found = both;
+	c->gate_up = c->gate_up || both;
+	for (int k = HTH_EXPERTS_GATE; k < HTH_LINEAR_COUNT; k++)
+		if (all || (both && k != HTH_EXPERTS_DOWN) || strcmp(target_names[k] + strlen("experts."), last) == 0)
+			found = c->target[k] = true;
+	return found;
+}
 
 static bool set_target(const char *name, bool target[HTH_LINEAR_COUNT])
 {
 	bool qkv = strcmp(name, "qkv_proj") == 0, gate_up = strcmp(name, "gate_up_proj") == 0, found = qkv || gate_up;
 
-	for (int k = 0; k < HTH_LINEAR_COUNT; k++)
+	for (int k = 0; k < HTH_EXPERTS_GATE; k++)
 		if (strcmp(name, target_names[k]) == 0 || (qkv && k <= HTH_V) ||
 		    (gate_up && (k == HTH_GATE || k == HTH_UP)))
 			found = target[k] = true;
@@ -211,10 +233,20 @@ static bool set_target(const char *name, bool target[HTH_LINEAR_COUNT])
 static enum hth_status resolve_targets(const struct hth_train_options *o, struct hth_train_config *c,
 				       struct hth_err *err)
 {
-	bool all = o->targets.n == 0, *target = c->target; /* [HTH_LINEAR_COUNT] */
+	bool all = o->targets.n == 0, apart = false, *target = c->target; /* [HTH_LINEAR_COUNT] */
 	memset(target, 0, HTH_LINEAR_COUNT * sizeof *target);
 	for (size_t i = 0; i < o->targets.n; i++) {
 		const char *dot = strrchr(o->targets.items[i], '.');
+		bool had = target[HTH_EXPERTS_GATE] || target[HTH_EXPERTS_UP];
+		if (set_experts(o->targets.items[i], c)) {
+			apart = apart || (!had && (target[HTH_EXPERTS_GATE] || target[HTH_EXPERTS_UP]) && !c->gate_up);
+			if (apart && c->gate_up)
+				return hth_fail(err, HTH_ERR_USAGE,
+						"--target-modules: \"%s\": gate and up of experts are either one (gate_up_proj) or "
+						"two (gate_proj, up_proj)",
+						o->targets.items[i]);
+			continue;
+		}
 		const char *name = dot != NULL ? dot + 1 : o->targets.items[i];
 		if (strcmp(name, "all-linear") == 0 || strcmp(name, "all") == 0) {
 			all = true;
@@ -225,13 +257,15 @@ static enum hth_status resolve_targets(const struct hth_train_options *o, struct
 					"--target-modules: \"%s\" is no linear layer of this family; expected q_proj "
 					"k_proj v_proj o_proj "
 					"gate_proj up_proj down_proj, qkv_proj gate_up_proj where these are one (Phi 3), or "
-					"in_proj_qkv in_proj_z in_proj_b in_proj_a out_proj where layers recur (Qwen 3.5)",
+					"in_proj_qkv in_proj_z in_proj_b in_proj_a out_proj where layers recur (Qwen 3.5), "
+					"experts.gate_up_proj experts.down_proj (or switch_mlp.gate_proj and so on, which is "
+					"an A each) and gate, the router, in mixtures of experts",
 					o->targets.items[i]);
 	}
 	if (all && o->targets.n == 0 && !o->target_linear)
 		return hth_fail(err, HTH_ERR_USAGE,
 				"no target modules: give --target-modules, or leave --target-linear on");
-	for (int k = 0; all && k < HTH_LINEAR_COUNT; k++)
+	for (int k = 0; all && k < HTH_OWN_LINEARS; k++)
 		target[k] = true;
 	c->target_named = !all;
 	return HTH_OK;

@@ -50,7 +50,7 @@ static void listen(struct listener *l, const struct hth_linear_args *a)
 
 	for (int m = 0; m < a->n; m++) {
 		int64_t at = number(l, a->member[m]->w);
-		if (at < 0 || l->sum[at] == NULL)
+		if (at < 0 || l->sum[at] == NULL) /* routers stay in f32 */
 			continue;
 		double *sum = l->sum[at]; /* (C) */
 		for (int64_t r = 0; r < a->x.rows; r++)
@@ -231,7 +231,7 @@ static enum hth_status collect_part(const struct listener *l, const struct hth_m
 		return collect_stack(l, p, out, err);
 	int at = p->piece[0].linear; /* linears of a fused tensor share their input */
 
-	if (at < 0 || l->sum[at] == NULL)
+	if (at < 0 || l->sum[at] == NULL) /* routers stay in f32 */
 		return HTH_OK;
 	struct hth_imatrix_entry *e = hth_imatrix_add(out, p->name, strlen(p->name), p->cols, 1);
 	if (e == NULL)

@@ -4,15 +4,15 @@
 
 #include <math.h>
 
-void hth_fuse_row(const struct hth_lora *lora, int64_t n, float *row)
+void hth_fuse_row(const struct hth_lora *lora, int64_t e, int64_t n, float *row)
 {
-	int64_t rank = lora->a.rows, cols = lora->a.cols;
-	const float *b = lora->b.value + n * rank; /* (r) */
+	int64_t rank = lora->b.cols, cols = lora->a.cols, rows = lora->b.rows / (lora->a.rows / rank);
+	const float *b = lora->b.value + (e * rows + n) * rank; /* (r) */
 	double square = 0;
 
 	for (int64_t k = 0; k < rank; k++) {
 		float f = lora->scale * b[k];
-		const float *a = lora->a.value + k * cols; /* (C) */
+		const float *a = lora->a.value + (e * rank + k) * cols; /* (C) */
 		for (int64_t j = 0; j < cols; j++)
 			row[j] += f * a[j];
 	}

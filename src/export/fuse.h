@@ -4,7 +4,8 @@
 
 #include "backend/args.h"
 
-/* row (C) of W, logical row n: += scale * B[n] @ A; with magnitudes then brought to length mag[n]. */
-void hth_fuse_row(const struct hth_lora *lora, int64_t n, float *row);
+/* row (C) of W, logical row n: += scale * B[n] @ A; with magnitudes then brought to length mag[n]. Of experts W, A and B are
+ * expert e's, else e is 0. */
+void hth_fuse_row(const struct hth_lora *lora, int64_t e, int64_t n, float *row);
 
 #endif

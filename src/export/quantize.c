@@ -68,17 +68,19 @@ static bool all_finite(const float *row, int64_t n)
 	return rest == 0;
 }
 
-/* The adapter of the row that stands at `at` of the file, or NULL; *n: the row of its linear. */
-static const struct hth_lora *lora_at(const struct passage *p, int64_t at, int64_t *n)
+/* The adapter of the row that stands at `at` of the file, or NULL; *n: the row of its linear, *e: of which expert. */
+static const struct hth_lora *lora_at(const struct passage *p, int64_t at, int64_t *e, int64_t *n)
 {
 	const struct hth_quantize_config *cfg = p->job->cfg;
 	const struct hth_module_part *part = p->part;
 
 	if (p->n_parts == 0)
 		return NULL;
+	*e = at / p->t->ne[1];
+	at %= p->t->ne[1];
 	while (at >= part->first + part->rows)
 		part++;
-	*n = hth_weight_logical_row(&cfg->model->layers[part->layer].linear[part->kind], at - part->first);
+	*n = hth_weight_logical_row(hth_linear_weight(cfg->model, part->layer, part->kind), at - part->first);
 	return cfg->loras[part->layer * HTH_LINEAR_COUNT + part->kind];
 }
 
@@ -100,7 +102,7 @@ static bool source_row(const struct passage *p, int64_t at, float *row, uint8_t 
 	}
 	hth_quant_format(piece.w->quant)->unpack(data, from, p->cols);
 	if (lora != NULL)
-		hth_fuse_row(lora, n, from);
+		hth_fuse_row(lora, piece.expert, n, from);
 	for (int64_t i = 0; moved && i < p->cols; i++)
 		row[i] = from[hth_part_place(p->source, &p->source->col_heads, i)];
 	return true;
@@ -114,12 +116,12 @@ static void replaced_row(const struct passage *p, int64_t at, float *row)
 
 static bool file_row(const struct passage *p, int64_t at, float *row)
 {
-	int64_t n = 0;
-	const struct hth_lora *lora = lora_at(p, at, &n);
+	int64_t n = 0, e = 0;
+	const struct hth_lora *lora = lora_at(p, at, &e, &n);
 
 	p->in->unpack(p->t->data + (uint64_t)at * p->in_row, row, p->cols);
 	if (lora != NULL)
-		hth_fuse_row(lora, n, row);
+		hth_fuse_row(lora, e, n, row);
 	return true;
 }
 
@@ -299,13 +301,27 @@ static enum hth_status put_importance(struct job *job, struct hth_err *err)
 	return s;
 }
 
-/* A mixture's experts that the model was published with would lose twice in another type of blocks, and grow in none. */
+/* Does the adapter change this tensor? */
+static bool is_adapted(const struct hth_quantize_config *cfg, struct hth_gguf_str name)
+{
+	struct hth_module_part part[3];
+	int n = cfg->loras != NULL ? hth_gguf_parts(cfg->model, name, part) : 0;
+
+	for (int i = 0; i < n; i++)
+		if (cfg->loras[part[i].layer * HTH_LINEAR_COUNT + part[i].kind] != NULL)
+			return true;
+	return false;
+}
+
+/* A mixture's experts that the model was published with would lose twice in another type of blocks, and grow in none: those
+ * that stay as they are. */
 static void keep_mxfp4(struct job *job)
 {
 	const struct hth_gguf *g = job->cfg->from;
 
 	for (size_t i = 0; job->cfg->keep_mxfp4 && i < g->n_tensors; i++) {
-		if (g->tensors[i].quant != HTH_QUANT_MXFP4 || g->tensors[i].n_dims != 3)
+		if (g->tensors[i].quant != HTH_QUANT_MXFP4 || g->tensors[i].n_dims != 3 ||
+		    is_adapted(job->cfg, g->tensors[i].name))
 			continue;
 		job->type[i] = HTH_QUANT_MXFP4;
 		job->file_type = FILE_TYPE_MXFP4;

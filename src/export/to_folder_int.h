@@ -11,8 +11,8 @@ HTH_MUST enum hth_status hth_folder_weights(const struct hth_to_folder_config *c
 /* config.json, generation_config.json, tokenizer, template (to_folder_texts.c). */
 HTH_MUST enum hth_status hth_folder_texts(const struct hth_to_folder_config *cfg, const char *dir, struct hth_err *err);
 HTH_MUST enum hth_status hth_folder_json(const char *dir, const char *name, const json_t *doc, struct hth_err *err);
-/* Whether the experts stay in mxfp4: all are in it, and the layout has a place for them. MLX: where the model's other
- * matrices get 4 bits or more; Hugging Face: gpt-oss (to_folder_weights.c). */
+/* Whether the experts stay in mxfp4: all are in it, no adapter changes one, and the layout has a place for them. MLX: where
+ * the model's other matrices get 4 bits or more; Hugging Face: gpt-oss (to_folder_weights.c). */
 bool hth_folder_keeps_mxfp4(const struct hth_to_folder_config *cfg);
 static inline bool hth_folder_keeps(const struct hth_to_folder_config *cfg, const struct hth_model_part *p)
 {

@@ -66,7 +66,9 @@ bool hth_folder_keeps_mxfp4(const struct hth_to_folder_config *cfg)
 	for (int64_t l = 0; l < m->config.n_layers; l++)
 		for (int part = 0; part < HTH_EXPERT_PARTS; part++) {
 			const struct hth_expert_set *set = &m->layers[l].experts[part];
-			if (set->n > 0 && set->w[0].quant != HTH_QUANT_MXFP4)
+			bool adapted = cfg->loras != NULL &&
+				       cfg->loras[l * HTH_LINEAR_COUNT + HTH_EXPERTS_GATE + part] != NULL;
+			if (set->n > 0 && (set->w[0].quant != HTH_QUANT_MXFP4 || adapted))
 				return false;
 			any = any || set->n > 0;
 		}
@@ -171,7 +173,7 @@ static enum hth_status untie(struct job *j, struct hth_err *err)
 		return hth_fail_memory(err, "a list of tensors", j->n_parts * sizeof(*j->parts));
 	j->parts = grown;
 	j->parts[j->n_parts] = (struct hth_model_part){
-		.name = "lm_head.weight", .piece = {{head, -1}}, .n_pieces = 1, .rows = head->rows, .cols = head->cols};
+		.name = "lm_head.weight", .piece = {{head, -1, 0}}, .n_pieces = 1, .rows = head->rows, .cols = head->cols};
 	j->n_parts++;
 	return HTH_OK;
 }
@@ -231,7 +233,7 @@ static void read_row(struct passage *x, int64_t at, float *row)
 	else
 		hth_quant_format(w->quant)->unpack(hth_weight_row(w, n), row, cols);
 	if (cfg->loras != NULL && piece.linear >= 0 && cfg->loras[piece.linear] != NULL)
-		hth_fuse_row(cfg->loras[piece.linear], n, row);
+		hth_fuse_row(cfg->loras[piece.linear], piece.expert, n, row);
 	const struct hth_heads *heads = x->p->rows == 1 ? &x->p->heads : &x->p->col_heads;
 	if (hth_heads_move(heads)) {
 		float *old = row + x->job->widest; /* (cols) */
@@ -352,7 +354,8 @@ static void find_adapter(struct job *j, struct passage *x)
 	const struct hth_model_part *p = x->p;
 
 	for (int k = 0; cfg->loras != NULL && k < p->n_pieces; k++)
-		j->result->fused += p->piece[k].linear >= 0 && cfg->loras[p->piece[k].linear] != NULL;
+		for (int up = 0; p->piece[k].linear >= 0 && p->piece[k].expert == 0 && up < (p->up != NULL ? 2 : 1); up++)
+			j->result->fused += cfg->loras[p->piece[k].linear + up] != NULL;
 	for (size_t i = 0; cfg->replaced != NULL && i < cfg->replaced->n; i++) {
 		const struct hth_replacement *r = &cfg->replaced->list[i];
 		if (p->piece[0].w != (r->head ? &cfg->model->head : r->of))

@@ -39,19 +39,22 @@ enum hth_status hth_adapter_start(struct hth_adapter *a, size_t n, size_t file_b
 	return a->modules != NULL && a->saved != NULL ? HTH_OK : hth_fail_memory(err, "adapter modules", n * sizeof(*a->modules));
 }
 
-enum hth_status hth_adapter_add(struct hth_adapter *a, size_t cap, const char *name, size_t name_bytes, int64_t rank,
-				int64_t in, int64_t out, struct hth_lora_module **m, struct hth_err *err)
+enum hth_status hth_adapter_add(struct hth_adapter *a, size_t cap, const char *name, size_t name_bytes,
+				int64_t experts, int64_t rank, int64_t in, int64_t out, struct hth_lora_module **m,
+				struct hth_err *err)
 {
-	size_t a_elems, b_elems;
+	size_t a_elems, b_elems, stack = experts > 0 ? (size_t)experts : 1;
 	if (rank < 1 || rank > MAX_RANK || in < 1 || out < 1)
 		return hth_fail(err, HTH_ERR_SHAPE, "rank %lld, input %lld, output %lld make no LoRA", (long long)rank,
 				(long long)in, (long long)out);
 	if (a->n_modules == cap || !hth_mul_size((size_t)rank, (size_t)in, &a_elems) ||
-	    !hth_mul_size((size_t)rank, (size_t)out, &b_elems))
+	    !hth_mul_size((size_t)rank, (size_t)out, &b_elems) || !hth_mul_size(a_elems, stack, &a_elems) ||
+	    !hth_mul_size(b_elems, stack, &b_elems))
 		return hth_fail(err, HTH_ERR_LIMIT, "too many or too large modules");
 	*m = &a->modules[a->n_modules];
 	**m = (struct hth_lora_module){
 		.name = hth_arena_strndup(&a->arena, name, name_bytes),
+		.experts = experts,
 		.in = in,
 		.out = out,
 		.rank = (int)rank,
@@ -94,7 +97,10 @@ enum hth_status hth_adapter_add_saved(struct hth_adapter *a, const char *name, c
 
 const char *hth_adapter_mlx_lacks(const struct hth_adapter *a)
 {
-	return a->n_saved > 0 ? "weights trained whole (modules_to_save)" : NULL;
+	return a->n_saved > 0 ? "weights trained whole (modules_to_save)"
+	       : hth_adapter_has_experts(a) && a->layout == NULL
+		       ? "name for the experts of a model that is not known (--model names it)"
+		       : NULL;
 }
 
 const char *hth_adapter_gguf_lacks(const struct hth_adapter *a)
@@ -165,8 +171,8 @@ enum hth_status hth_adapter_check(const struct hth_adapter *a, struct hth_err *e
 		if (!isfinite(m->scale))
 			return hth_fail(err, HTH_ERR_VALUE, "module \"%.128s\": scale %g is not finite", m->name,
 					(double)m->scale);
-		if (!all_finite(m->a, (size_t)m->rank * (size_t)m->in) ||
-		    !all_finite(m->b, (size_t)m->rank * (size_t)m->out) ||
+		size_t rows = (size_t)hth_module_stack(m) * (size_t)m->rank;
+		if (!all_finite(m->a, rows * (size_t)m->in) || !all_finite(m->b, rows * (size_t)m->out) ||
 		    (m->mag != NULL && !all_finite(m->mag, (size_t)m->out)))
 			return hth_fail(err, HTH_ERR_VALUE,
 					"module \"%.128s\": a weight is NaN or infinite; training went wrong before "
@@ -204,7 +210,8 @@ enum hth_status hth_adapter_finish(struct hth_adapter *a, struct hth_err *err)
 	return hth_adapter_check(a, err);
 }
 
-static enum hth_status read_dir(const char *path, struct hth_adapter *out, struct hth_err *err)
+static enum hth_status read_dir(const char *path, const struct hth_adapter_names *names, struct hth_adapter *out,
+				struct hth_err *err)
 {
 	enum hth_status st = HTH_OK;
 	struct hth_safetensors s = {0};
@@ -230,7 +237,8 @@ static enum hth_status read_dir(const char *path, struct hth_adapter *out, struc
 	if (st == HTH_OK)
 		st = hth_safetensors_open(&s, is_peft ? peft : mlx, err);
 	if (st == HTH_OK)
-		st = (is_peft ? hth_adapter_read_peft : hth_adapter_read_mlx)(&s, config, config_path, out, err);
+		st = is_peft ? hth_adapter_read_peft(&s, config, config_path, names, out, err)
+			     : hth_adapter_read_mlx(&s, config, config_path, out, err);
 	if (st == HTH_OK) {
 		st = hth_adapter_finish(out, err);
 		if (st != HTH_OK)
@@ -252,7 +260,7 @@ enum hth_status hth_adapter_read(const char *path, const struct hth_adapter_name
 	memset(out, 0, sizeof(*out));
 	switch (hth_path_kind(path)) {
 	case HTH_PATH_DIR:
-		st = read_dir(path, out, err);
+		st = read_dir(path, names, out, err);
 		break;
 	case HTH_PATH_FILE:
 		if (names == NULL)
@@ -264,6 +272,8 @@ enum hth_status hth_adapter_read(const char *path, const struct hth_adapter_name
 	default:
 		st = hth_fail(err, HTH_ERR_NOTFOUND, "%s: no such adapter, expected a folder or a .gguf file", path);
 	}
+	if (st == HTH_OK && out->layout == NULL && names != NULL)
+		out->layout = names->layout;
 	if (st != HTH_OK)
 		hth_adapter_clear(out);
 	return st;

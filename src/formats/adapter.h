@@ -15,11 +15,12 @@
 
 struct hth_lora_module {
 	const char *name;        /* Hugging Face module path: "model.layers.3.self_attn.q_proj" */
+	int64_t experts;         /* E matrices in one, each with its rows of A (E*r,C) and of B (E*N,r); 0: a plain linear */
 	int64_t in, out;         /* C, N */
 	int rank;                /* r */
 	float scale;             /* alpha / r, or alpha / sqrt(r) with rsLoRA */
-	float *a;                /* (r, C) */
-	float *b;                /* (N, r) */
+	float *a;                /* (r, C); of experts (E*r, C) */
+	float *b;                /* (N, r); of experts (E*N, r) */
 	float *mag;              /* (N) DoRA's magnitudes: y *= mag / length of the rows of W + scale * B @ A; NULL: none */
 };
 
@@ -29,6 +30,23 @@ struct hth_saved_weight {
 	int64_t rows, cols;      /* vectors: rows 1 */
 	float *value;            /* (rows, cols) */
 };
+
+/* What a family's experts are called in a layer, and how PEFT stores them. In struct hth_adapter they are PEFT's names,
+ * with gate_proj and up_proj apart where each has its own A, and B of gate_up_proj has gate's rows above up's. */
+struct hth_expert_layout {
+	const char *peft, *mlx;               /* "mlp.experts", "mlp.switch_mlp" */
+	const char *peft_router, *mlx_router; /* NULL: takes no LoRA; the value's name is "mlp.gate" */
+	bool paired;                          /* rows of gate and up alternate in PEFT's files */
+	bool gguf_joined;                     /* gate and up are one tensor in GGUF files, too */
+};
+enum hth_expert_layout_kind {
+	HTH_EXPERTS_SWITCH, /* Qwen's */
+	HTH_EXPERTS_SPARSE, /* Mixtral's */
+	HTH_EXPERTS_PAIRED, /* gpt-oss's */
+	HTH_EXPERTS_BESIDE, /* Gemma 4's */
+	HTH_EXPERT_LAYOUTS
+};
+extern const struct hth_expert_layout hth_expert_layouts[HTH_EXPERT_LAYOUTS];
 
 struct hth_adapter {
 	struct hth_arena arena;  /* owns everything below */
@@ -42,6 +60,7 @@ struct hth_adapter {
 	bool rslora;
 	int n_layers;            /* of the base model, when known, else 0 */
 	char *base_model;        /* base_model_name_or_path, may be "" */
+	const struct hth_expert_layout *layout; /* of its experts; NULL: has none, or of an unknown family */
 };
 
 /* Where a model with eyes has its text part: names of modules and weights begin so in PEFT, with "language_model.model."
@@ -61,6 +80,7 @@ struct hth_adapter_names {
 	int64_t (*permuted_head_rows)(const void *ctx, const char *module);
 	/* Heads that GGUF has tiled, in the rows of B and the columns of A; NULL: none anywhere. */
 	void (*tiled)(const void *ctx, const char *module, struct hth_heads *rows, struct hth_heads *cols);
+	const struct hth_expert_layout *layout; /* of the family's experts; NULL: it has none */
 	const void *ctx;
 };
 
@@ -83,7 +103,7 @@ HTH_MUST enum hth_status hth_adapter_write_dir(const char *path, const struct ht
                                                struct hth_err *err);
 /* adapter.gguf, with alpha' so that alpha'/r is each module's scale (scales that differ are folded into B).
  * HTH_ERR_UNAVAILABLE names what GGUF lacks. */
-HTH_MUST enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapter *a,
+HTH_MUST enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapter *given,
                                                 const struct hth_adapter_names *names, struct hth_err *err);
 
 #endif

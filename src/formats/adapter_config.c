@@ -39,12 +39,6 @@ static bool has_default_scale(const struct hth_adapter *a, const struct hth_lora
 	return (float)(a->alpha / root) == m->scale;
 }
 
-static const char *last_part(const char *name)
-{
-	const char *dot = strrchr(name, '.');
-	return dot != NULL ? dot + 1 : name;
-}
-
 /* True when every layer 0..n-1 has the same projections, so that their short names say all: not in a model with eyes, where
  * these have modules of such names too. */
 static bool is_uniform(const struct hth_adapter *a)
@@ -81,17 +75,58 @@ static void append_once(json_t *array, const char *text, bool *ok)
 	append(array, json_string(text), ok);
 }
 
-static json_t *target_modules(const struct hth_adapter *a, bool *ok)
+/* Parameters in PEFT's eyes, no modules: a stack of experts, and the router, whose module transformers 5 keeps its weight in
+ * without being a linear. */
+static bool is_parameter(const struct hth_lora_module *m)
+{
+	return m->experts > 0 || hth_adapter_is_router(m->name);
+}
+
+/* PATH.weight of a router by PEFT's name for it. */
+static json_t *router_parameter(const struct hth_adapter *a, const char *name, bool uniform)
+{
+	const char *rest, *router = a->layout != NULL && a->layout->peft_router != NULL ? a->layout->peft_router
+										     : HTH_ADAPTER_ROUTER;
+	(void)hth_adapter_layer(name, &rest);
+	return json_sprintf("%.*s%s.weight", uniform ? 0 : (int)(rest - name), name, router);
+}
+
+static void append_text(json_t *list, json_t *text, bool *ok)
+{
+	if (text == NULL)
+		*ok = false;
+	else
+		append_once(list, json_string_value(text), ok);
+	json_decref(text);
+}
+
+/* What PEFT shall look for: modules, or parameters. */
+static json_t *targets(const struct hth_adapter *a, bool params, bool *ok)
 {
 	json_t *list = json_array();
 	bool uniform = is_uniform(a);
 	for (size_t i = 0; i < a->n_modules; i++) {
-		if (uniform)
-			append_once(list, last_part(a->modules[i].name), ok);
+		const struct hth_lora_module *m = &a->modules[i];
+		const char *rest;
+		(void)hth_adapter_layer(m->name, &rest);
+		if (is_parameter(m) != params)
+			continue;
+		if (params && m->experts == 0)
+			append_text(list, router_parameter(a, m->name, uniform), ok);
+		else if (!uniform)
+			append(list, json_string(m->name), ok);
 		else
-			append(list, json_string(a->modules[i].name), ok);
+			append_once(list, params ? rest : hth_adapter_projection(m->name), ok);
 	}
 	return list;
+}
+
+static bool has_parameters(const struct hth_adapter *a)
+{
+	bool any = false;
+	for (size_t i = 0; i < a->n_modules; i++)
+		any |= is_parameter(&a->modules[i]);
+	return any;
 }
 
 /* Whole paths: PEFT takes every module that ends with a name, and "norm" would be all of them. */
@@ -122,8 +157,12 @@ static void set_peft(json_t *c, const struct hth_adapter *a, bool *ok)
 	set(c, "inference_mode", json_true(), ok);
 	set(c, "r", json_integer(a->rank), ok);
 	set(c, "lora_alpha", number(a->alpha), ok);
-	set(c, "lora_dropout", json_real(a->dropout), ok);
-	set(c, "target_modules", target_modules(a, ok), ok);
+	/* PEFT takes no adapter with dropout on parameters, not even to use it. */
+	set(c, "lora_dropout", json_real(has_parameters(a) ? 0 : a->dropout), ok);
+	set(c, "target_modules", targets(a, false, ok), ok);
+	/* PEFT before 0.17 does not know the key, and has no LoRA on experts either. */
+	if (has_parameters(a))
+		set(c, "target_parameters", targets(a, true, ok), ok);
 	set(c, "bias", json_string("none"), ok);
 	set(c, "fan_in_fan_out", json_false(), ok);
 	set(c, "use_rslora", json_boolean(a->rslora), ok);
@@ -158,14 +197,14 @@ static void set_mlx(json_t *c, const struct hth_adapter *a, float scale, bool *o
 	set(c, "lora_parameters", lora, ok);
 }
 
-enum hth_status hth_adapter_config(const struct hth_adapter *a, bool plain_peft, float mlx_scale, json_t **out,
-				   struct hth_err *err)
+enum hth_status hth_adapter_config(const struct hth_adapter *a, const struct hth_adapter *mlx, float mlx_scale,
+				   json_t **out, struct hth_err *err)
 {
 	bool ok = true;
 	json_t *c = json_object();
 	set_peft(c, a, &ok);
-	if (!plain_peft)
-		set_mlx(c, a, mlx_scale, &ok);
+	if (mlx != NULL)
+		set_mlx(c, mlx, mlx_scale, &ok);
 	if (!ok || c == NULL) {
 		json_decref(c);
 		return hth_fail_memory(err, HTH_ADAPTER_CONFIG, 0);

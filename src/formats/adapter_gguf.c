@@ -108,10 +108,12 @@ static enum hth_status resolve(const struct hth_gguf *g, const struct hth_gguf_t
 	*b = hth_gguf_tensor(g, b_name);
 	if (*b == NULL)
 		return hth_fail(err, HTH_ERR_FORMAT, "its lora_b is missing");
-	if (a->n_dims > 2 || (*b)->n_dims > 2 || a->ne[1] != (*b)->ne[0])
-		return hth_fail(
-			err, HTH_ERR_SHAPE, "(%lld, %lld), its lora_b (%lld, %lld); expected (in, r) and (r, out)",
-			(long long)a->ne[0], (long long)a->ne[1], (long long)(*b)->ne[0], (long long)(*b)->ne[1]);
+	if (a->n_dims > 3 || (*b)->n_dims > 3 || a->ne[1] != (*b)->ne[0] || a->ne[2] != (*b)->ne[2])
+		return hth_fail(err, HTH_ERR_SHAPE,
+				"(%lld, %lld, %lld), its lora_b (%lld, %lld, %lld); expected (in, r) and (r, out), of "
+				"experts (in, r, E) and (r, out, E)",
+				(long long)a->ne[0], (long long)a->ne[1], (long long)a->ne[2], (long long)(*b)->ne[0],
+				(long long)(*b)->ne[1], (long long)(*b)->ne[2]);
 	return HTH_OK;
 }
 
@@ -123,18 +125,22 @@ static enum hth_status read_pair(const struct hth_gguf *g, const struct hth_gguf
 	struct hth_lora_module *m;
 	int64_t head_rows;
 	enum hth_status st = resolve(g, a, names, module, &b, err);
+	bool experts = strstr(module, "experts.") != NULL; /* a layer may have one alone, in two dimensions */
+	if (st == HTH_OK && !experts && a->ne[2] != 1)
+		st = hth_fail(err, HTH_ERR_SHAPE, "%lld matrices, expected one", (long long)a->ne[2]);
 	if (st == HTH_OK)
-		st = hth_adapter_add(out, g->n_tensors, module, strlen(module), a->ne[1], a->ne[0], b->ne[1], &m, err);
+		st = hth_adapter_add(out, g->n_tensors, module, strlen(module), experts ? a->ne[2] : 0, a->ne[1], a->ne[0],
+				     b->ne[1], &m, err);
 	if (st == HTH_OK)
 		st = head_rows_of(names, m, &head_rows, err);
 	if (st != HTH_OK)
 		return st;
 	/* alpha 0 means "no alpha": the user's scale alone. */
 	m->scale = out->alpha != 0 ? (float)out->alpha / (float)m->rank : 1.0f;
-	hth_quant_format(a->quant)->unpack(a->data, m->a, a->ne[0] * a->ne[1]);
+	hth_quant_format(a->quant)->unpack(a->data, m->a, a->ne[0] * a->ne[1] * a->ne[2]);
 	if (head_rows == 0) {
-		hth_quant_format(b->quant)->unpack(b->data, m->b, b->ne[0] * b->ne[1]);
-		return move_heads(names, m, false, m->a, m->b, err);
+		hth_quant_format(b->quant)->unpack(b->data, m->b, b->ne[0] * b->ne[1] * b->ne[2]);
+		return m->experts > 0 ? HTH_OK : move_heads(names, m, false, m->a, m->b, err);
 	}
 	float *rows = hth_calloc((size_t)(m->out * m->rank), sizeof(*rows)); // (N, r) in the file's order
 	if (rows == NULL)
@@ -236,20 +242,22 @@ static enum hth_status announce(struct hth_gguf_writer *w, const struct hth_lora
 	if (!names->to_gguf(names->ctx, m->name, base))
 		return hth_fail(err, HTH_ERR_UNAVAILABLE, "module \"%.128s\" has no name in GGUF files of \"%s\"",
 				m->name, names->gguf_arch);
-	const int64_t a_ne[2] = {m->in, m->rank}, b_ne[2] = {m->rank, m->out};
+	const int64_t a_ne[3] = {m->in, m->rank, m->experts}, b_ne[3] = {m->rank, m->out, m->experts};
+	int n_dims = m->experts > 0 ? 3 : 2;
 	snprintf(name, sizeof(name), "%.127s%s", base, A_SUFFIX);
-	enum hth_status st = hth_gguf_add_tensor(w, name, 2, a_ne, HTH_QUANT_F32, err);
+	enum hth_status st = hth_gguf_add_tensor(w, name, n_dims, a_ne, HTH_QUANT_F32, err);
 	if (st != HTH_OK)
 		return st;
 	snprintf(name, sizeof(name), "%.127s%s", base, B_SUFFIX);
-	return hth_gguf_add_tensor(w, name, 2, b_ne, HTH_QUANT_F32, err);
+	return hth_gguf_add_tensor(w, name, n_dims, b_ne, HTH_QUANT_F32, err);
 }
 
 static enum hth_status write_pair(struct hth_gguf_writer *w, const struct hth_lora_module *m, float alpha,
 				  const struct hth_adapter_names *names, struct hth_err *err)
 {
 	int64_t head_rows;
-	size_t n_a = (size_t)(m->in * m->rank), n = (size_t)(m->out * m->rank);
+	int64_t rank_rows = hth_module_stack(m) * m->rank;
+	size_t n_a = (size_t)(m->in * rank_rows), n = (size_t)(m->out * rank_rows);
 	enum hth_status st = head_rows_of(names, m, &head_rows, err);
 	if (st != HTH_OK)
 		return st;
@@ -262,7 +270,8 @@ static enum hth_status write_pair(struct hth_gguf_writer *w, const struct hth_lo
 		permute_rows(m->b, rows, m->out, m->rank, head_rows, true);
 	else
 		memcpy(rows, m->b, n * sizeof(*rows));
-	st = move_heads(names, m, true, a, rows, err);
+	if (m->experts == 0)
+		st = move_heads(names, m, true, a, rows, err);
 	float fold = alpha / (float)m->rank == m->scale ? 1.0f : m->scale / (alpha / (float)m->rank);
 	for (size_t i = 0; i < n && fold != 1.0f; i++)
 		rows[i] *= fold;
@@ -274,16 +283,26 @@ static enum hth_status write_pair(struct hth_gguf_writer *w, const struct hth_lo
 	return st;
 }
 
-enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapter *a,
+enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapter *given,
 				       const struct hth_adapter_names *names, struct hth_err *err)
 {
 	struct hth_gguf_writer *w = NULL;
-	enum hth_status st = hth_adapter_check(a, err);
-	const char *lacks = hth_adapter_gguf_lacks(a);
+	struct hth_adapter view;
+	const struct hth_adapter *a = &view;
+	struct hth_arena arena;
+	enum hth_status st = hth_adapter_check(given, err);
+	const char *lacks = hth_adapter_gguf_lacks(given);
+	hth_arena_init(&arena, SIZE_MAX / 2);
+	/* Gate and up of experts as the base's file has them. */
+	if (st == HTH_OK && names->layout != NULL && names->layout->gguf_joined)
+		st = hth_adapter_join(given, &arena, &view, err);
+	else if (st == HTH_OK)
+		st = hth_adapter_split(given, &arena, &view, err);
 	if (st == HTH_OK && lacks != NULL)
 		st = hth_fail(err, HTH_ERR_UNAVAILABLE,
 			      "GGUF adapters have no %s; hearth fuse makes a GGUF file of model and adapter", lacks);
 	if (st != HTH_OK) {
+		hth_arena_clear(&arena);
 		(void)hth_err_prefix(err, "%s", path);
 		return st;
 	}
@@ -299,5 +318,6 @@ enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapte
 		hth_gguf_writer_abort(w);
 	else
 		st = hth_gguf_writer_commit(w, err);
+	hth_arena_clear(&arena);
 	return st;
 }

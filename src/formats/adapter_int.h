@@ -15,8 +15,8 @@
 
 /* One module more in a->modules, whose array has room for `cap`; a and b are allocated, not filled, scale is 1. */
 HTH_MUST enum hth_status hth_adapter_add(struct hth_adapter *a, size_t cap, const char *name, size_t name_bytes,
-					 int64_t rank, int64_t in, int64_t out, struct hth_lora_module **m,
-					 struct hth_err *err);
+					 int64_t experts, int64_t rank, int64_t in, int64_t out,
+					 struct hth_lora_module **m, struct hth_err *err);
 /* Magnitudes for a module, (out), not filled. */
 HTH_MUST enum hth_status hth_adapter_add_mag(struct hth_adapter *a, struct hth_lora_module *m, struct hth_err *err);
 /* One whole weight more in a->saved, whose array has room; its values are not filled. */
@@ -46,14 +46,36 @@ HTH_MUST enum hth_status hth_adapter_patterns_get(const struct hth_adapter_patte
 						  double *out, struct hth_err *err);
 void hth_adapter_patterns_free(struct hth_adapter_patterns *p);
 
+/* names: says how the base's experts are stored; may be NULL. */
 HTH_MUST enum hth_status hth_adapter_read_peft(const struct hth_safetensors *s, const json_t *config, const char *where,
-					       struct hth_adapter *out, struct hth_err *err);
+					       const struct hth_adapter_names *names, struct hth_adapter *out,
+					       struct hth_err *err);
 HTH_MUST enum hth_status hth_adapter_read_mlx(const struct hth_safetensors *s, const json_t *config, const char *where,
 					      struct hth_adapter *out, struct hth_err *err);
 HTH_MUST enum hth_status hth_adapter_read_gguf(const char *path, const struct hth_adapter_names *names,
 					       struct hth_adapter *out, struct hth_err *err);
-/* adapter_config.json for a. */
-HTH_MUST enum hth_status hth_adapter_config(const struct hth_adapter *a, bool plain_peft, float mlx_scale, json_t **out,
-					    struct hth_err *err);
+/* adapter_config.json for a as PEFT has it, and mlx as MLX has it, or NULL. */
+HTH_MUST enum hth_status hth_adapter_config(const struct hth_adapter *a, const struct hth_adapter *mlx, float mlx_scale,
+					    json_t **out, struct hth_err *err);
+
+/* Experts (adapter_experts.c). */
+#define HTH_ADAPTER_ROUTER "mlp.gate"
+const char *hth_adapter_projection(const char *name); /* the last component */
+bool hth_adapter_has_experts(const struct hth_adapter *a);
+bool hth_adapter_is_router(const char *name);
+/* Two matrices of the same experts. */
+bool hth_adapter_beside(const struct hth_lora_module *x, const struct hth_lora_module *y);
+/* MLX's name as the value has it, in a's arena; sets a->layout. NULL: unknown experts, or no memory. */
+const char *hth_adapter_from_mlx(struct hth_adapter *a, const char *name, bool experts);
+const char *hth_adapter_to_mlx(const struct hth_adapter *a, const struct hth_lora_module *m, struct hth_arena *arena);
+/* a with gate and up of experts apart, or as one; what is new is in arena, the rest borrowed. out is not cleared. */
+HTH_MUST enum hth_status hth_adapter_split(const struct hth_adapter *a, struct hth_arena *arena, struct hth_adapter *out,
+					   struct hth_err *err);
+HTH_MUST enum hth_status hth_adapter_join(const struct hth_adapter *a, struct hth_arena *arena, struct hth_adapter *out,
+					  struct hth_err *err);
+static inline int64_t hth_module_stack(const struct hth_lora_module *m) /* E, or 1 */
+{
+	return m->experts > 0 ? m->experts : 1;
+}
 
 #endif

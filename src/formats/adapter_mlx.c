@@ -1,4 +1,5 @@
-/* Reads mlx-lm's layout: adapters.safetensors with lora_a (in, r) and lora_b (r, out), and adapter_config.json.
+/* Reads mlx-lm's layout: adapters.safetensors with lora_a (in, r) and lora_b (r, out), of experts (E, r, in) and (E, out, r),
+ * and adapter_config.json.
  * Keys: docs/formats/adapters.md; source: mlx-lm 0.32, tuner/utils.py load_adapters, tuner/lora.py. */
 #include "formats/adapter_int.h"
 
@@ -108,6 +109,48 @@ static enum hth_status read_magnitudes(const struct hth_safetensors *s, const st
 	return st == HTH_OK ? hth_st_to_f32(t, m->mag, err) : st;
 }
 
+/* A module's name as the value has it, in out's arena; NULL: no memory, or of experts that no family has. */
+static const char *own_name(struct hth_adapter *out, const char *name, size_t bytes, bool experts)
+{
+	if (strncmp(name, VLM_PREFIX, strlen(VLM_PREFIX)) == 0 && bytes > strlen(VLM_PREFIX)) {
+		name += strlen(VLM_PREFIX);
+		bytes -= strlen(VLM_PREFIX);
+	}
+	name = hth_arena_strndup(&out->arena, name, bytes);
+	return name != NULL ? hth_adapter_from_mlx(out, name, experts) : NULL;
+}
+
+/* lora_a (E, r, in) and lora_b (E, out, r), which is the value's own order. bytes: of the module's name. */
+static enum hth_status read_experts(const struct hth_st_tensor *a, const struct hth_st_tensor *b, size_t bytes,
+				    const struct mlx_rules *r, size_t cap, struct hth_adapter *out, struct hth_err *err)
+{
+	struct hth_lora_module *m;
+	const char *name = own_name(out, a->name, bytes, true);
+
+	if (name == NULL)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE,
+				"tensor \"%.128s\": LoRA on experts of an unknown name, expected NAME.switch_mlp.gate_proj or "
+				"the like",
+				a->name);
+	if (r->dora)
+		return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%.128s\": experts with magnitudes (DoRA)", a->name);
+	if (b->n_dims != 3 || a->dim[0] != b->dim[0] || a->dim[1] != b->dim[2] || a->dim[0] < 1)
+		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected lora_a (E, r, in) and lora_b (E, out, r)",
+				a->name);
+	if (a->dim[1] != r->rank)
+		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": rank %lld, the config says %lld", a->name,
+				(long long)a->dim[1], (long long)r->rank);
+	enum hth_status st =
+		hth_adapter_add(out, cap, name, strlen(name), a->dim[0], a->dim[1], a->dim[2], b->dim[1], &m, err);
+	if (st == HTH_OK)
+		st = hth_st_to_f32(a, m->a, err);
+	if (st == HTH_OK)
+		st = hth_st_to_f32(b, m->b, err);
+	if (st == HTH_OK)
+		m->scale = (float)r->scale;
+	return st;
+}
+
 static enum hth_status read_pair(const struct hth_safetensors *s, const struct hth_st_tensor *a,
 				 const struct mlx_rules *r, struct hth_adapter *out, struct hth_err *err)
 {
@@ -127,19 +170,18 @@ static enum hth_status read_pair(const struct hth_safetensors *s, const struct h
 	if (b == NULL)
 		return hth_fail(err, HTH_ERR_FORMAT, "tensor \"%.128s\": its lora_b is missing", a->name);
 	if (a->n_dims == 3)
-		return hth_fail(err, HTH_ERR_UNAVAILABLE, "tensor \"%.128s\": LoRA on expert groups is not supported",
-				a->name);
+		return read_experts(a, b, bytes, r, s->n_tensors, out, err);
 	if (a->n_dims != 2 || b->n_dims != 2 || a->dim[1] != b->dim[0])
 		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected lora_a (in, r) and lora_b (r, out)",
 				a->name);
 	if (a->dim[1] != r->rank)
 		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": rank %lld, the config says %lld", a->name,
 				(long long)a->dim[1], (long long)r->rank);
-	if (strncmp(name, VLM_PREFIX, strlen(VLM_PREFIX)) == 0 && bytes > strlen(VLM_PREFIX)) {
-		name += strlen(VLM_PREFIX);
-		bytes -= strlen(VLM_PREFIX);
-	}
-	enum hth_status st = hth_adapter_add(out, s->n_tensors, name, bytes, a->dim[1], a->dim[0], b->dim[1], &m, err);
+	name = own_name(out, name, bytes, false);
+	if (name == NULL)
+		return hth_fail_memory(err, "a name", bytes);
+	enum hth_status st =
+		hth_adapter_add(out, s->n_tensors, name, strlen(name), 0, a->dim[1], a->dim[0], b->dim[1], &m, err);
 	if (st == HTH_OK)
 		st = read_transposed(a, m->a, err);
 	if (st == HTH_OK)

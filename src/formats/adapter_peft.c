@@ -1,5 +1,6 @@
 /* Reads PEFT's layout: adapter_model.safetensors and adapter_config.json. What LoRA on linear layers cannot say is
- * refused by name rather than dropped. Keys: docs/formats/adapters.md; source: PEFT 0.21, tuners/lora/config.py. */
+ * refused by name rather than dropped. Parameters of experts (target_parameters) are modules whose A and B hold all
+ * experts. Keys: docs/formats/adapters.md; source: PEFT 0.21, tuners/lora/config.py. */
 #include "formats/adapter_int.h"
 
 #include "base/json.h"
@@ -14,6 +15,7 @@ struct rules {
 	double alpha;
 	bool rslora, dora;
 	const json_t *saved; /* modules_to_save: an array of names, or NULL */
+	const json_t *parameters; /* target_parameters: an array of paths, or NULL */
 	struct hth_adapter_patterns *ranks, *alphas;
 	size_t n_b, n_mag; /* seen so far */
 };
@@ -48,7 +50,6 @@ static enum hth_status check_supported(const json_t *config, const char *where, 
 	} refused[] = {
 		{"lora_bias", "a bias in lora_B"},
 		{"layer_replication", "replicated layers"},
-		{"target_parameters", "LoRA on expert parameters"},
 		{"trainable_token_indices", "trained tokens"},
 		{"alora_invocation_tokens", "activated LoRA"},
 		{"use_qalora", "QA-LoRA"},
@@ -79,18 +80,38 @@ static enum hth_status check_supported(const json_t *config, const char *where, 
 	return check_init(json_object_get(config, "init_lora_weights"), where, err);
 }
 
-static enum hth_status read_saved_names(const json_t *config, const char *where, struct rules *r, struct hth_err *err)
+static enum hth_status read_names(const json_t *config, const char *key, const char *where, const json_t **out,
+				  struct hth_err *err)
 {
-	const json_t *list = json_object_get(config, "modules_to_save"), *name;
+	const json_t *list = json_object_get(config, key), *name;
 	size_t i;
 	if (is_empty(list))
 		return HTH_OK;
 	if (!json_is_array(list))
-		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"modules_to_save\": expected a list of names", where);
+		return hth_fail(err, HTH_ERR_FORMAT, "%s: \"%s\": expected a list of names", where, key);
 	json_array_foreach(list, i, name) if (!json_is_string(name)) return hth_fail(
-		err, HTH_ERR_FORMAT, "%s: \"modules_to_save\": expected a list of names", where);
-	r->saved = list;
+		err, HTH_ERR_FORMAT, "%s: \"%s\": expected a list of names", where, key);
+	*out = list;
 	return HTH_OK;
+}
+
+/* How the experts are stored: as the base says, or as the keys for MLX in a folder for both let know. */
+static const struct hth_expert_layout *find_layout(const json_t *config, const struct hth_adapter_names *names)
+{
+	const json_t *keys = json_object_get(json_object_get(config, "lora_parameters"), "keys"), *key;
+	size_t i;
+	if (names != NULL)
+		return names->layout;
+	json_array_foreach(keys, i, key)
+	{
+		for (int k = 0; json_is_string(key) && k < HTH_EXPERT_LAYOUTS; k++) {
+			const struct hth_expert_layout *l = &hth_expert_layouts[k];
+			size_t n = strlen(l->mlx);
+			if (strncmp(json_string_value(key), l->mlx, n) == 0 && json_string_value(key)[n] == '.')
+				return l;
+		}
+	}
+	return NULL;
 }
 
 static enum hth_status read_rules(const json_t *config, const char *where, struct rules *r, struct hth_adapter *out,
@@ -101,7 +122,9 @@ static enum hth_status read_rules(const json_t *config, const char *where, struc
 	if (st == HTH_OK)
 		st = hth_json_bool(config, "use_dora", false, &r->dora, where, err);
 	if (st == HTH_OK)
-		st = read_saved_names(config, where, r, err);
+		st = read_names(config, "modules_to_save", where, &r->saved, err);
+	if (st == HTH_OK)
+		st = read_names(config, "target_parameters", where, &r->parameters, err);
 	if (st == HTH_OK)
 		st = hth_json_int(config, "r", 1, 65536, 8, &r->rank, where, err);
 	if (st == HTH_OK)
@@ -233,11 +256,125 @@ static enum hth_status read_magnitudes(const struct hth_safetensors *s, const ch
 	return st == HTH_OK ? hth_st_to_f32(t, m->mag, err) : st;
 }
 
+/* PEFT wraps a module once for each of its parameters in target_parameters, in the order in which it has them; the names
+ * of inner wrappers end with ".base_layer". */
+static const char *const parameters[] = {"weight", "gate_up_proj", "down_proj"};
+enum { N_PARAMETERS = 3 };
+
+static bool is_parameter(const json_t *target, const char *stem, size_t bytes, const char *parameter)
+{
+	const char *text = json_string_value(target), *dot = strrchr(text, '.');
+	size_t n = dot != NULL ? (size_t)(dot - text) : 0;
+	return n > 0 && strcmp(dot + 1, parameter) == 0 && n <= bytes && memcmp(stem + bytes - n, text, n) == 0 &&
+	       (n == bytes || stem[bytes - n - 1] == '.');
+}
+
+/* The parameter that the wrapper `name` adapts, or NULL for a module of its own; *stem: bytes of the module's path. */
+static enum hth_status find_parameter(const struct rules *r, const char *name, size_t bytes, size_t *stem,
+				      const char **parameter, struct hth_err *err)
+{
+	static const char inner[] = ".base_layer";
+	const size_t tail = sizeof(inner) - 1;
+	const json_t *target;
+	int depth = 0;
+	size_t i;
+	*stem = bytes;
+	*parameter = NULL;
+	while (*stem > tail && memcmp(name + *stem - tail, inner, tail) == 0) {
+		*stem -= tail;
+		depth++;
+	}
+	for (int k = N_PARAMETERS - 1; k >= 0; k--) {
+		bool there = false;
+		json_array_foreach(r->parameters, i, target) there |= is_parameter(target, name, *stem, parameters[k]);
+		if (there && depth-- == 0) {
+			*parameter = parameters[k];
+			return HTH_OK;
+		}
+	}
+	if (depth <= 0 && *stem == bytes)
+		return HTH_OK;
+	return hth_fail(err, HTH_ERR_UNAVAILABLE,
+			"module \"%.*s\": a wrapper of no parameter in target_parameters (\"weight\", \"gate_up_proj\" and "
+			"\"down_proj\" are known)",
+			(int)(bytes < 128 ? bytes : 128), name);
+}
+
+/* Row n of gate above up in the file, where they may alternate. */
+static int64_t paired_row(int64_t n, int64_t rows)
+{
+	return n < rows / 2 ? 2 * n : 2 * (n - rows / 2) + 1;
+}
+
+/* lora_A (E*r,C) is as we have it; column i*E + e of lora_B (N,r*E) is column i of expert e. */
+static enum hth_status read_stack(const struct hth_st_tensor *b, bool paired, struct hth_lora_module *m,
+				  struct hth_err *err)
+{
+	int64_t width = m->experts * m->rank;
+	float *from = hth_calloc((size_t)(m->out * width), sizeof(*from)); // (N, r*E)
+	if (from == NULL)
+		return hth_fail_memory(err, "adapter weights", (size_t)(m->out * width) * sizeof(*from));
+	enum hth_status st = hth_st_to_f32(b, from, err);
+	for (int64_t e = 0; e < m->experts && st == HTH_OK; e++)
+		for (int64_t n = 0; n < m->out; n++)
+			for (int64_t i = 0; i < m->rank; i++)
+				m->b[(e * m->out + n) * m->rank + i] =
+					from[(paired ? paired_row(n, m->out) : n) * width + i * m->experts + e];
+	hth_free(from);
+	return st;
+}
+
+/* The adapter of a stacked parameter. */
+static enum hth_status read_experts(const struct hth_st_tensor *a, const struct hth_st_tensor *b, const char *name,
+				    size_t stem, const char *parameter, const struct rules *r, size_t cap,
+				    struct hth_adapter *out, struct hth_err *err)
+{
+	struct hth_lora_module *m;
+	size_t bytes = stem + strlen(parameter) + 2;
+	char *full = hth_arena_alloc(&out->arena, bytes);
+	double rank;
+	if (full == NULL)
+		return hth_fail_memory(err, "a name", bytes);
+	snprintf(full, bytes, "%.*s.%s", (int)stem, name, parameter);
+	enum hth_status st = hth_adapter_patterns_get(r->ranks, full, (double)r->rank, &rank, err);
+	if (st != HTH_OK)
+		return st;
+	if (!(rank >= 1 && rank <= 65536) || a->dim[0] % (int64_t)rank != 0)
+		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": %lld rows, expected %g for each expert", a->name,
+				(long long)a->dim[0], rank);
+	bool paired = out->layout != NULL && out->layout->paired && strcmp(parameter, "gate_up_proj") == 0;
+	if (paired && b->dim[0] % 2 != 0)
+		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": %lld rows, expected pairs of gate and up", b->name,
+				(long long)b->dim[0]);
+	st = hth_adapter_add(out, cap, full, strlen(full), a->dim[0] / (int64_t)rank, (int64_t)rank, a->dim[1], b->dim[0],
+			     &m, err);
+	if (st == HTH_OK)
+		st = hth_st_to_f32(a, m->a, err);
+	if (st == HTH_OK)
+		st = read_stack(b, paired, m, err);
+	return st == HTH_OK ? set_scale(m, r, err) : st;
+}
+
+/* A router's name as the value has it; others are copied. NULL: no memory. */
+static const char *own_name(struct hth_adapter *out, const char *name, size_t bytes)
+{
+	const char *rest, *full = hth_arena_strndup(&out->arena, name, bytes);
+	if (full == NULL || hth_adapter_layer(full, &rest) < 0 || strcmp(rest, "mlp.router") != 0)
+		return full;
+	size_t head = (size_t)(rest - full), room = head + sizeof(HTH_ADAPTER_ROUTER);
+	char *own = hth_arena_alloc(&out->arena, room);
+	if (own != NULL)
+		snprintf(own, room, "%.*s%s", (int)head, full, HTH_ADAPTER_ROUTER);
+	return own;
+}
+
 /* One lora_A and its lora_B. */
 static enum hth_status read_pair(const struct hth_safetensors *s, const struct hth_st_tensor *a, const char *name,
 				 size_t bytes, const struct rules *r, struct hth_adapter *out, struct hth_err *err)
 {
 	struct hth_lora_module *m;
+	const char *parameter, *full;
+	size_t stem;
 	size_t n = strlen(a->name) + 1;
 	char *b_name = hth_strdup(a->name);
 	if (b_name == NULL)
@@ -250,7 +387,15 @@ static enum hth_status read_pair(const struct hth_safetensors *s, const struct h
 	if (a->n_dims != 2 || b->n_dims != 2 || a->dim[0] != b->dim[1])
 		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": expected lora_A (r, in) and lora_B (out, r)",
 				a->name);
-	enum hth_status st = hth_adapter_add(out, s->n_tensors, name, bytes, a->dim[0], a->dim[1], b->dim[0], &m, err);
+	enum hth_status st = find_parameter(r, name, bytes, &stem, &parameter, err);
+	if (st != HTH_OK)
+		return st;
+	if (parameter != NULL && strcmp(parameter, "weight") != 0)
+		return read_experts(a, b, name, stem, parameter, r, s->n_tensors, out, err);
+	full = own_name(out, name, stem);
+	if (full == NULL)
+		return hth_fail_memory(err, "a name", bytes);
+	st = hth_adapter_add(out, s->n_tensors, full, strlen(full), 0, a->dim[0], a->dim[1], b->dim[0], &m, err);
 	if (st == HTH_OK)
 		st = hth_st_to_f32(a, m->a, err);
 	if (st == HTH_OK)
@@ -303,10 +448,12 @@ static enum hth_status read_tensor(const struct hth_safetensors *s, const struct
 }
 
 enum hth_status hth_adapter_read_peft(const struct hth_safetensors *s, const json_t *config, const char *where,
-				      struct hth_adapter *out, struct hth_err *err)
+				      const struct hth_adapter_names *names, struct hth_adapter *out,
+				      struct hth_err *err)
 {
 	struct rules r = {0};
 	enum hth_status st = hth_adapter_start(out, s->n_tensors, s->map.bytes, err);
+	out->layout = find_layout(config, names);
 	if (st == HTH_OK)
 		st = read_rules(config, where, &r, out, err);
 	if (st != HTH_OK)

@@ -56,6 +56,47 @@ static bool set_tensor(struct hth_st_tensor *t, const char *name, int64_t rows, 
 	return name != NULL;
 }
 
+/* The wrapper that PEFT makes for m: inside another one where the experts' down_proj is adapted, too. */
+static char *peft_name(struct hth_arena *arena, const struct hth_adapter *a, const struct hth_lora_module *m,
+		       const char *suffix)
+{
+	const char *rest, *name = m->name, *router = a->layout != NULL ? a->layout->peft_router : NULL;
+	bool inner = false;
+	(void)hth_adapter_layer(name, &rest);
+	if (m->experts > 0) {
+		bool gate_up = strcmp(hth_adapter_projection(name), "gate_up_proj") == 0;
+		for (size_t i = 0; i < a->n_modules && gate_up; i++)
+			inner |= &a->modules[i] != m && hth_adapter_beside(m, &a->modules[i]);
+		name = hth_arena_strndup(arena, name, (size_t)(hth_adapter_projection(name) - name) - 1);
+	} else if (router != NULL && hth_adapter_is_router(name)) {
+		char *head = hth_arena_strndup(arena, name, (size_t)(rest - name));
+		name = head != NULL ? full_name(arena, head, router, "") : NULL;
+	}
+	char *full = name != NULL && inner ? full_name(arena, "", name, ".base_layer") : NULL;
+	if (name == NULL || (inner && full == NULL))
+		return NULL;
+	return full_name(arena, HTH_PEFT_PREFIX, inner ? full : name, suffix);
+}
+
+/* B of a module as PEFT has it: of experts (N, r*E), column i*E + e being column i of expert e, the rows of gate and up
+ * alternating where the base's do. NULL: no memory. */
+static const float *peft_b(struct hth_arena *arena, const struct hth_adapter *a, const struct hth_lora_module *m)
+{
+	bool paired = m->experts > 0 && a->layout != NULL && a->layout->paired &&
+		      strcmp(hth_adapter_projection(m->name), "gate_up_proj") == 0;
+	int64_t width = m->experts * m->rank;
+	if (m->experts == 0)
+		return m->b;
+	float *out = hth_arena_calloc(arena, (size_t)(m->out * width), sizeof(*out)); // (N, r*E)
+	for (int64_t e = 0; e < m->experts && out != NULL; e++)
+		for (int64_t n = 0; n < m->out; n++) {
+			int64_t half = m->out / 2, row = !paired ? n : n < half ? 2 * n : 2 * (n - half) + 1;
+			for (int64_t i = 0; i < m->rank; i++)
+				out[row * width + i * m->experts + e] = m->b[(e * m->out + n) * m->rank + i];
+		}
+	return out;
+}
+
 static enum hth_status write_peft(const struct hth_adapter *a, const char *path, struct hth_err *err)
 {
 	static const char *const meta[][2] = {{"format", "pt"}};
@@ -66,10 +107,10 @@ static enum hth_status write_peft(const struct hth_adapter *a, const char *path,
 	bool ok = t != NULL;
 	for (size_t i = 0; i < a->n_modules && ok; i++) {
 		const struct hth_lora_module *m = &a->modules[i];
-		ok = set_tensor(&t[n++], full_name(&names, HTH_PEFT_PREFIX, m->name, ".lora_A.weight"), m->rank, m->in,
-				m->a) &&
-		     set_tensor(&t[n++], full_name(&names, HTH_PEFT_PREFIX, m->name, ".lora_B.weight"), m->out, m->rank,
-				m->b);
+		const float *b = peft_b(&names, a, m);
+		int64_t width = hth_module_stack(m) * m->rank;
+		ok = b != NULL && set_tensor(&t[n++], peft_name(&names, a, m, ".lora_A.weight"), width, m->in, m->a) &&
+		     set_tensor(&t[n++], peft_name(&names, a, m, ".lora_B.weight"), m->out, width, b);
 		if (ok && m->mag != NULL)
 			ok = set_tensor(&t[n++], full_name(&names, HTH_PEFT_PREFIX, m->name, ".lora_magnitude_vector"),
 					0, m->out, m->mag);
@@ -83,6 +124,34 @@ static enum hth_status write_peft(const struct hth_adapter *a, const char *path,
 				: hth_fail_memory(err, "adapter tensors", max * sizeof(*t));
 	hth_arena_clear(&names);
 	return st;
+}
+
+/* The same of experts, (E, R, in) and (E, out, R): not transposed. */
+static enum hth_status mlx_experts(struct hth_arena *arena, const struct hth_lora_module *m, int rank, float scale,
+				   struct hth_st_tensor t[3], struct hth_err *err)
+{
+	size_t E = (size_t)m->experts, R = (size_t)rank, r = (size_t)m->rank, in = (size_t)m->in, out = (size_t)m->out;
+	const char *a_name = mlx_name(arena, m->name, ".lora_a"), *b_name = mlx_name(arena, m->name, ".lora_b");
+	float *a = hth_arena_calloc(arena, E * R * in, sizeof(*a));  // (E, R, in)
+	float *b = hth_arena_calloc(arena, E * out * R, sizeof(*b)); // (E, out, R)
+	float fold = m->scale == scale ? 1.0f : m->scale / scale;
+	if (a_name == NULL || b_name == NULL || a == NULL || b == NULL)
+		return hth_fail_memory(err, "adapter tensors", E * (in + out) * R * sizeof(*a));
+	for (size_t e = 0; e < E; e++)
+		memcpy(a + e * R * in, m->a + e * r * in, r * in * sizeof(*a));
+	for (size_t n = 0; n < E * out; n++)
+		for (size_t k = 0; k < r; k++)
+			b[n * R + k] = m->b[n * r + k] * fold;
+	(void)set_tensor(&t[0], a_name, rank, m->in, a);
+	(void)set_tensor(&t[1], b_name, m->out, rank, b);
+	for (int i = 0; i < 2; i++) {
+		t[i].n_dims = 3;
+		t[i].dim[2] = t[i].dim[1];
+		t[i].dim[1] = t[i].dim[0];
+		t[i].dim[0] = m->experts;
+		t[i].bytes *= E;
+	}
+	return HTH_OK;
 }
 
 /* One module's MLX tensors: transposed, padded with zeros to rank R, B scaled by m->scale / scale; the magnitudes where
@@ -122,20 +191,21 @@ static enum hth_status write_mlx(const struct hth_adapter *a, const char *path, 
 	if (t == NULL)
 		st = hth_fail_memory(err, "adapter tensors", n * sizeof(*t));
 	for (size_t i = 0; i < a->n_modules && st == HTH_OK; i++)
-		st = mlx_pair(&arena, &a->modules[i], a->rank, scale, &t[each * i], err);
+		st = (a->modules[i].experts > 0 ? mlx_experts : mlx_pair)(&arena, &a->modules[i], a->rank, scale,
+									  &t[each * i], err);
 	if (st == HTH_OK)
 		st = hth_safetensors_write(path, t, n, meta, 1, err);
 	hth_arena_clear(&arena);
 	return st;
 }
 
-static enum hth_status write_config(const struct hth_adapter *a, bool plain_peft, float scale, const char *path,
-				    struct hth_err *err)
+static enum hth_status write_config(const struct hth_adapter *peft, const struct hth_adapter *mlx, float scale,
+				    const char *path, struct hth_err *err)
 {
 	json_t *config = NULL;
 	struct hth_buf text;
 	hth_buf_init(&text, HTH_ADAPTER_MAX_CONFIG_BYTES);
-	enum hth_status st = hth_adapter_config(a, plain_peft, scale, &config, err);
+	enum hth_status st = hth_adapter_config(peft, mlx, scale, &config, err);
 	if (st == HTH_OK)
 		st = hth_json_dump(config, 2, &text, err);
 	if (st == HTH_OK) {
@@ -149,21 +219,40 @@ static enum hth_status write_config(const struct hth_adapter *a, bool plain_peft
 	return st;
 }
 
+/* a in the form and under the names that MLX has. */
+static enum hth_status mlx_view(const struct hth_adapter *a, struct hth_arena *arena, struct hth_adapter *out,
+				struct hth_err *err)
+{
+	enum hth_status st = hth_adapter_split(a, arena, out, err);
+	for (size_t i = 0; st == HTH_OK && i < out->n_modules; i++) {
+		out->modules[i].name = hth_adapter_to_mlx(a, &out->modules[i], arena);
+		if (out->modules[i].name == NULL)
+			st = hth_fail_memory(err, "a name", 0);
+	}
+	return st;
+}
+
 static enum hth_status write_files(const struct hth_adapter *a, bool plain_peft, const char *dir, struct hth_err *err)
 {
-	enum hth_status st = HTH_OK;
+	struct hth_adapter as_peft, as_mlx;
+	struct hth_arena arena;
 	float scale = common_scale(a);
 	plain_peft = plain_peft || hth_adapter_mlx_lacks(a) != NULL;
+	hth_arena_init(&arena, SIZE_MAX / 2);
+	enum hth_status st = hth_adapter_join(a, &arena, &as_peft, err);
+	if (st == HTH_OK && !plain_peft)
+		st = mlx_view(a, &arena, &as_mlx, err);
 	char *peft = hth_path_join(dir, HTH_PEFT_WEIGHTS), *mlx = hth_path_join(dir, HTH_MLX_WEIGHTS);
 	char *config = hth_path_join(dir, HTH_ADAPTER_CONFIG);
-	if (peft == NULL || mlx == NULL || config == NULL)
+	if (st == HTH_OK && (peft == NULL || mlx == NULL || config == NULL))
 		st = hth_fail_memory(err, "a path", strlen(dir) + 32);
 	if (st == HTH_OK)
-		st = write_peft(a, peft, err);
+		st = write_peft(&as_peft, peft, err);
 	if (st == HTH_OK && !plain_peft)
-		st = write_mlx(a, mlx, scale, err);
+		st = write_mlx(&as_mlx, mlx, scale, err);
 	if (st == HTH_OK)
-		st = write_config(a, plain_peft, scale, config, err);
+		st = write_config(&as_peft, plain_peft ? NULL : &as_mlx, scale, config, err);
+	hth_arena_clear(&arena);
 	hth_free(peft);
 	hth_free(mlx);
 	hth_free(config);

@@ -23,14 +23,19 @@ enum hth_linear_kind {
 	HTH_DELTA_B,
 	HTH_DELTA_A,
 	HTH_DELTA_OUT,
-	/* The matrices of a layer's experts, all of them as one: rows of A and B follow each other expert by expert. Their
-	 * weights are struct hth_layer's experts, not its linears. */
+	/* Elsewhere in struct hth_layer than among its linears: the router of a mixture of experts (router_w), */
+	HTH_ROUTER,
+	/* and the matrices of its experts, each kind as one: rows of A and B follow each other expert by expert. */
 	HTH_EXPERTS_GATE,
 	HTH_EXPERTS_UP,
 	HTH_EXPERTS_DOWN,
 	HTH_LINEAR_COUNT
 };
+#define HTH_OWN_LINEARS HTH_ROUTER /* kinds below are struct hth_layer's linears */
 const char *hth_linear_module(enum hth_linear_kind k); /* "self_attn.q_proj", for messages */
+/* The weight of a layer's linear; of experts the first one's, of hth_linear_stack. data NULL: the layer has none. */
+const struct hth_weight *hth_linear_weight(const struct hth_model *m, int64_t layer, enum hth_linear_kind k);
+int64_t hth_linear_stack(const struct hth_model *m, enum hth_linear_kind k); /* E, or 1 */
 /* "model.layers.3.self_attn.q_proj": the name of a layer's own linear. */
 void hth_linear_name(const struct hth_model *m, int64_t layer, enum hth_linear_kind k, char hf[80]);
 
@@ -71,7 +76,7 @@ void hth_lora_set_replace(struct hth_lora_set *s, int a, const struct hth_replac
 
 /* An adapter read from disk as LoRAs of this model (values copied into `arena`, no gradients): [linears] or NULL entries.
  * Modules that the model lacks or whose shapes differ are HTH_ERR_SHAPE by name. A module over a fused tensor (Phi 3's
- * qkv_proj) becomes the LoRAs of its parts: they share A, each has its rows of B. */
+ * qkv_proj; gate_up_proj of experts) becomes the LoRAs of its parts: they share A, each has its rows of B. */
 HTH_MUST enum hth_status hth_model_loras(const struct hth_model *m, const struct hth_adapter *a, struct hth_arena *arena,
                                          struct hth_lora ***out, struct hth_err *err);
 /* In a model from a GGUF file whose value heads are tiled the rows and columns of such linears' LoRAs are, too; adapters
@@ -104,7 +109,7 @@ void hth_unnested_name(const struct hth_model *m, const char *name, char out[128
 struct hth_module_part {
 	int64_t layer;
 	enum hth_linear_kind kind;
-	int64_t first, rows; /* of the module's rows */
+	int64_t first, rows; /* of the module's rows; of experts, of each one's */
 };
 int hth_module_parts(const struct hth_model *m, const char *module, struct hth_module_part out[3]);
 /* The same by the name of a GGUF tensor ("blk.3.attn_q.weight"). */
@@ -112,6 +117,10 @@ int hth_gguf_parts(const struct hth_model *m, struct hth_gguf_str tensor, struct
 /* The module that a linear belongs to ("model.layers.3.self_attn.qkv_proj") and its own part of it. */
 void hth_module_of_linear(const struct hth_model *m, int64_t layer, enum hth_linear_kind k, char out[80],
                           struct hth_module_part *part);
+/* "model.layers.3.mlp.experts.gate_up_proj": the module that is both, with one A. */
+void hth_experts_module(const struct hth_model *m, int64_t layer, char out[80]);
+/* How adapter files have this model's experts; NULL: it has none. */
+const struct hth_expert_layout *hth_model_expert_layout(const struct hth_model *m);
 /* Names of this model's modules in GGUF, for adapter files. */
 void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names *out);
 

@@ -225,7 +225,7 @@ static enum hth_status bind_linears(struct hth_model *m, int64_t l, struct hth_e
 	bool shares = hth_layer_shares(&m->config, l), has_v = hth_layer_has_v(&m->config, l);
 	enum hth_status st = shares ? pass_over_keys(m, l, err) : HTH_OK;
 
-	for (int k = 0; st == HTH_OK && k < HTH_LINEAR_COUNT; k++)
+	for (int k = 0; st == HTH_OK && k < HTH_OWN_LINEARS; k++)
 		if (hth_linear_there(&m->config, l, (enum hth_linear_kind)k) &&
 		    !((k == HTH_K || k == HTH_V) && shares) && (k != HTH_V || has_v))
 			st = bind_linear(m, l, (enum hth_linear_kind)k, err);

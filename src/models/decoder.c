@@ -162,7 +162,7 @@ static struct hth_tensor recur(const struct pass *p, struct hth_tensor in, int64
 /* in (R,C) -> (R,E) */
 static struct hth_tensor router_logits(const struct pass *p, const struct hth_rowset *rows, struct hth_tensor in, int64_t l)
 {
-	const struct hth_linear *router = &p->m->layers[l].router;
+	const struct hth_linear *router = &p->linears[l * HTH_LINEAR_COUNT + HTH_ROUTER];
 	struct hth_tensor logits;
 
 	hth_op_linear(p->x, rows, in, &router, 1, &logits);

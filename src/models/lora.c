@@ -12,7 +12,8 @@
 /* The linear of a model with adapter a's LoRA list; with magnitudes among them its bias comes late. */
 static struct hth_linear make_linear(const struct hth_layer *layer, size_t k, struct hth_lora **list, int n_adapters)
 {
-	const struct hth_weight *bias = layer->bias[k].data != NULL ? &layer->bias[k] : NULL;
+	const struct hth_weight *own = k == HTH_ROUTER ? &layer->router_bias : &layer->bias[k];
+	const struct hth_weight *bias = own->data != NULL ? own : NULL;
 	bool any = false, dora = false;
 
 	for (int a = 0; a < n_adapters; a++) {
@@ -20,7 +21,7 @@ static struct hth_linear make_linear(const struct hth_layer *layer, size_t k, st
 		dora = dora || (list[a] != NULL && list[a]->mag.value != NULL);
 	}
 	return (struct hth_linear){
-		.w = &layer->linear[k],
+		.w = k == HTH_ROUTER ? &layer->router_w : &layer->linear[k],
 		.bias = dora ? NULL : bias,
 		.late_bias = dora ? bias : NULL,
 		.dora = dora,
@@ -79,11 +80,12 @@ static enum hth_status fill_set(struct hth_lora_set *s, const struct hth_model *
 			list[a] = loras[a][i];
 		const struct hth_layer *layer = &m->layers[i / HTH_LINEAR_COUNT];
 		size_t k = i % HTH_LINEAR_COUNT;
-		if (k >= HTH_EXPERTS_GATE)
+		if (k >= HTH_EXPERTS_GATE) {
 			s->experts[i / HTH_LINEAR_COUNT * HTH_EXPERT_PARTS + k - HTH_EXPERTS_GATE] =
 				make_experts(layer, (int)(k - HTH_EXPERTS_GATE), list, s->n_adapters);
-		else
+		} else {
 			s->linears[i] = make_linear(layer, k, list, s->n_adapters);
+		}
 	}
 	for (size_t a = 0; a < n_adapters; a++) {
 		s->loras[a] = hth_arena_calloc(&s->arena, n, sizeof(struct hth_lora *));
@@ -173,14 +175,18 @@ static enum hth_status check_module(const struct hth_model *m, const struct hth_
 				"trained on another model?",
 				shown, m->name, (long long)m->config.n_layers);
 	for (int i = 0; i < *n; i++) {
-		if (m->layers[part[i].layer].linear[part[i].kind].data == NULL)
+		if (hth_linear_weight(m, part[i].layer, part[i].kind)->data == NULL)
 			return hth_fail(err, HTH_ERR_UNAVAILABLE,
-					"adapter: \"%s\": layer %lld of %s is a mixture of experts, which take no adapter "
-					"here; the linears of its attention do",
+					"adapter: \"%s\": layer %lld of %s is a mixture of experts and has no such linear; its "
+					"experts are mlp.experts.gate_up_proj and mlp.experts.down_proj",
 					shown, (long long)part[i].layer, m->name);
 		hth_linear_shape(&m->config, part[i].layer, part[i].kind, &one, &cols);
 		rows += one;
 	}
+	int64_t stack = hth_linear_stack(m, part[0].kind);
+	if (mod->experts != (part[0].kind >= HTH_EXPERTS_GATE ? stack : 0))
+		return hth_fail(err, HTH_ERR_SHAPE, "adapter: \"%s\": %lld experts, expected %lld as in %s", shown,
+				(long long)mod->experts, part[0].kind >= HTH_EXPERTS_GATE ? (long long)stack : 0LL, m->name);
 	if (mod->out != rows || mod->in != cols || mod->rank < 1)
 		return hth_fail(err, HTH_ERR_SHAPE,
 				"adapter: \"%s\": shape (%lld,%lld) of rank %d, expected (%lld,%lld) as in "
@@ -208,6 +214,21 @@ static bool copy_param(struct hth_arena *arena, const char *module, const char *
 	return true;
 }
 
+/* B of one part: of each expert, or of the only one, its rows. */
+static bool copy_b(const struct hth_model *m, const struct hth_lora_module *mod, const struct hth_module_part *p,
+		   const char *name, struct hth_arena *arena, struct hth_param *out)
+{
+	int64_t stack = hth_linear_stack(m, p->kind), elems = p->rows * mod->rank;
+	bool ok = true;
+
+	/* The whole has as many rows as a part or more: its beginning makes room, which is then filled anew. */
+	ok = copy_param(arena, name, "lora_B.weight", stack * p->rows, mod->rank, mod->b, out);
+	for (int64_t e = 0; ok && e < stack; e++)
+		memcpy(out->value + e * elems, mod->b + (e * mod->out + p->first) * mod->rank,
+		       (size_t)elems * sizeof(*mod->b));
+	return ok;
+}
+
 /* The LoRA of one part of a module, whose A is there already in `a`. */
 static struct hth_lora *make_lora(const struct hth_model *m, const struct hth_lora_module *mod,
 				  const struct hth_module_part *p, uint32_t place, const struct hth_param *a,
@@ -222,7 +243,7 @@ static struct hth_lora *make_lora(const struct hth_model *m, const struct hth_lo
 	l->a = *a;
 	l->scale = mod->scale;
 	l->place = place;
-	bool ok = copy_param(arena, own, "lora_B.weight", p->rows, mod->rank, mod->b + p->first * mod->rank, &l->b);
+	bool ok = copy_b(m, mod, p, own, arena, &l->b);
 	if (ok && mod->mag != NULL) {
 		l->norm = hth_arena_calloc(arena, (size_t)p->rows, sizeof(*l->norm));
 		ok = l->norm != NULL &&
@@ -252,7 +273,7 @@ bool hth_lora_order(const struct hth_model *m, enum hth_linear_kind k, bool to_m
 {
 	struct hth_heads rows, cols;
 
-	if (!m->config.delta.tiled || k < HTH_DELTA_QKV)
+	if (!m->config.delta.tiled || k < HTH_DELTA_QKV || k > HTH_DELTA_OUT)
 		return true;
 	hth_linear_heads(&m->config, k, &rows, &cols);
 	if (hth_heads_move(&cols) && !order_param(&cols, to_memory, true, &l->a, arena))
@@ -273,7 +294,8 @@ static enum hth_status add_module(const struct hth_model *m, const struct hth_lo
 
 	if (st != HTH_OK)
 		return st;
-	bool ok = copy_param(arena, mod->name, "lora_A.weight", mod->rank, mod->in, mod->a, &a);
+	int64_t stack = hth_linear_stack(m, part[0].kind);
+	bool ok = copy_param(arena, mod->name, "lora_A.weight", stack * mod->rank, mod->in, mod->a, &a);
 	/* One dropout mask for all that share an input to A. */
 	uint32_t place = (uint32_t)(part[0].layer * 16 + part[0].kind);
 	for (int i = 0; i < n && ok; i++) {

@@ -2,6 +2,7 @@
  * share them. Also the translation of adapter modules that formats/adapter.c asks for. */
 #include "formats/hf.h"
 #include "models/model_int.h"
+#include "models/parts.h"
 #include "models/source.h"
 
 #include <stdio.h>
@@ -20,6 +21,17 @@ static const struct names linear_names[HTH_LINEAR_COUNT] = {
 	[HTH_DELTA_B] = {"ssm_beta", "linear_attn.in_proj_b"},
 	[HTH_DELTA_A] = {"ssm_alpha", "linear_attn.in_proj_a"},
 	[HTH_DELTA_OUT] = {"ssm_out", "linear_attn.out_proj"},
+	[HTH_ROUTER] = {"ffn_gate_inp", "mlp.gate"},
+	[HTH_EXPERTS_GATE] = {"ffn_gate_exps", "mlp.experts.gate_proj"},
+	[HTH_EXPERTS_UP] = {"ffn_up_exps", "mlp.experts.up_proj"},
+	[HTH_EXPERTS_DOWN] = {"ffn_down_exps", "mlp.experts.down_proj"},
+};
+
+/* Where experts stand beside a dense block. */
+static const struct names beside_names[HTH_LINEAR_COUNT] = {
+	[HTH_EXPERTS_GATE] = {"ffn_gate_exps", "experts.gate_proj"},
+	[HTH_EXPERTS_UP] = {"ffn_up_exps", "experts.up_proj"},
+	[HTH_EXPERTS_DOWN] = {"ffn_down_exps", "experts.down_proj"},
 };
 
 /* In sparse layers whose rows all pass one more expert. */
@@ -33,13 +45,18 @@ static const struct names *names_of(const struct hth_model_config *c, int64_t la
 {
 	bool shared = k >= HTH_GATE && k <= HTH_DOWN && c->n_shared_ff > 0 && hth_layer_in(&c->sparse, layer);
 
-	return shared ? &shared_names[k] : &linear_names[k];
+	return shared						 ? &shared_names[k]
+	       : c->experts_beside && k >= HTH_EXPERTS_GATE ? &beside_names[k]
+							     : &linear_names[k];
 }
 
 bool hth_linear_there(const struct hth_model_config *c, int64_t layer, enum hth_linear_kind k)
 {
 	bool recurrent = hth_layer_in(&c->recurrent, layer);
 
+	/* The router of experts that stand beside a dense block has a norm and more around it: no plain linear. */
+	if (k >= HTH_ROUTER)
+		return hth_layer_in(&c->sparse, layer) && (k != HTH_ROUTER || !c->experts_beside);
 	if (k >= HTH_GATE && k <= HTH_DOWN)
 		return !hth_layer_in(&c->sparse, layer) || c->n_shared_ff > 0 || c->experts_beside;
 	return k < HTH_GATE ? !recurrent : recurrent;
@@ -48,6 +65,23 @@ bool hth_linear_there(const struct hth_model_config *c, int64_t layer, enum hth_
 const char *hth_linear_module(enum hth_linear_kind k)
 {
 	return linear_names[k].hf;
+}
+
+const struct hth_weight *hth_linear_weight(const struct hth_model *m, int64_t layer, enum hth_linear_kind k)
+{
+	static const struct hth_weight none = {0};
+	const struct hth_layer *l = &m->layers[layer];
+
+	if (k < HTH_ROUTER)
+		return &l->linear[k];
+	if (!hth_linear_there(&m->config, layer, k))
+		return &none;
+	return k == HTH_ROUTER ? &l->router_w : &l->experts[k - HTH_EXPERTS_GATE].w[0];
+}
+
+int64_t hth_linear_stack(const struct hth_model *m, enum hth_linear_kind k)
+{
+	return k >= HTH_EXPERTS_GATE ? m->config.n_experts : 1;
 }
 
 void hth_linear_names(const struct hth_model_config *c, enum hth_linear_kind k, int64_t layer, char gguf[64],
@@ -126,6 +160,11 @@ void hth_linear_shape(const struct hth_model_config *c, int64_t layer, enum hth_
 	bool sparse = hth_layer_in(&c->sparse, layer) && !c->experts_beside;
 	int64_t ff = sparse ? c->n_shared_ff : hth_layer_ff(c, layer);
 
+	if (k >= HTH_ROUTER) {
+		*rows = k == HTH_ROUTER ? c->n_experts : k == HTH_EXPERTS_DOWN ? c->width : c->n_expert_ff;
+		*cols = k == HTH_EXPERTS_DOWN ? c->n_expert_ff : c->width;
+		return;
+	}
 	if (k >= HTH_DELTA_QKV) {
 		int64_t values = c->delta.n_value * c->delta.value;
 		*rows = k == HTH_DELTA_QKV   ? hth_delta_cols(&c->delta)
@@ -218,10 +257,44 @@ static int fused_parts(const struct hth_model *m, int64_t layer, const char *nam
 	return n;
 }
 
+/* Gate and up of a layer's experts in one: the name of both, in GGUF without ".weight". */
+static void both_names(const struct hth_model *m, int64_t layer, char gguf[64], char hf[80])
+{
+	snprintf(gguf, 64, "blk.%lld.ffn_gate_up_exps", (long long)layer);
+	snprintf(hf, 80, "model.layers.%lld.%sexperts.gate_up_proj", (long long)layer,
+		 m->config.experts_beside ? "" : "mlp.");
+}
+
+void hth_experts_module(const struct hth_model *m, int64_t layer, char out[80])
+{
+	char gguf[64];
+
+	both_names(m, layer, gguf, out);
+}
+
+static int experts_parts(const struct hth_model *m, int64_t layer, const char *name, bool gguf,
+			 struct hth_module_part out[3])
+{
+	int64_t ff = m->config.n_expert_ff;
+	char names[2][80];
+
+	both_names(m, layer, names[0], names[1]);
+	if (!hth_layer_in(&m->config.sparse, layer) || strcmp(name, names[gguf ? 0 : 1]) != 0)
+		return 0;
+	out[0] = (struct hth_module_part){.layer = layer, .kind = HTH_EXPERTS_GATE, .first = 0, .rows = ff};
+	out[1] = (struct hth_module_part){.layer = layer, .kind = HTH_EXPERTS_UP, .first = ff, .rows = ff};
+	return 2;
+}
+
 static int parts_of(const struct hth_model *m, const char *name, bool gguf, struct hth_module_part out[3])
 {
 	const char *prefix = gguf ? "blk." : "model.layers.";
 	int64_t layer, cols;
+
+	if (m->config.n_experts > 0 && strncmp(name, prefix, strlen(prefix)) == 0 &&
+	    parse_layer(name + strlen(prefix), m->config.n_layers, &layer) != NULL &&
+	    experts_parts(m, layer, name, gguf, out) > 0)
+		return 2;
 
 	if (m->family->fused && strncmp(name, prefix, strlen(prefix)) == 0 &&
 	    parse_layer(name + strlen(prefix), m->config.n_layers, &layer) != NULL) {
@@ -306,9 +379,13 @@ static bool adapter_to_gguf(const void *ctx, const char *module, char out[128])
 	struct hth_module_part part[3], own;
 	char hf[80];
 
-	if (hth_module_parts(m, module, part) == 0)
+	int n = hth_module_parts(m, module, part);
+	if (n == 0)
 		return false;
-	module_names(m, part[0].layer, part[0].kind, out, hf, &own);
+	if (n == 2 && part[0].kind == HTH_EXPERTS_GATE)
+		both_names(m, part[0].layer, out, hf);
+	else
+		module_names(m, part[0].layer, part[0].kind, out, hf, &own);
 	return true;
 }
 
@@ -318,9 +395,13 @@ static bool adapter_from_gguf(const void *ctx, const char *tensor, char out[128]
 	struct hth_module_part part[3], own;
 	char gguf[64];
 
-	if (parts_of(m, tensor, true, part) == 0)
+	int n = parts_of(m, tensor, true, part);
+	if (n == 0)
 		return false;
-	module_names(m, part[0].layer, part[0].kind, gguf, out, &own);
+	if (n == 2 && part[0].kind == HTH_EXPERTS_GATE)
+		both_names(m, part[0].layer, gguf, out);
+	else
+		module_names(m, part[0].layer, part[0].kind, gguf, out, &own);
 	return true;
 }
 
@@ -343,6 +424,18 @@ static void adapter_tiled(const void *ctx, const char *module, struct hth_heads 
 		hth_linear_heads(&m->config, part[0].kind, rows, cols);
 }
 
+const struct hth_expert_layout *hth_model_expert_layout(const struct hth_model *m)
+{
+	const struct hth_family *f = hth_family_of_folder(m);
+
+	if (m->config.n_experts == 0)
+		return NULL;
+	return &hth_expert_layouts[m->config.experts_beside ? HTH_EXPERTS_BESIDE
+				   : f->interleaved	    ? HTH_EXPERTS_PAIRED
+				   : f->w123		    ? HTH_EXPERTS_SPARSE
+							    : HTH_EXPERTS_SWITCH];
+}
+
 void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names *out)
 {
 	*out = (struct hth_adapter_names){
@@ -351,6 +444,7 @@ void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names
 		.from_gguf = adapter_from_gguf,
 		.permuted_head_rows = adapter_permuted,
 		.tiled = adapter_tiled,
+		.layout = hth_model_expert_layout(m),
 		.ctx = m,
 	};
 }

@@ -22,7 +22,7 @@ static struct hth_model_part *add(struct list *l, enum hth_part_kind kind, const
 	struct hth_model_part *p = &l->parts[l->n++];
 
 	*p = (struct hth_model_part){
-		.kind = kind, .piece = {{w, -1}}, .n_pieces = 1, .rows = w->rows, .cols = w->cols};
+		.kind = kind, .piece = {{w, -1, 0}}, .n_pieces = 1, .rows = w->rows, .cols = w->cols};
 	const char *suffix = kind == HTH_PART_BIAS ? ".bias" : kind == HTH_PART_BARE && !l->gguf ? "" : ".weight";
 	snprintf(p->name, sizeof(p->name), "%s%s", l->gguf ? gguf : hf, suffix);
 	return p;
@@ -39,7 +39,7 @@ static int add_fused(struct list *l, int64_t layer, enum hth_linear_kind k, cons
 	p->rows = total;
 	for (int64_t have = 0; have < total; have += of->linear[k].rows, k++)
 		p->piece[p->n_pieces++] =
-			(struct hth_part_piece){&of->linear[k], (int)(layer * HTH_LINEAR_COUNT + k)};
+			(struct hth_part_piece){&of->linear[k], (int)(layer * HTH_LINEAR_COUNT + k), 0};
 	return p->n_pieces;
 }
 
@@ -79,6 +79,8 @@ static void add_experts(struct list *l, int64_t layer, int part)
 		if (l->mlx)
 			hth_switch_name(l->folder, layer, part, hf);
 		struct hth_model_part *p = add(l, HTH_PART_MATRIX, gguf, hf, &set->w[e]);
+		p->piece[0].linear = (int)(layer * HTH_LINEAR_COUNT + HTH_EXPERTS_GATE + part);
+		p->piece[0].expert = e;
 		p->stack = one ? set->w : NULL;
 		p->n_stack = one ? set->n : 0;
 		if (set->bias == NULL)
@@ -102,6 +104,8 @@ static void add_experts_together(struct list *l, int64_t layer)
 		const struct hth_expert_set *of = &set[down ? HTH_EXPERT_DOWN : HTH_EXPERT_GATE];
 		struct hth_model_part *p = add(l, HTH_PART_MATRIX, "", "", of->w);
 		snprintf(p->name, sizeof(p->name), "%s.%s", stem, down ? "down_proj" : "gate_up_proj");
+		p->piece[0].linear =
+			(int)(layer * HTH_LINEAR_COUNT + HTH_EXPERTS_GATE + (down ? HTH_EXPERT_DOWN : HTH_EXPERT_GATE));
 		p->stack = of->w;
 		p->up = down ? NULL : set[HTH_EXPERT_UP].w;
 		p->n_stack = of->n;
@@ -136,7 +140,9 @@ static void add_feed_forward_of_experts(struct list *l, int64_t layer)
 	char gguf[64], hf[80];
 
 	hth_router_names(l->folder, layer, gguf, hf);
-	add(l, HTH_PART_MATRIX, gguf, hf, &of->router_w)->f32 = true;
+	struct hth_model_part *router = add(l, HTH_PART_MATRIX, gguf, hf, &of->router_w);
+	router->f32 = true;
+	router->piece[0].linear = (int)(layer * HTH_LINEAR_COUNT + HTH_ROUTER);
 	if (of->shared_gate_w.data != NULL) {
 		hth_shared_gate_names(layer, gguf, hf);
 		add(l, HTH_PART_ROW, gguf, hf, &of->shared_gate_w);
@@ -193,7 +199,7 @@ static void add_layer(struct list *l, int64_t layer)
 	bool sparse = of->experts[0].n > 0;
 	char gguf[64], hf[80];
 
-	for (int k = 0; k < HTH_LINEAR_COUNT;)
+	for (int k = 0; k < HTH_OWN_LINEARS;)
 		k += of->linear[k].data != NULL ? add_linear(l, layer, (enum hth_linear_kind)k) : 1;
 	if (of->conv.data != NULL)
 		add_delta(l, layer);
@@ -258,8 +264,9 @@ struct hth_part_piece hth_part_row(const struct hth_model_part *p, int64_t at, i
 	if (p->stack != NULL) {
 		int64_t half = p->rows / 2, e = at / p->rows, n = at % p->rows;
 		bool up = p->up != NULL && p->rows > 1 && (p->in_turn ? n % 2 != 0 : n >= half);
+		int linear = p->piece[0].linear < 0 ? -1 : p->piece[0].linear + up;
 		*row = p->up == NULL || p->rows == 1 ? n : p->in_turn ? n / 2 : n % half;
-		return (struct hth_part_piece){up ? &p->up[e] : &p->stack[e], -1};
+		return (struct hth_part_piece){up ? &p->up[e] : &p->stack[e], linear, e};
 	}
 	*row = hth_part_place(p, &p->heads, hth_weight_logical_row(&order, at));
 	while (i + 1 < p->n_pieces && *row >= p->piece[i].w->rows)

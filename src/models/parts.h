@@ -10,6 +10,7 @@
 struct hth_part_piece {
 	const struct hth_weight *w;
 	int linear; /* layer * HTH_LINEAR_COUNT + kind, -1: none that an adapter could change */
+	int64_t expert; /* of those of that kind */
 };
 
 /* BARE: a vector whose name has no suffix in a folder. ROW: a matrix of one row in a folder, a vector in GGUF. Of layers that

@@ -22,6 +22,7 @@ struct hth_train_config {
 	const char *const *modules_to_save;          /* (n_modules_to_save) trained whole beside the adapters; embedding, */
 	size_t n_modules_to_save;                    /* head, norms, by PEFT's names */
 	bool target[HTH_LINEAR_COUNT];               /* all */
+	bool gate_up;                                /* gate and up of experts share A, as PEFT's gate_up_proj */
 	bool target_named;                           /* each was asked for by name: one that no layer has is an error */
 	int32_t n_layers;                            /* last N layers get adapters; -1: all */
 	int64_t batch_size;                          /* examples a micro-step: 4 */

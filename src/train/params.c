@@ -44,12 +44,15 @@ static enum hth_status add_param(struct hth_params *p, struct hth_param *q, cons
 	return hth_params_add(p, q, err);
 }
 
-/* The linear that owns the A of this one: itself, or the first of its fused module. */
+/* The linear that owns the A of this one: itself, or the first of its fused module. Gate and up of experts are either
+ * one module or two. */
 static struct hth_lora **owner_of(const struct hth_params *p, int64_t layer, int k, char module[80])
 {
 	struct hth_module_part own, part[3];
 
 	hth_module_of_linear(p->model, layer, (enum hth_linear_kind)k, module, &own);
+	if (p->gate_up[layer] && (k == HTH_EXPERTS_GATE || k == HTH_EXPERTS_UP))
+		hth_experts_module(p->model, layer, module);
 	bool fused = hth_module_parts(p->model, module, part) > 1;
 	return &p->loras[layer * HTH_LINEAR_COUNT + (fused ? part[0].kind : (enum hth_linear_kind)k)];
 }
@@ -57,8 +60,9 @@ static struct hth_lora **owner_of(const struct hth_params *p, int64_t layer, int
 static enum hth_status add_lora(struct hth_params *p, const struct hth_train_config *cfg, int64_t layer, int k,
 				const struct hth_lora *start, struct hth_err *err)
 {
-	const struct hth_weight *w = &p->model->layers[layer].linear[k];
-	int32_t rank = start != NULL ? (int32_t)start->a.rows : cfg->rank;
+	const struct hth_weight *w = hth_linear_weight(p->model, layer, (enum hth_linear_kind)k);
+	int64_t stack = hth_linear_stack(p->model, (enum hth_linear_kind)k);
+	int32_t rank = start != NULL ? (int32_t)start->b.cols : cfg->rank;
 	struct hth_lora *lora = hth_arena_calloc(&p->arena, 1, sizeof *lora);
 	char module[80], own[80];
 	struct hth_lora **owner = owner_of(p, layer, k, module);
@@ -69,9 +73,9 @@ static enum hth_status add_lora(struct hth_params *p, const struct hth_train_con
 	p->loras[layer * HTH_LINEAR_COUNT + k] = lora;
 	hth_linear_name(p->model, layer, (enum hth_linear_kind)k, own);
 	if (*owner == lora)
-		status = add_param(p, &lora->a, module, "lora_A.weight", rank, w->cols, err);
+		status = add_param(p, &lora->a, module, "lora_A.weight", stack * rank, w->cols, err);
 	if (status == HTH_OK)
-		status = add_param(p, &lora->b, own, "lora_B.weight", w->rows, rank, err);
+		status = add_param(p, &lora->b, own, "lora_B.weight", stack * w->rows, rank, err);
 	if (status == HTH_OK && p->dora) {
 		status = add_param(p, &lora->mag, own, "lora_magnitude_vector", 1, w->rows, err);
 		lora->norm = hth_arena_calloc(&p->arena, (size_t)w->rows, sizeof *lora->norm);
@@ -81,7 +85,7 @@ static enum hth_status add_lora(struct hth_params *p, const struct hth_train_con
 	lora->scale = start != NULL
 			      ? start->scale
 			      : (float)(cfg->rslora ? cfg->alpha / sqrt((double)rank) : cfg->alpha / (double)rank);
-	lora->dropout = (float)cfg->dropout;
+	lora->dropout = k >= HTH_EXPERTS_GATE ? 0 : (float)cfg->dropout;
 	lora->place = *owner == lora ? (uint32_t)(layer * 16 + k) : (*owner)->place;
 	p->rank = rank > p->rank ? rank : p->rank;
 	return status;
@@ -90,7 +94,7 @@ static enum hth_status add_lora(struct hth_params *p, const struct hth_train_con
 /* A fused module is adapted whole or not at all. */
 static enum hth_status check_fused(const struct hth_model *m, const struct hth_train_config *cfg, struct hth_err *err)
 {
-	for (int k = 0; k < HTH_LINEAR_COUNT; k++) {
+	for (int k = 0; k < HTH_OWN_LINEARS; k++) {
 		struct hth_module_part own, part[3];
 		char module[80];
 		hth_module_of_linear(m, 0, (enum hth_linear_kind)k, module, &own);
@@ -126,22 +130,45 @@ static enum hth_status choose_dora(struct hth_params *p, const struct hth_train_
 	return HTH_OK;
 }
 
-/* A linear that was named and that no layer of the model has: experts take no adapters. */
+/* A linear that was named and that no layer of the model has. */
 static enum hth_status check_named(const struct hth_params *p, const struct hth_train_config *cfg, struct hth_err *err)
 {
 	const struct hth_model *m = p->model;
 
-	for (int k = 0; cfg->target_named && k < HTH_LINEAR_COUNT; k++) {
-		bool there = !cfg->target[k];
+	for (int k = 0; k < HTH_LINEAR_COUNT; k++) {
+		bool there = !cfg->target[k] || !(cfg->target_named || k >= HTH_ROUTER);
 		for (int64_t l = 0; l < m->config.n_layers && !there; l++)
-			there = m->layers[l].linear[k].data != NULL;
+			there = hth_linear_weight(m, l, (enum hth_linear_kind)k)->data != NULL;
 		if (!there)
 			return hth_fail(err, HTH_ERR_UNAVAILABLE,
+					k >= HTH_ROUTER ? "target module %s: %s is no mixture of experts; leave it out" :
 					k >= HTH_DELTA_QKV ? "target module %s: %s has no layers that recur; leave it out" :
-					"target module %s: %s has none outside its experts, which take no adapters; leave it "
-					"out (q_proj k_proj v_proj o_proj are there)",
+					"target module %s: %s has none outside its experts; leave it out (q_proj k_proj v_proj "
+					"o_proj are there, and mlp.experts.gate_up_proj and mlp.experts.down_proj)",
 					hth_linear_module((enum hth_linear_kind)k), m->name);
 	}
+	return HTH_OK;
+}
+
+/* Gate and up of a layer's experts share A: as the adapter that the run begins with has it, or as the config says. */
+static enum hth_status choose_gate_up(struct hth_params *p, const struct hth_train_config *cfg, struct hth_lora **start,
+				      struct hth_err *err)
+{
+	int64_t n_layers = p->model->config.n_layers;
+
+	p->gate_up = hth_arena_calloc(&p->arena, (size_t)n_layers, sizeof *p->gate_up);
+	if (p->gate_up == NULL)
+		return hth_fail_memory(err, "the list of adapters", (size_t)n_layers);
+	for (int64_t l = 0; l < n_layers; l++) {
+		struct hth_lora **of = start != NULL ? &start[l * HTH_LINEAR_COUNT + HTH_EXPERTS_GATE] : NULL;
+		p->gate_up[l] = of != NULL ? of[0] != NULL && of[1] != NULL && of[0]->a.value == of[1]->a.value
+					   : cfg->gate_up && p->model->config.n_experts > 0;
+	}
+	for (int k = HTH_EXPERTS_GATE; k < HTH_LINEAR_COUNT && start == NULL; k++)
+		if (cfg->target[k] && cfg->dora)
+			return hth_fail(err, HTH_ERR_UNAVAILABLE,
+					"target module %s: experts take LoRA without magnitudes; leave DoRA or experts out",
+					hth_linear_module((enum hth_linear_kind)k));
 	return HTH_OK;
 }
 
@@ -159,13 +186,16 @@ static enum hth_status lay_out_loras(struct hth_params *p, const struct hth_trai
 	if (p->loras == NULL || p->list == NULL)
 		return hth_fail_memory(err, "the list of adapters", n * sizeof *p->loras);
 	enum hth_status status = choose_dora(p, cfg, start, err);
+	if (status == HTH_OK)
+		status = choose_gate_up(p, cfg, start, err);
 	if (status == HTH_OK && start == NULL)
 		status = check_fused(p->model, cfg, err);
 	for (size_t i = 0; i < n && status == HTH_OK; i++) {
 		int64_t layer = (int64_t)i / HTH_LINEAR_COUNT;
 		int k = (int)(i % HTH_LINEAR_COUNT);
 		if (start != NULL ? start[i] == NULL
-				  : !cfg->target[k] || layer < first || p->model->layers[layer].linear[k].data == NULL)
+				  : !cfg->target[k] || layer < first ||
+					    hth_linear_weight(p->model, layer, (enum hth_linear_kind)k)->data == NULL)
 			continue;
 		status = add_lora(p, cfg, layer, k, start != NULL ? start[i] : NULL, err);
 	}
@@ -220,7 +250,8 @@ static enum hth_status fill_loras(struct hth_params *p, uint64_t seed, struct ht
 		if (start == NULL) {
 			fill_a(&l->a, seed, l->place);
 			if (p->dora)
-				status = fill_mag(&p->model->layers[i / HTH_LINEAR_COUNT].linear[i % HTH_LINEAR_COUNT],
+				status = fill_mag(hth_linear_weight(p->model, (int64_t)(i / HTH_LINEAR_COUNT),
+								    (enum hth_linear_kind)(i % HTH_LINEAR_COUNT)),
 						  &l->mag, err);
 			continue;
 		}
@@ -413,30 +444,35 @@ static bool fill_module(const struct hth_params *p, struct hth_adapter *out, con
 	struct hth_module_part part[3];
 	int n = hth_module_parts(p->model, name, part);
 	const struct hth_lora *first = p->loras[part[0].layer * HTH_LINEAR_COUNT + part[0].kind];
-
+	int64_t stack = hth_linear_stack(p->model, part[0].kind);
 	char full[128];
 
 	hth_nested_name(p->model, name, full);
 	*mod = (struct hth_lora_module){.name = hth_arena_strndup(&out->arena, full, strlen(full)),
+					.experts = part[0].kind >= HTH_EXPERTS_GATE ? stack : 0,
 					.in = first->a.cols,
-					.rank = (int)first->a.rows,
+					.rank = (int)first->b.cols,
 					.scale = first->scale};
 	for (int i = 0; i < n; i++)
 		mod->out += part[i].rows;
-	mod->a = hth_arena_calloc(&out->arena, (size_t)(mod->rank * mod->in), sizeof(float));
-	mod->b = hth_arena_calloc(&out->arena, (size_t)(mod->out * mod->rank), sizeof(float));
+	mod->a = hth_arena_calloc(&out->arena, (size_t)(stack * mod->rank * mod->in), sizeof(float));
+	mod->b = hth_arena_calloc(&out->arena, (size_t)(stack * mod->out * mod->rank), sizeof(float));
 	if (p->dora)
 		mod->mag = hth_arena_calloc(&out->arena, (size_t)mod->out, sizeof(float));
 	if (mod->name == NULL || mod->a == NULL || mod->b == NULL || (p->dora && mod->mag == NULL))
 		return false;
-	memcpy(mod->a, first->a.value, (size_t)(mod->rank * mod->in) * sizeof(float));
+	memcpy(mod->a, first->a.value, (size_t)(stack * mod->rank * mod->in) * sizeof(float));
 	for (int i = 0; i < n; i++) {
 		const struct hth_lora *l = p->loras[part[i].layer * HTH_LINEAR_COUNT + part[i].kind];
-		memcpy(mod->b + part[i].first * mod->rank, l->b.value,
-		       (size_t)(part[i].rows * mod->rank) * sizeof(float));
+		for (int64_t e = 0; e < stack; e++)
+			memcpy(mod->b + (e * mod->out + part[i].first) * mod->rank,
+			       l->b.value + e * part[i].rows * mod->rank,
+			       (size_t)(part[i].rows * mod->rank) * sizeof(float));
 		if (p->dora)
 			memcpy(mod->mag + part[i].first, l->mag.value, (size_t)part[i].rows * sizeof(float));
 	}
+	if (mod->experts > 0)
+		return true;
 	struct hth_lora view = {.a = {.rows = mod->rank, .cols = mod->in, .value = mod->a},
 				.b = {.rows = mod->out, .cols = mod->rank, .value = mod->b},
 				.mag = {.rows = 1, .cols = mod->out, .value = mod->mag}};
@@ -453,7 +489,8 @@ enum hth_status hth_params_adapter(const struct hth_params *p, const struct hth_
 				    .alpha = p->alpha,
 				    .dropout = cfg->dropout,
 				    .rslora = p->rslora,
-				    .n_layers = (int)p->model->config.n_layers};
+				    .n_layers = (int)p->model->config.n_layers,
+				    .layout = hth_model_expert_layout(p->model)};
 	hth_arena_init(&out->arena, SIZE_MAX / 2);
 	out->modules = hth_arena_calloc(&out->arena, n, sizeof *out->modules);
 	out->base_model = hth_arena_strndup(&out->arena, base, strlen(base));

@@ -19,6 +19,7 @@ struct hth_params {
 	int32_t rank;                         /* largest of the modules */
 	double alpha;
 	bool rslora, dora;
+	bool *gate_up;            /* (layers) gate and up of the experts share A */
 	struct hth_replacements replaced; /* beside LoRA: weights trained whole (modules_to_save) */
 	struct hth_weight *saved; /* full: the model's weights as they were, put back by free */
 	struct hth_weight **saved_at;

@@ -131,8 +131,15 @@ static void tell_experts(const struct hth_run *r)
 {
 	const struct hth_train_config *c = r->cfg;
 
-	if (c->type == HTH_TRAIN_LORA && r->model->config.n_experts > 0 && !c->target_named && c->target[HTH_GATE])
-		hth_info("adapters are on attention and %s: the experts stay as they are, as in PEFT",
+	bool experts = c->target[HTH_EXPERTS_GATE] || c->target[HTH_EXPERTS_UP] || c->target[HTH_EXPERTS_DOWN];
+
+	if (c->type != HTH_TRAIN_LORA || r->model->config.n_experts == 0 || c->adapter_start != NULL)
+		return;
+	if (experts && c->dropout > 0)
+		hth_info("dropout: not on the experts' adapters, which PEFT has without it");
+	if (!experts && !c->target_named && c->target[HTH_GATE])
+		hth_info("adapters are on attention and %s: the experts stay as they are, as in PEFT "
+			 "(--target-modules experts beside others adapts them too)",
 			 r->model->config.n_shared_ff > 0 ? "shared experts" : "dense layers");
 }
 

@@ -100,15 +100,18 @@ void hth_run_facts(struct hth_run *r)
 {
 	const struct hth_train_config *c = r->cfg;
 	struct hth_facts *f = &r->facts;
-	char targets[16] = "", device[96];
+	char targets[24] = "", device[96];
 	uint64_t weights = 0;
 
 	f->n = 0;
 	hth_model_each_weight(r->model, hash_weight, &weights);
 	/* Letters of linears that a model lacks would change the fact that older checkpoints of it have. */
-	int n_kinds = r->model->config.delta.n_key > 0 ? HTH_LINEAR_COUNT : HTH_DELTA_QKV;
+	int n_kinds = r->model->config.delta.n_key > 0 ? HTH_OWN_LINEARS : HTH_DELTA_QKV, at = 0;
 	for (int k = 0; k < n_kinds; k++)
-		targets[k] = c->target[k] ? "qkvogudQZBAO"[k] : '-';
+		targets[at++] = c->target[k] ? "qkvogudQZBAO"[k] : '-';
+	for (int k = HTH_ROUTER; k < HTH_LINEAR_COUNT; k++)
+		if (c->target[k])
+			targets[at++] = k == HTH_EXPERTS_UP && c->gate_up ? '+' : "RGUD"[k - HTH_ROUTER];
 	without_threads(r->backend->describe(r->device), device, sizeof device);
 	hth_facts_hash(f, true, "model", weights);
 	hth_facts_hash(f, true, "tokenizer", hash_tokenizer(r->model));

@@ -20,7 +20,7 @@ static double tolerance = TOLERANCE; /* of the next case */
 extern const struct hth_backend hth_backend_cpu, hth_backend_ref;
 
 /* All memory of a case, freed at once. */
-#define CASE_BLOCKS 256
+#define CASE_BLOCKS 1024
 static void *blocks[CASE_BLOCKS];
 static int n_blocks;
 
@@ -148,7 +148,7 @@ struct result {
 	int64_t n;
 	float *before, *want, *first;
 };
-enum { MAX_RESULTS = 48 };
+enum { MAX_RESULTS = 128 };
 static struct result results[MAX_RESULTS];
 static int n_results;
 

@@ -235,21 +235,35 @@ static void fused_rows_are_base_plus_scaled_product_in_logical_order(void **stat
 	(void)state;
 	b[2 * 2] = 1; /* logical row 2 */
 	b[2 * 2 + 1] = 0.5f;
-	hth_fuse_row(&lora, 2, row);
+	hth_fuse_row(&lora, 0, 2, row);
 	assert_float_equal(row[0], 0.5f + 2 * (1 + 5), 0);
 	assert_float_equal(row[1], 2 * (2 + 10), 0);
 	assert_float_equal(row[2], -1 + 2 * (3 + 15), 0);
-	hth_fuse_row(&lora, 0, row); /* nothing to add */
+	hth_fuse_row(&lora, 0, 0, row); /* nothing to add */
 	assert_float_equal(row[0], 12.5f, 0);
 	/* With magnitudes the row gets its length, whatever it had; a row of zeros stays. */
 	float zero[3] = {0}, plain[3] = {3, 0, -4};
 	lora.mag = (struct hth_param){.rows = 1, .cols = 8, .value = mag};
 	mag[0] = 10;
-	hth_fuse_row(&lora, 0, plain);
+	hth_fuse_row(&lora, 0, 0, plain);
 	assert_float_equal(plain[0], 6, 1e-6);
 	assert_float_equal(plain[2], -8, 1e-6);
-	hth_fuse_row(&lora, 0, zero);
+	hth_fuse_row(&lora, 0, 0, zero);
 	assert_true(zero[0] == 0 && zero[1] == 0 && zero[2] == 0);
+}
+
+static void fused_rows_of_experts_take_their_own_product(void **state)
+{
+	/* Two experts of two rows, rank 1. */
+	float a[2 * 2] = {1, 2, 3, 4}, b[4] = {0, 10, 0, 100}, row[2] = {0};
+	struct hth_lora lora = {
+		.a = {.rows = 2, .cols = 2, .value = a}, .b = {.rows = 4, .cols = 1, .value = b}, .scale = 1};
+
+	(void)state;
+	hth_fuse_row(&lora, 1, 1, row);
+	assert_true(row[0] == 300 && row[1] == 400);
+	hth_fuse_row(&lora, 0, 1, row);
+	assert_true(row[0] == 310 && row[1] == 420);
 }
 
 /* The fused file without adapter against the base with it: the same loss. */
@@ -453,6 +467,7 @@ int main(void)
 		temp_test(importance_moves_precision_to_its_columns),
 		temp_test(a_weight_that_is_not_finite_is_named_and_no_file_stays),
 		cmocka_unit_test(fused_rows_are_base_plus_scaled_product_in_logical_order),
+		cmocka_unit_test(fused_rows_of_experts_take_their_own_product),
 		temp_test(a_fused_file_predicts_as_base_and_adapter),
 		temp_test(magnitudes_fused_modules_and_whole_weights_are_fused),
 		temp_test(memory_stays_below_one_tensor),

@@ -491,8 +491,6 @@ static void peft_features_that_are_no_lora_are_refused_by_name(void **state)
 			 inits[i]);
 		assert_refused(W, config, q_pair, 2, HTH_ERR_UNAVAILABLE, part);
 	}
-	assert_refused(W, "{\"r\":2,\"target_parameters\":[\"experts.down_proj\"]}", q_pair, 2, HTH_ERR_UNAVAILABLE,
-		       "\"target_parameters\": LoRA on expert parameters");
 	assert_refused(W, "{\"r\":2,\"trainable_token_indices\":[1,2]}", q_pair, 2, HTH_ERR_UNAVAILABLE,
 		       "\"trainable_token_indices\": trained tokens");
 	assert_refused(W, "{\"r\":2,\"modules_to_save\":[\"embed_tokens\"],\"ensure_weight_tying\":true}", q_pair, 2,
