@@ -389,8 +389,8 @@ static void small_ops(int32_t t)
 	struct hth_norm_backward_args nb = {.eps = 1e-5f, .width = 576, .w = &w, .x = n.x, .stats = n.stats, .dy = n.y,
 	                                    .base = tensor(t, 576), .dx = tensor(t, 576)};
 	run("norm backward 576", HTH_OP_norm_backward, &nb, true);
-	struct hth_rope_args r = {.rows = rows_of(t), .freq = floats(32), .head = 64, .rot = 64, .attn_scale = 1, .x = n.x,
-	                          .y = n.x};
+	struct hth_rope_args r = {.rows = rows_of(t), .how = {.freq = floats(32), .head = 64, .rot = 64, .attn_scale = 1},
+	                          .x = n.x, .y = n.x};
 	run("rope 9 x 64", HTH_OP_rope, &r, true);
 	struct hth_gated_args g = {.gate = tensor(t, 1536), .up = tensor(t, 1536), .y = tensor(t, 1536)};
 	run("gated silu 1536", HTH_OP_gated, &g, true);

@@ -30,6 +30,8 @@ CASES = {
     "dora-bias": dict(base="qwen2/tiny", seed=42, target_modules=LINEARS, use_dora=True, use_rslora=True),
     "dora-fused": dict(base="phi3/tiny", seed=43, target_modules=FUSED, use_dora=True),
     "fused": dict(base="phi3/tiny", seed=44, target_modules=FUSED, rank_pattern={"gate_up_proj": 2}),
+    # Rows on both sides of the original context, the first two of them, one of each kind, with the same beginning.
+    "fused-beyond": dict(base="phi3_beyond/tiny", seed=48, target_modules=FUSED, lengths=[24, 16, 17, 12, 30, 14]),
     "whole": dict(base="llama/untied", seed=45, target_modules=["q_proj", "v_proj"],
                   modules_to_save=["embed_tokens", "lm_head", *NORMS]),
     "whole-tied": dict(base="qwen2/tiny", seed=46, target_modules=["q_proj", "down_proj"], modules_to_save=["embed_tokens"]),
@@ -42,6 +44,7 @@ def make_adapter(spec, gen):
     spec = dict(spec)
     path = golden.ROOT / "tests" / "golden" / spec.pop("base")
     spec.pop("seed")
+    spec.pop("lengths", None)
     base = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
     tuned = get_peft_model(base, LoraConfig(r=3, lora_alpha=6, task_type="CAUSAL_LM", **spec)).eval()
     with torch.no_grad():
@@ -99,7 +102,7 @@ def make(name, spec):
     tuned, _ = make_adapter(spec, gen)
     save_adapter(tuned, OUT / f"{name}-start")
     out = {}
-    rows, targets = golden.make_rows(gen, [14, 10, 7, 12, 9, 5], shared=6)
+    rows, targets = golden.make_rows(gen, spec.get("lengths", [14, 10, 7, 12, 9, 5]), shared=6)
     order = [[(2 * s) % 6, (2 * s + 1) % 6] for s in range(10)]
     put_rows(out, "train.", rows, targets)
     out["train.order"] = i32(order)

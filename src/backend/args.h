@@ -137,13 +137,20 @@ struct hth_dora_backward_args {
 	struct hth_tensor du; /* (R,N); may alias dy; HTH_NO_TENSOR: nothing below needs a gradient */
 };
 
+/* How queries or keys turn. What is 0 or NULL behind `attn_scale` changes nothing. */
+struct hth_rotation {
+	const float *freq;        /* (rot/2) radians a position, made once by the model */
+	int64_t head, rot;        /* D; columns rotated, even, <= D */
+	float attn_scale;         /* of the rotated columns (YaRN), else 1 */
+	const float *freq_beyond; /* (rot/2) of sequences beyond the original context (LongRoPE) */
+	float growth;             /* all columns of a row are multiplied by 1 + growth * log(1 + position / original), */
+	int64_t original;         /* a whole quotient: 1 within the original context (queries of Ministral 3) */
+};
 /* Rotates pairs (i, i + rot/2) of the first `rot` columns of each head by positions * freq[i] (Hugging Face's
- * "rotate half"). `inverse` turns the other way: that is the backward rule. attn_scale multiplies (YaRN), else 1. */
+ * "rotate half"). `inverse` turns the other way: that is the backward rule. */
 struct hth_rope_args {
 	const struct hth_rowset *rows;
-	const float *freq;    /* (rot/2) radians a position, made once by the model */
-	int64_t head, rot;    /* D; columns rotated, even, <= D */
-	float attn_scale;
+	struct hth_rotation how;
 	bool inverse;
 	struct hth_tensor x;  /* (R,H*D) */
 	struct hth_tensor y;  /* may alias x */

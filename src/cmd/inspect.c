@@ -77,6 +77,15 @@ static void print_gguf_details(const struct hth_gguf *g, const struct inspect_op
 	}
 }
 
+/* What changes beyond the original context. */
+static void print_beyond(const struct hth_model_config *c)
+{
+	if (hth_rope_switch(c) > 0 && c->rope_original < c->context)
+		printf("  beyond      %lld tokens a text rotates otherwise (LongRoPE)\n", (long long)c->rope_original);
+	else if (c->query_growth > 0 && c->rope_original < c->context)
+		printf("  beyond      %lld tokens queries grow with their position\n", (long long)c->rope_original);
+}
+
 static enum hth_status inspect_model(const char *path, const struct inspect_options *opt, struct hth_err *err)
 {
 	struct hth_model *m = NULL;
@@ -117,6 +126,7 @@ static enum hth_status inspect_model(const char *path, const struct inspect_opti
 		printf("  rotation    theta %s%s; head %s\n", freq,
 		       c->rope_scaling == HTH_ROPE_LLAMA3 ? ", scaled as Llama 3.1" : "",
 		       c->tied ? "tied to the embedding" : "of its own");
+		print_beyond(c);
 		printf("  tokenizer   %s\n", hth_tokenizer_describe(m->tokenizer));
 		printf("  template    %s\n", m->tmpl != NULL ? "yes" : "none: hearth chat needs one");
 		if (m->gguf != NULL) {

@@ -33,11 +33,13 @@ static enum hth_status check_step(const struct hth_dataset *d, const uint32_t *o
 	return HTH_OK;
 }
 
-static struct hth_prefix_seq sequence(const struct hth_dataset *d, const uint32_t *order, int32_t i)
+static struct hth_prefix_seq sequence(const struct hth_dataset *d, const uint32_t *order, int32_t i,
+				      const struct hth_cut_config *cfg)
 {
 	const struct hth_example *e = &d->items[order[i]].tokens;
+	bool beyond = cfg->rope_switch > 0 && (int64_t)e->n > cfg->rope_switch;
 
-	return (struct hth_prefix_seq){.ids = e->ids, .n = (int32_t)e->n, .example = i};
+	return (struct hth_prefix_seq){.ids = e->ids, .n = (int32_t)e->n, .example = i, .apart = beyond};
 }
 
 /* Takes examples into a micro-batch while it stays within the budget. A set cannot take one out again, so the one that
@@ -56,13 +58,13 @@ static enum hth_status cut_greedily(const struct hth_dataset *d, const uint32_t 
 	if (scratch == NULL)
 		return hth_fail_memory(err, "a step's cut", (size_t)n);
 	for (int32_t i = 0; i < n; i++) {
-		hth_prefix_set_add(&set, sequence(d, order, i));
+		hth_prefix_set_add(&set, sequence(d, order, i, cfg));
 		int64_t now = hth_prefix_tokens(&set, scratch);
 		if (now > INT32_MAX / 2 || (set.n > 1 && cfg->token_budget > 0 && now > cfg->token_budget)) {
 			out->begin[out->n_micro++] = i;
 			out->n_computed += before;
 			set.n = 0;
-			hth_prefix_set_add(&set, sequence(d, order, i));
+			hth_prefix_set_add(&set, sequence(d, order, i, cfg));
 			now = set.seqs[0].n;
 		}
 		before = now;
@@ -115,7 +117,8 @@ static enum hth_status lay_segments(const struct hth_prefix_set *set, const stru
 							.state = -1,
 							.adapter = adapter,
 							.example = p->example,
-							.causal = true};
+							.causal = true,
+							.beyond = set->seqs[p->seq].apart};
 		memcpy(out->ids + row, set->seqs[p->seq].ids + p->from, (size_t)len * sizeof *out->ids);
 		for (int32_t i = 0; i < len; i++)
 			out->positions[row + i] = p->from + i;
@@ -170,7 +173,7 @@ enum hth_status hth_cut_batch(const struct hth_dataset *d, const uint32_t *order
 	if (status != HTH_OK)
 		return status;
 	for (int32_t i = lo; i < hi; i++)
-		hth_prefix_set_add(&set, sequence(d, order, i));
+		hth_prefix_set_add(&set, sequence(d, order, i, cfg));
 	status = hth_prefix_tree_build(&set, arena, &tree, err);
 	if (status == HTH_OK)
 		status = lay_segments(&set, &tree, cfg->adapter, arena, out, err);

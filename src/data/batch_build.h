@@ -15,6 +15,8 @@ struct hth_cut_config {
 	bool share_prefix;
 	int32_t min_shared; /* tokens; 0: 8 */
 	int32_t adapter;    /* of every segment: 0 for training, -1 for the base alone */
+	int64_t rope_switch; /* the model's hth_rope_switch: longer examples rotate otherwise (struct hth_segment's beyond) and
+	                      * share no prefix with the others; 0: all rotate alike */
 };
 
 /* A step: examples items[order[i]], i < n. Example numbers (dropout keys) are i. Micro-batch m holds examples

@@ -23,18 +23,20 @@ enum hth_status hth_prefix_set_init(struct hth_prefix_set *s, int32_t cap, int32
 
 static int32_t common_prefix(const struct hth_prefix_seq *a, const struct hth_prefix_seq *b)
 {
-	int32_t n = a->n < b->n ? a->n : b->n, i = 0;
+	int32_t n = a->apart != b->apart ? 0 : a->n < b->n ? a->n : b->n, i = 0;
 
 	while (i < n && a->ids[i] == b->ids[i])
 		i++;
 	return i;
 }
 
-/* Lexicographic; a prefix stands before what it begins; equal ones by example. */
+/* By kind, then lexicographic; a prefix stands before what it begins; equal ones by example. */
 static bool is_before(const struct hth_prefix_seq *a, const struct hth_prefix_seq *b)
 {
 	int32_t i = common_prefix(a, b);
 
+	if (a->apart != b->apart)
+		return b->apart;
 	if (i < a->n && i < b->n)
 		return a->ids[i] < b->ids[i];
 	return a->n != b->n ? a->n < b->n : a->example < b->example;

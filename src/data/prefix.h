@@ -20,6 +20,7 @@ struct hth_prefix_seq {
 	const int32_t *ids; /* (n) borrowed */
 	int32_t n;
 	int32_t example; /* the caller's number */
+	bool apart;      /* shares nothing with those of the other kind */
 };
 
 struct hth_prefix_segment {
@@ -38,7 +39,7 @@ struct hth_prefix_tree {
 
 /* Sequences kept sorted while they are added one by one, with the number of tokens that the tree would hold. */
 struct hth_prefix_set {
-	struct hth_prefix_seq *seqs; /* (n) sorted by tokens, then example */
+	struct hth_prefix_seq *seqs; /* (n) sorted by kind, tokens, example */
 	int32_t *lcp;                /* (n) common prefix of seqs[i] and seqs[i-1]; lcp[0] 0 */
 	int32_t n, cap;
 	int32_t min_shared; /* INT32_MAX: never share */

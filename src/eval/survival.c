@@ -144,7 +144,9 @@ static enum hth_status compare_all(struct runner *run, const uint32_t *order, in
 				   struct hth_err *err)
 {
 	const struct hth_survival_config *cfg = run->cfg;
-	struct hth_cut_config cut_cfg = {.token_budget = TOKEN_BUDGET, .share_prefix = true};
+	struct hth_cut_config cut_cfg = {.token_budget = TOKEN_BUDGET,
+					 .share_prefix = true,
+					 .rope_switch = hth_rope_switch(&cfg->reference.model->config)};
 	struct hth_arena cut_arena, arena;
 	struct hth_cut cut;
 

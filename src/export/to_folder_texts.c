@@ -267,7 +267,7 @@ static enum hth_status write_tokenizer_config(const struct texts *t)
 	put_token(m, doc, "pad_token", key_id(m, "tokenizer.ggml.padding_token_id"));
 	put_token(m, doc, "unk_token", key_id(m, "tokenizer.ggml.unknown_token_id"));
 	(void)json_object_set_new(doc, "clean_up_tokenization_spaces", json_false());
-	(void)json_object_set_new(doc, "model_max_length", json_integer(m->config.context_said));
+	(void)json_object_set_new(doc, "model_max_length", json_integer(m->config.context));
 	if (m->template_source != NULL)
 		(void)json_object_set_new(doc, "chat_template", json_string(m->template_source));
 	enum hth_status st = write_json(t, "tokenizer_config.json", doc);

@@ -42,7 +42,8 @@ static enum hth_status run(struct hth_pass *pass, const struct hth_dataset *d, c
 {
 	struct hth_cut_config cut_cfg = {.token_budget = cfg->token_budget > 0 ? cfg->token_budget : DEFAULT_TOKENS,
 					 .share_prefix = cfg->share_prefix,
-					 .adapter = cfg->adapter};
+					 .adapter = cfg->adapter,
+					 .rope_switch = hth_rope_switch(&pass->model->config)};
 	struct hth_arena cut_arena, arena;
 	struct hth_cut cut;
 

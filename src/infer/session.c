@@ -3,6 +3,8 @@
  * of the context; a rest of another length is planned when it comes.
  *
  * Rows of the state past `n` are leftovers of earlier prompts: no attention looks at them, and they are written over.
+ * A model may rotate sequences beyond its original context otherwise (LongRoPE). Keys of both kinds do not mix, so a
+ * session that grows past that length, or comes back below it, reads all of its tokens again.
  * Layers that recur cannot look at less than all they have seen: a prompt that begins like the last one goes back to where
  * the state remembers them (backend/recurrent.h), and what lies between is computed again. */
 #include "infer/session.h"
@@ -24,6 +26,7 @@ struct hth_session {
 	int64_t n, capacity, chunk;
 	int32_t adapter;
 	bool recurs; /* some layers do */
+	bool beyond; /* the state holds keys of a sequence beyond the original context */
 };
 
 /* One segment of n tokens that continues the state at `past`; its last row is wanted. */
@@ -48,7 +51,8 @@ static enum hth_status make_batch(struct hth_session *s, const int32_t *ids, int
 					.state = 0,
 					.past = (int32_t)past,
 					.adapter = s->adapter,
-					.causal = true};
+					.causal = true,
+					.beyond = s->beyond};
 	*wanted = (struct hth_out){.row = (int32_t)(n - 1), .target = -1};
 	*b = (struct hth_batch){.n_tokens = (int32_t)n,
 				.ids = copy,
@@ -198,10 +202,12 @@ enum hth_status hth_session_prompt(struct hth_session *s, const int32_t *ids, in
 		return hth_fail(err, HTH_ERR_LIMIT,
 				"a prompt of %lld tokens, expected at most %lld (the context of this session)",
 				(long long)n, (long long)s->capacity);
+	bool beyond = hth_rope_beyond(&s->model->config, n);
 	/* The last token is always computed: its row gives the logits. */
-	while (same < s->n && same < n - 1 && s->ids[same] == ids[same])
+	while (beyond == s->beyond && same < s->n && same < n - 1 && s->ids[same] == ids[same])
 		same++;
 	s->n = s->model->backend->state_reach(s->state, same);
+	s->beyond = beyond;
 	while (st == HTH_OK && s->n < n)
 		st = append(s, ids + s->n, next_chunk(s, n - s->n), logits, err);
 	return st;
@@ -213,6 +219,12 @@ enum hth_status hth_session_step(struct hth_session *s, int32_t id, const float 
 	if (s->n >= s->capacity)
 		return hth_fail(err, HTH_ERR_LIMIT, "token %lld does not fit a context of %lld tokens",
 				(long long)s->n + 1, (long long)s->capacity);
+	if (hth_rope_beyond(&s->model->config, s->n + 1) != s->beyond) {
+		hth_info("beyond %lld tokens %s rotates positions otherwise (LongRoPE): the text is read again",
+			 (long long)s->n, s->model->name);
+		s->ids[s->n] = id;
+		return hth_session_prompt(s, s->ids, s->n + 1, logits, err);
+	}
 	return append(s, &id, 1, logits, err);
 }
 

@@ -23,7 +23,8 @@ void hth_session_free(struct hth_session *s);
  * token: borrowed until the next call. n >= 1; beyond the capacity: HTH_ERR_LIMIT naming both numbers. */
 HTH_MUST enum hth_status hth_session_prompt(struct hth_session *s, const int32_t *ids, int64_t n, const float **logits,
                                             struct hth_err *err);
-/* Appends one token; the same logits. */
+/* Appends one token; the same logits. The one that passes a LongRoPE model's original context has all before it read
+ * again; a failure may then leave fewer tokens. */
 HTH_MUST enum hth_status hth_session_step(struct hth_session *s, int32_t id, const float **logits, struct hth_err *err);
 int64_t hth_session_length(const struct hth_session *s);
 int64_t hth_session_capacity(const struct hth_session *s);

@@ -313,19 +313,28 @@ static void find_share(struct hth_model_config *c)
 	c->rope_factor = 1;
 }
 
-/* rope_freqs: Llama 3.1 and later, no key says so. rope_factors_short and _long: LongRoPE; of the long ones no use is
- * made (config_rope.c ends the context where they would begin). */
+/* LongRoPE without divisors for what is beyond the original context: the context ends there. */
+static void end_without_long(struct hth_model_config *c)
+{
+	if (c->rope_scaling == HTH_ROPE_FACTORS && c->rope_long[0] == 0 && c->rope_original < c->context)
+		c->context = c->rope_original;
+}
+
+/* rope_freqs: Llama 3.1 and later, no key says so. rope_factors_short and _long: LongRoPE. */
 static enum hth_status bind_factors(struct hth_model *m, struct hth_err *err)
 {
 	struct hth_model_config *c = &m->config;
 	enum hth_status st;
 
-	if (!m->source->kind->gguf)
+	if (!m->source->kind->gguf) {
+		end_without_long(c);
 		return HTH_OK;
+	}
 	if (c->rope_scaling == HTH_ROPE_FACTORS) {
 		if ((st = read_factors(m, "rope_factors_long", c->rope_long, err)) != HTH_OK)
 			return st;
 		st = read_factors(m, "rope_factors_short", c->rope_factors, err);
+		end_without_long(c);
 	} else {
 		st = read_factors(m, "rope_freqs", c->rope_factors, err);
 	}
@@ -348,22 +357,23 @@ static enum hth_status bind_factors(struct hth_model *m, struct hth_err *err)
 
 static enum hth_status bind_rope(struct hth_model *m, struct hth_err *err)
 {
-	size_t pairs = (size_t)m->config.rot / 2;
+	const struct hth_model_config *c = &m->config;
 	enum hth_status st = bind_factors(m, err);
+	size_t pairs = (size_t)c->rot / 2, local = (size_t)hth_rope_columns(c, true) / 2;
+	bool beyond = hth_rope_switch(c) > 0, of_windows = c->rope_local_theta > 0;
 
 	if (st != HTH_OK)
 		return st;
 	m->rope_freq = hth_arena_calloc(&m->arena, pairs, sizeof(*m->rope_freq));
-	if (m->rope_freq == NULL)
-		return hth_fail_memory(err, "rotation frequencies", pairs * sizeof(*m->rope_freq));
-	hth_rope_frequencies(&m->config, false, m->rope_freq);
-	if (m->config.rope_local_theta == 0)
-		return HTH_OK;
-	pairs = (size_t)hth_rope_columns(&m->config, true) / 2;
-	m->rope_freq_local = hth_arena_calloc(&m->arena, pairs, sizeof(*m->rope_freq_local));
-	if (m->rope_freq_local == NULL)
-		return hth_fail_memory(err, "rotation frequencies", pairs * sizeof(*m->rope_freq));
-	hth_rope_frequencies(&m->config, true, m->rope_freq_local);
+	m->rope_freq_beyond = beyond ? hth_arena_calloc(&m->arena, pairs, sizeof(*m->rope_freq)) : NULL;
+	m->rope_freq_local = of_windows ? hth_arena_calloc(&m->arena, local, sizeof(*m->rope_freq)) : NULL;
+	if (m->rope_freq == NULL || (beyond && m->rope_freq_beyond == NULL) || (of_windows && m->rope_freq_local == NULL))
+		return hth_fail_memory(err, "rotation frequencies", (2 * pairs + local) * sizeof(*m->rope_freq));
+	hth_rope_frequencies(c, false, m->rope_freq);
+	if (beyond)
+		hth_rope_frequencies_beyond(c, m->rope_freq_beyond);
+	if (of_windows)
+		hth_rope_frequencies(c, true, m->rope_freq_local);
 	return HTH_OK;
 }
 

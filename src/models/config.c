@@ -69,7 +69,6 @@ static enum hth_status read_sizes(const struct hth_keys *k, struct hth_model_con
 	    (st = hth_keys_int(k, ff, &c->n_ff, err)) != HTH_OK ||
 	    (st = hth_keys_int(k, context, &c->context, err)) != HTH_OK)
 		return st;
-	c->context_said = c->context;
 	return k->gguf != NULL ? read_gguf_vocab(k, c, err) : hth_keys_int(k, vocab, &c->n_vocab, err);
 }
 

@@ -26,7 +26,6 @@ static const char *differing_size(const struct hth_model_config *a, const struct
 		{"head size", a->head, b->head},
 		{"feed-forward width", a->n_ff, b->n_ff},
 		{"context", a->context, b->context},
-		{"context", a->context_said, b->context_said},
 		{"sliding window", a->window, b->window},
 		{"rotated columns", a->rot, b->rot},
 		{"head size of layers with a window", a->local_head, b->local_head},
@@ -96,8 +95,14 @@ static bool rotations_agree(const struct hth_model *a, const struct hth_model *b
 {
 	const float *x = a->rope_freq_local, *y = b->rope_freq_local;
 
+	bool beyond = a->rope_freq_beyond != NULL && b->rope_freq_beyond != NULL;
+	const float *far_x = a->rope_freq_beyond != NULL ? a->rope_freq_beyond : a->rope_freq;
+	const float *far_y = b->rope_freq_beyond != NULL ? b->rope_freq_beyond : b->rope_freq;
+
+	if ((beyond || a->config.query_growth > 0) && a->config.rope_original != b->config.rope_original)
+		return false;
 	for (int64_t i = 0; i < a->config.rot / 2; i++)
-		if (!near((double)a->rope_freq[i], (double)b->rope_freq[i]))
+		if (!near((double)a->rope_freq[i], (double)b->rope_freq[i]) || !near((double)far_x[i], (double)far_y[i]))
 			return false;
 	for (int64_t i = 0; a->config.window > 0 && i < hth_rope_columns(&a->config, true) / 2; i++)
 		if (!near((double)(x != NULL ? x : a->rope_freq)[i], (double)(y != NULL ? y : b->rope_freq)[i]))

@@ -48,7 +48,7 @@ static void put_sizes(struct keys *k)
 		int64_t value;
 	} sizes[] = {
 		{"vocab_size", c->n_vocab},
-		{"context_length", c->context_said},
+		{"context_length", c->context},
 		{"embedding_length", c->width},
 		{"block_count", c->n_layers},
 		{"attention.head_count", c->n_head},

@@ -83,7 +83,7 @@ static void put_sizes(const struct hth_model *m, json_t *out)
 	put_int(out, "num_attention_heads", c->n_head);
 	put_int(out, "num_key_value_heads", c->n_kv);
 	put_int(out, "head_dim", c->head);
-	put_int(out, "max_position_embeddings", c->context_said);
+	put_int(out, "max_position_embeddings", c->context);
 	hth_config_put_float(out, "rms_norm_eps", c->norm_eps);
 	put_text(out, "hidden_act", act_name(c->act));
 	if (c->act == HTH_ACT_GELU_TANH)
@@ -184,8 +184,13 @@ static json_t *yarn(const struct hth_model_config *c)
 	put_int(s, "original_max_position_embeddings", c->rope_original);
 	if (c->rope_ramp_exact)
 		(void)json_object_set_new(s, "truncate", json_false());
-	if (fabs((double)c->rope_attn - sharper) > 1e-6)
+	if (fabs((double)c->rope_attn - 1) < 1e-6) {
+		/* Two that cancel: mlx-lm does not read an attention_factor. */
+		(void)json_object_set_new(s, "mscale", json_real(1));
+		(void)json_object_set_new(s, "mscale_all_dim", json_real(1));
+	} else if (fabs((double)c->rope_attn - sharper) > 1e-6) {
 		hth_config_put_float(s, "attention_factor", c->rope_attn);
+	}
 	if (c->query_growth > 0)
 		hth_config_put_float(s, "llama_4_scaling_beta", c->query_growth);
 	return s;
@@ -194,7 +199,7 @@ static json_t *yarn(const struct hth_model_config *c)
 static json_t *longrope(const struct hth_model_config *c)
 {
 	json_t *s = scaling_of("longrope");
-	double stretch = (double)c->context_said / (double)c->rope_original;
+	double stretch = (double)c->context / (double)c->rope_original;
 	double attn = stretch > 1 && c->rope_original > 1 ? sqrt(1 + log(stretch) / log((double)c->rope_original)) : 1;
 
 	(void)json_object_set_new(s, "short_factor", real_list(c->rope_factors, c->rot / 2));
@@ -264,6 +269,12 @@ static enum hth_status put_rope(const struct hth_model *m, json_t *out, struct h
 		break;
 	default:
 		break;
+	}
+	if (c->query_growth > 0 && s != NULL) {
+		/* A family that begins with transformers 5: mlx-lm reads it from there alone. */
+		(void)json_object_set_new(s, "rope_theta", json_real(c->rope_theta));
+		(void)json_object_set_new(out, "rope_parameters", s);
+		return HTH_OK;
 	}
 	(void)json_object_set_new(out, "rope_scaling", s != NULL ? s : json_null());
 	return HTH_OK;

@@ -112,8 +112,7 @@ static enum hth_status read_divisors(const struct hth_keys *k, const char *key, 
 	return HTH_OK;
 }
 
-/* LongRoPE has two sets of divisors: for texts within the original context and for longer ones. A model here computes with
- * the short: its context ends where the original did. */
+/* LongRoPE has two sets of divisors: for sequences within the original context and for longer ones. */
 static enum hth_status read_longrope(const struct hth_keys *k, struct hth_model_config *c, struct hth_err *err)
 {
 	double stretch = (double)c->context / (double)c->rope_original, attn = 1;
@@ -130,7 +129,6 @@ static enum hth_status read_longrope(const struct hth_keys *k, struct hth_model_
 		return st;
 	if (k->gguf == NULL && stretch > 1 && c->rope_original > 1)
 		attn = sqrt(1 + log(stretch) / log((double)c->rope_original));
-	c->context = c->context < c->rope_original ? c->context : c->rope_original;
 	return hth_keys_float(k, (struct hth_real_key){"rope.scaling.attn_factor", "attention_factor", 0, 1e3, attn},
 			      &c->rope_attn, err);
 }

@@ -73,16 +73,25 @@ static struct hth_attention_shape attention_shape(const struct hth_model *m, int
 	};
 }
 
-/* in (T,G*D), queries or keys, turned by their positions. */
-static struct hth_tensor rotate(const struct pass *p, struct hth_tensor in, int64_t l)
+/* in (T,G*D), keys, or queries of the growth given, turned by their positions. */
+static struct hth_tensor rotate(const struct pass *p, struct hth_tensor in, int64_t l, float growth)
 {
 	const struct hth_model_config *c = &p->m->config;
 	bool local = p->m->rope_freq_local != NULL && hth_layer_in(&c->windowed, l);
+	const struct hth_rotation how = {.freq = local ? p->m->rope_freq_local : p->m->rope_freq,
+					 .head = hth_layer_head(c, l),
+					 .rot = hth_rope_columns(c, local),
+					 .attn_scale = local ? 1.0f : c->rope_attn,
+					 .freq_beyond = local ? NULL : p->m->rope_freq_beyond,
+					 .growth = growth,
+					 .original = c->rope_original};
 
-	if (hth_layer_in(&c->no_rope, l))
-		return in;
-	return hth_op_rope(p->x, &p->b->all, in, local ? p->m->rope_freq_local : p->m->rope_freq, hth_layer_head(c, l),
-			   hth_rope_columns(c, local), local ? 1.0f : c->rope_attn);
+	return hth_layer_in(&c->no_rope, l) ? in : hth_op_rope(p->x, &p->b->all, in, &how);
+}
+
+static struct hth_tensor rotate_queries(const struct pass *p, struct hth_tensor q, int64_t l)
+{
+	return rotate(p, maybe_norm(p, q, &p->m->layers[l].q_norm), l, p->m->config.query_growth);
 }
 
 /* Keys and values of a layer, (T,K*D). */
@@ -116,14 +125,12 @@ static struct hth_tensor value_norm(const struct pass *p, struct hth_tensor v, i
 static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int64_t l, const struct keys *given,
 				struct keys *made)
 {
-	const struct hth_layer *w = &p->m->layers[l];
 	struct hth_attention_shape shape = attention_shape(p->m, l);
 	int32_t state_layer = p->m->layers[hth_layer_of_keys(&p->m->config, l)].slot;
 	struct hth_tensor out[3], gate = HTH_NO_TENSOR; /* q (T,H*D), k and v (T,K*D); (T,H*D) */
 
 	if (given != NULL) {
-		struct hth_tensor q = linear(p, &p->b->all, in, l, HTH_Q);
-		q = rotate(p, maybe_norm(p, q, &w->q_norm), l);
+		struct hth_tensor q = rotate_queries(p, linear(p, &p->b->all, in, l, HTH_Q), l);
 		return hth_op_attention(p->x, p->b, state_layer, &shape, q, given->k, given->v);
 	}
 	project(p, in, l, out);
@@ -131,8 +138,8 @@ static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int6
 		gate = hth_op_slice(p->x, hth_keep(p->x, out[HTH_Q]), 2 * shape.head, shape.head, shape.head);
 		out[HTH_Q] = hth_op_slice(p->x, out[HTH_Q], 2 * shape.head, 0, shape.head);
 	}
-	struct hth_tensor q = rotate(p, maybe_norm(p, out[HTH_Q], &w->q_norm), l);
-	struct hth_tensor k = rotate(p, maybe_norm(p, out[HTH_K], &w->k_norm), l);
+	struct hth_tensor q = rotate_queries(p, out[HTH_Q], l);
+	struct hth_tensor k = rotate(p, maybe_norm(p, out[HTH_K], &p->m->layers[l].k_norm), l, 0);
 	struct hth_tensor v = value_norm(p, out[HTH_V], l);
 	if (made != NULL)
 		*made = (struct keys){hth_keep(p->x, k), hth_keep(p->x, v)};

@@ -1,6 +1,6 @@
 /* Ministral 3: Llama's layers under YaRN, inside a model with eyes. Its queries grow with their position: those at position p
  * are multiplied by 1 + beta * ln(1 + floor(p / original context)), which is 1 within the original context.
- * Leaves out: pictures, and positions beyond the original context (16,384 as published): there the model's context ends here.
+ * Leaves out: pictures.
  * Sources: transformers modeling_ministral3.py; llama.cpp src/models/mistral3.cpp. */
 #include "models/parts.h"
 
@@ -16,10 +16,7 @@ static enum hth_status config(const struct hth_keys *k, struct hth_model_config 
 		return st;
 	if (k->gguf == NULL)
 		inner.json = json_is_object(rope) ? rope : json_object_get(k->json, "rope_scaling");
-	st = hth_keys_float(&inner, k->gguf != NULL ? in_gguf : in_hf, &c->query_growth, err);
-	if (c->query_growth > 0 && c->rope_original < c->context)
-		c->context = c->rope_original;
-	return st;
+	return hth_keys_float(&inner, k->gguf != NULL ? in_gguf : in_hf, &c->query_growth, err);
 }
 
 static void to_gguf(const struct hth_model_config *c, struct hth_gguf_made *out)

@@ -58,6 +58,7 @@ struct hth_model {
 	struct hth_weight own_norm;   /* (1,P) */
 	struct hth_layer *layers;     /* (L) */
 	float *rope_freq;             /* (rot/2) */
+	float *rope_freq_beyond;      /* (rot/2) of sequences beyond the original context, or NULL: as rope_freq */
 	float *rope_freq_local;       /* (hth_rope_columns/2) of windowed layers, or NULL: as rope_freq */
 	struct hth_tokenizer *tokenizer;
 	struct hth_template *tmpl;    /* NULL when the file has none */

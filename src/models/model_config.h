@@ -50,12 +50,11 @@ struct hth_model_config {
 	double rope_share;       /* SHARE: of the pairs */
 	double rope_factor, rope_low, rope_high; /* LLAMA3, YARN: turns in the original context between which they blend */
 	float rope_factors[HTH_MAX_PAIRS];       /* FACTORS: divisors of the frequencies */
-	float rope_long[HTH_MAX_PAIRS];          /* FACTORS of long texts, which are not computed here; [0] 0: none */
+	float rope_long[HTH_MAX_PAIRS]; /* FACTORS of sequences beyond the original context; [0] 0: as all */
 	float rope_attn;         /* 1; YARN, FACTORS: multiplies rotated queries and keys */
-	float query_growth;      /* of queries beyond the original context, which are not computed here; 0: none */
+	float query_growth;      /* of queries beyond the original context (struct hth_rotation); 0: none */
 	int64_t rope_original;   /* original context */
 	bool rope_ramp_exact;    /* YARN: its ramp begins and ends between pairs */
-	int64_t context_said;    /* positions that the file speaks of; context is shorter with LongRoPE and growing queries */
 	bool tied;               /* head = embedding */
 	bool norm_before, norm_after; /* norms before / after each block (OLMo 2: only after; Gemma 2: both) */
 	int64_t n_experts, n_chosen, n_expert_ff; /* E, k, F of an expert; 0: every layer is dense */
@@ -113,6 +112,15 @@ static inline bool hth_layer_is_shared(const struct hth_model_config *c, int64_t
 static inline bool hth_layer_has_v(const struct hth_model_config *c, int64_t l)
 {
 	return !c->values_are_keys || hth_layer_in(&c->windowed, l);
+}
+/* Longer sequences rotate otherwise (struct hth_segment's beyond); 0: all rotate alike. */
+static inline int64_t hth_rope_switch(const struct hth_model_config *c)
+{
+	return c->rope_long[0] > 0 ? c->rope_original : 0;
+}
+static inline bool hth_rope_beyond(const struct hth_model_config *c, int64_t tokens)
+{
+	return hth_rope_switch(c) > 0 && tokens > c->rope_original;
 }
 /* Columns that rotation counts with; local: in windowed layers. */
 static inline int64_t hth_rope_columns(const struct hth_model_config *c, bool local)

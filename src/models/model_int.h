@@ -82,10 +82,11 @@ struct hth_heads hth_delta_heads(const struct hth_model_config *c, enum hth_delt
 /* The router and experts of a sparse layer (bind_experts.c). */
 HTH_MUST enum hth_status hth_bind_experts(struct hth_model *m, int64_t l, struct hth_err *err);
 
-/* freq (rot/2): radians a position; local: of windowed layers with a theta of their own. */
 /* By how much scaling divides the frequency of pair i. */
 double hth_rope_divisor(const struct hth_model_config *c, int64_t i);
 int64_t hth_rope_turned(const struct hth_model_config *c); /* SHARE: pairs that turn */
+/* freq (rot/2): radians a position; local: of windowed layers with a theta of their own. */
 void hth_rope_frequencies(const struct hth_model_config *c, bool local, float *freq);
+void hth_rope_frequencies_beyond(const struct hth_model_config *c, float *freq); /* of rope_long */
 
 #endif

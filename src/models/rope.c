@@ -83,3 +83,9 @@ void hth_rope_frequencies(const struct hth_model_config *c, bool local, float *f
 		freq[i] = (float)(local ? f : scaled_frequency(c, i, f));
 	}
 }
+
+void hth_rope_frequencies_beyond(const struct hth_model_config *c, float *freq)
+{
+	for (int64_t i = 0; i < c->rot / 2; i++)
+		freq[i] = (float)(pow(c->rope_theta, -2.0 * (double)i / (double)c->rot) / (double)c->rope_long[i]);
+}

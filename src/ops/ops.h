@@ -20,7 +20,7 @@ struct hth_tensor hth_op_norm(struct hth_exec *x, struct hth_tensor in, const st
 void hth_op_linear(struct hth_exec *x, const struct hth_rowset *rows, struct hth_tensor in,
                    const struct hth_linear *const *member, int n, struct hth_tensor *out);
 struct hth_tensor hth_op_rope(struct hth_exec *x, const struct hth_rowset *rows, struct hth_tensor in,
-                              const float *freq, int64_t head, int64_t rot, float attn_scale);
+                              const struct hth_rotation *how);
 /* q (T,H*D), k, v (T,K*D) -> (T,H*D) */
 struct hth_tensor hth_op_attention(struct hth_exec *x, const struct hth_batch *b, int32_t layer,
                                    const struct hth_attention_shape *shape, struct hth_tensor q, struct hth_tensor k,

@@ -17,10 +17,10 @@ static void rope_backward(struct hth_exec *x, const struct hth_record *r)
 }
 
 struct hth_tensor hth_op_rope(struct hth_exec *x, const struct hth_rowset *rows, struct hth_tensor in,
-                              const float *freq, int64_t head, int64_t rot, float attn_scale)
+                              const struct hth_rotation *how)
 {
-	struct hth_rope_args a = {
-		.rows = rows, .freq = freq, .head = head, .rot = rot, .attn_scale = attn_scale, .inverse = false, .x = in};
+	struct hth_rope_args a = {.rows = rows, .how = *how, .inverse = false, .x = in};
+	int64_t head = how->head, rot = how->rot;
 
 	if (!hth_exec_accepts(x, HTH_OP_rope, in))
 		return HTH_NO_TENSOR;
@@ -32,6 +32,11 @@ struct hth_tensor hth_op_rope(struct hth_exec *x, const struct hth_rowset *rows,
 	if (rot < 0 || rot > head || rot % 2 != 0) {
 		hth_exec_fail(x, HTH_ERR_SHAPE, "rope: rotates %lld columns, expected an even number up to %lld",
 		              (long long)rot, (long long)head);
+		return HTH_NO_TENSOR;
+	}
+	if (how->growth < 0 || (how->growth > 0 && how->original < 1)) {
+		hth_exec_fail(x, HTH_ERR_SHAPE, "rope: growth %g from %lld tokens on, expected 0 or more, from 1 or more",
+		              (double)how->growth, (long long)how->original);
 		return HTH_NO_TENSOR;
 	}
 	a.y = hth_exec_make_over(x, in);

@@ -77,6 +77,11 @@ static enum hth_status check_segments(const struct hth_batch *b, bool *used, str
 			return hth_fail(err, HTH_ERR_SHAPE,
 			                "batch: segment %d: adapter %d, example %d, expected -1 or more, 0 or more", s,
 			                g->adapter, g->example);
+		if (g->parent >= 0 && g->beyond != b->segments[g->parent].beyond)
+			return hth_fail(err, HTH_ERR_SHAPE,
+					"batch: segment %d: one of it and its parent %d is beyond the original context, "
+					"expected both or none",
+					s, g->parent);
 		enum hth_status status = check_state(b, s, used, err);
 		if (status == HTH_OK)
 			status = check_positions(b, s, err);
@@ -107,15 +112,16 @@ static enum hth_status check_rows(const struct hth_batch *b, struct hth_err *err
 	return HTH_OK;
 }
 
-/* examples (R), adapters of rows as runs; both read off the segments. rs->n and rs->index are set. */
+/* examples, beyond (R), adapters of rows as runs, all read off the segments. rs->n and rs->index are set. */
 static bool fill_rowset(const struct hth_batch *b, struct hth_rowset *rs, struct hth_arena *arena)
 {
 	int32_t *positions = hth_arena_calloc(arena, (size_t)rs->n, sizeof *positions);
 	int32_t *examples = hth_arena_calloc(arena, (size_t)rs->n, sizeof *examples);
+	int32_t *beyond = hth_arena_calloc(arena, (size_t)rs->n, sizeof *beyond);
 	struct hth_adapter_run *runs = hth_arena_calloc(arena, (size_t)b->n_segments, sizeof *runs);
 	int32_t s = 0, n_runs = 0;
 
-	if (positions == NULL || examples == NULL || runs == NULL)
+	if (positions == NULL || examples == NULL || beyond == NULL || runs == NULL)
 		return false;
 	for (int32_t r = 0; r < rs->n; r++) {
 		int32_t row = rs->index != NULL ? rs->index[r] : r;
@@ -123,12 +129,14 @@ static bool fill_rowset(const struct hth_batch *b, struct hth_rowset *rs, struct
 			s++;
 		positions[r] = b->positions[row];
 		examples[r] = b->segments[s].example;
+		beyond[r] = b->segments[s].beyond;
 		if (n_runs == 0 || runs[n_runs - 1].adapter != b->segments[s].adapter)
 			runs[n_runs++] = (struct hth_adapter_run){.start = r, .adapter = b->segments[s].adapter};
 		runs[n_runs - 1].len++;
 	}
 	rs->positions = positions;
 	rs->examples = examples;
+	rs->beyond = beyond;
 	rs->runs = runs;
 	rs->n_runs = n_runs;
 	return true;

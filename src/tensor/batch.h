@@ -29,6 +29,8 @@ struct hth_segment {
 	int32_t adapter;     /* which adapter applies, or -1: none */
 	int32_t example;     /* keys dropout: example number in the step (a shared prefix: its first example's) */
 	bool causal;         /* false: every token of the segment sees all of it (encoders) */
+	bool beyond;         /* its whole sequence is longer than the model's original context, which may rotate it otherwise
+	                      * (struct hth_rotation); as its parent, and as all that stands in its state */
 };
 
 struct hth_out {
@@ -57,6 +59,7 @@ struct hth_rowset {
 	const int32_t *index;      /* (R) batch rows, ascending; NULL: 0..R-1 */
 	const int32_t *positions;  /* (R) */
 	const int32_t *examples;   /* (R) keys of dropout */
+	const int32_t *beyond;     /* (R) 1: of a sequence beyond the original context; NULL: none is */
 	int32_t n_runs;
 	const struct hth_adapter_run *runs; /* cover 0..R-1 in order */
 };

@@ -12,6 +12,7 @@ void hth_stepper_init(struct hth_stepper *s, struct hth_exec *exec, const struct
 		      const struct hth_lora_set *loras, struct hth_params *params, const struct hth_cut_config *cut)
 {
 	*s = (struct hth_stepper){.exec = exec, .model = m, .loras = loras, .params = params, .cut = *cut};
+	s->cut.rope_switch = hth_rope_switch(&m->config);
 	hth_arena_init(&s->step_arena, SIZE_MAX / 2);
 	hth_arena_init(&s->batch_arena, SIZE_MAX / 2);
 }

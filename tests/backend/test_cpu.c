@@ -71,12 +71,20 @@ static void rotations(void **state)
 	for (int i = 0; i < 6; i++) {
 		int64_t head = heads[i % 3], rot = rots[i % 3], rows = 41;
 		float *freq = random_floats(rot / 2, 1);
-		struct hth_rowset set = {.n = (int32_t)rows, .positions = positions_from(3, 1700, (int32_t)rows)};
+		int32_t beyond[41];
+		for (int k = 0; k < 41; k++)
+			beyond[k] = k % 3 == 0;
+		struct hth_rowset set = {.n = (int32_t)rows,
+		                         .positions = positions_from(3, 1700, (int32_t)rows),
+		                         .beyond = i % 4 < 2 ? beyond : NULL};
 		struct hth_rope_args a = {.rows = &set,
-		                          .freq = freq,
-		                          .head = head,
-		                          .rot = rot,
-		                          .attn_scale = i % 2 ? 1.25f : 1,
+		                          .how = {.freq = freq,
+		                                  .head = head,
+		                                  .rot = rot,
+		                                  .attn_scale = i % 2 ? 1.25f : 1,
+		                                  .freq_beyond = i > 0 ? random_floats(rot / 2, 5) : NULL,
+		                                  .growth = i % 3 != 1 ? 0.1f : 0,
+		                                  .original = 512},
 		                          .inverse = i >= 3,
 		                          .x = random_tensor(rows, 3 * head, 2)};
 		a.y = i < 2 ? a.x : output(rows, 3 * head);

@@ -130,7 +130,7 @@ static void rope(void)
 	float x[36], y[36];
 
 	ramp(x, 6, 36);
-	struct hth_rope_args a = {.rows = &rows, .freq = freq, .head = 6, .rot = 4, .attn_scale = 1.5f,
+	struct hth_rope_args a = {.rows = &rows, .how = {.freq = freq, .head = 6, .rot = 4, .attn_scale = 1.5f},
 	                          .x = tensor(x, 3, 12), .y = tensor(y, 3, 12)};
 	if (!call(HTH_OP_rope, &a))
 		return;

@@ -244,6 +244,40 @@ static void prefixes_shorter_than_min_shared_stay_apart(void **state)
 	hth_dataset_clear(&d);
 }
 
+/* Longer examples than the switch rotate otherwise: what they share with shorter ones is computed for each kind. */
+static void prefixes_are_not_shared_across_the_rope_switch(void **state)
+{
+	(void)state;
+	const char *rows[] = {"sysabcdefX", "sysabcdY", "sysabcdefZ", "sysabcd"};
+	struct hth_dataset d = letters(rows, 4);
+	struct hth_cut_config cfg = {.share_prefix = true, .min_shared = 3, .rope_switch = 8};
+	uint32_t order[] = {0, 1, 2, 3};
+	struct hth_arena arena;
+	struct hth_cut cut;
+	struct hth_batch b;
+
+	hth_arena_init(&arena, 1 << 20);
+	assert_ok(hth_cut_step(&d, order, 4, &cfg, &arena, &cut, &err));
+	assert_int_equal(cut.n_computed, 8 + 11); /* sysabcd, Y; sysabcdef, X, Z */
+	assert_ok(hth_cut_batch(&d, order, &cut, 0, &cfg, &arena, &b, &err));
+	assert_int_equal(b.n_segments, 5);
+	check_segment(&b, 0, 0, 7, -1, 1);
+	check_segment(&b, 1, 7, 1, 0, 1);
+	check_segment(&b, 2, 8, 9, -1, 0);
+	check_segment(&b, 3, 17, 1, 2, 0);
+	check_segment(&b, 4, 18, 1, 2, 2);
+	for (int32_t s = 0; s < 5; s++)
+		assert_int_equal(b.segments[s].beyond, s > 1);
+	assert_int_equal(b.all.beyond[7], 0);
+	assert_int_equal(b.all.beyond[8], 1);
+	hth_arena_reset(&arena);
+	cfg.rope_switch = 0;
+	assert_ok(hth_cut_step(&d, order, 4, &cfg, &arena, &cut, &err));
+	assert_int_equal(cut.n_computed, 7 + 1 + 3 + 3);
+	hth_arena_clear(&arena);
+	hth_dataset_clear(&d);
+}
+
 static void a_child_group_may_share_what_its_parent_could_not(void **state)
 {
 	(void)state;
@@ -414,6 +448,7 @@ int main(void)
 		cmocka_unit_test(an_example_that_begins_another_has_no_segment_of_its_own),
 		cmocka_unit_test(identical_examples_are_computed_once_and_asked_for_each),
 		cmocka_unit_test(prefixes_shorter_than_min_shared_stay_apart),
+		cmocka_unit_test(prefixes_are_not_shared_across_the_rope_switch),
 		cmocka_unit_test(a_child_group_may_share_what_its_parent_could_not),
 		cmocka_unit_test(sharing_and_cutting_never_change_what_is_asked),
 		cmocka_unit_test(one_example_alone_may_exceed_the_budget),

@@ -120,6 +120,7 @@ static const char *const stems[] = {
 	"tests/golden/qwen2moe/tiny", "tests/golden/gemma4/tiny", "tests/golden/gemma4_large/tiny",
 	"tests/golden/gemma4_moe/tiny", "tests/golden/gemma4_nested/tiny", "tests/golden/qwen35_nested/tiny",
 	"tests/golden/qwen35/tiny", "tests/golden/gemma3_nested/tiny", "tests/golden/mistral3/tiny", "tests/golden/ministral3/tiny",
+	"tests/golden/ministral3_beyond/tiny", "tests/golden/phi3_beyond/tiny",
 	"tests/golden/qwen35moe/tiny", "tests/golden/gptoss_mxfp4/tiny",
 };
 enum { STEMS = sizeof(stems) / sizeof(*stems) };

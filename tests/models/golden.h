@@ -128,7 +128,8 @@ static inline void golden_segment(const struct golden *g, struct hth_batch *b, i
 							    .state = -1,
 							    .adapter = adapter,
 							    .example = sequence,
-							    .causal = true};
+							    .causal = true,
+							    .beyond = hth_rope_beyond(&g->m->config, end - base)};
 	for (int32_t t = from; t < to; t++) {
 		int32_t row = b->n_tokens++, before = t > from ? row - 1 : prev;
 		b->ids[row] = golden_int(g, "ids", t);

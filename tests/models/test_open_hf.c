@@ -83,7 +83,8 @@ static void folder_gives_the_config_of_its_gguf(void **state)
 	static const char *const families[] = {"qwen2", "qwen3", "gemma",   "gemma2",  "gemma3",
 					       "phi3",  "olmo2", "granite", "smollm3", "olmo3",
 					       "qwen2moe", "qwen3moe", "gptoss", "gptoss_mxfp4",
-					       "gemma4", "gemma4_large", "gemma4_moe", "qwen35", "qwen35moe"};
+					       "gemma4", "gemma4_large", "gemma4_moe", "qwen35", "qwen35moe",
+					       "phi3_beyond"};
 	struct hth_model *hf, *gguf;
 	struct hth_err err;
 	char path[100];
@@ -215,19 +216,52 @@ static void qwens_window_is_off_unless_said_otherwise(void **state)
 	hth_model_close(m);
 }
 
-static void longrope_ends_the_context_where_the_original_did(void **state)
+static void longrope_has_divisors_of_both_kinds_from_either_source(void **state)
 {
 	struct hth_model *m;
 	struct hth_err err;
 
 	(void)state;
-	assert_ok(hth_model_open(GOLDEN "phi3/tiny", &m, &err));
+	for (int i = 0; i < 2; i++) {
+		assert_ok(hth_model_open(i ? GOLDEN "phi3/tiny.gguf" : GOLDEN "phi3/tiny", &m, &err));
+		assert_int_equal(m->config.context, 512);
+		assert_int_equal(hth_rope_switch(&m->config), 256);
+		assert_false(hth_rope_beyond(&m->config, 256));
+		assert_true(hth_rope_beyond(&m->config, 257));
+		assert_int_equal(m->config.rot, 6);
+		/* 1 / (1.25 * 10000^(2/6)), 1 / (4 * 10000^(2/6)); sqrt(1 + log(2) / log(256)) */
+		assert_float_equal(m->rope_freq[1], 0.0371327069f, 1e-7);
+		assert_float_equal(m->rope_freq_beyond[1], 0.0116039721f, 1e-7);
+		assert_float_equal(m->config.rope_attn, 1.0606602f, 1e-6);
+		hth_model_close(m);
+	}
+}
+
+static void longrope_without_long_divisors_ends_with_the_original_context(void **state)
+{
+	(void)state;
+	copy_family("phi3");
+	set_key("rope_parameters.long_factor", NULL);
+	struct hth_model *m = open_ok();
 	assert_int_equal(m->config.context, 256);
-	assert_int_equal(m->config.rot, 6);
-	/* 1 / (1.25 * 10000^(2/6)); sqrt(1 + log(2) / log(256)) */
-	assert_float_equal(m->rope_freq[1], 0.0371327069f, 1e-7);
-	assert_float_equal(m->config.rope_attn, 1.0606602f, 1e-6);
+	assert_int_equal(hth_rope_switch(&m->config), 0);
+	assert_null(m->rope_freq_beyond);
 	hth_model_close(m);
+}
+
+static void growing_queries_do_not_end_the_context(void **state)
+{
+	struct hth_model *m;
+	struct hth_err err;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		assert_ok(hth_model_open(i ? GOLDEN "ministral3/tiny.gguf" : GOLDEN "ministral3/tiny", &m, &err));
+		assert_int_equal(m->config.context, 128);
+		assert_int_equal(m->config.rope_original, 32);
+		assert_float_equal(m->config.query_growth, 0.1f, 1e-7);
+		hth_model_close(m);
+	}
 }
 
 static const struct {
@@ -513,7 +547,9 @@ int main(void)
 		temp_test(end_tokens_come_from_the_generation_config),
 		temp_test(older_names_of_rope_mean_the_same),
 		temp_test(qwens_window_is_off_unless_said_otherwise),
-		cmocka_unit_test(longrope_ends_the_context_where_the_original_did),
+		cmocka_unit_test(longrope_has_divisors_of_both_kinds_from_either_source),
+		cmocka_unit_test(longrope_without_long_divisors_ends_with_the_original_context),
+		cmocka_unit_test(growing_queries_do_not_end_the_context),
 		temp_test(bad_configs_are_refused_with_the_reason),
 		temp_test(damaged_config_never_crashes),
 		temp_test(tensors_of_other_types_or_names_are_refused),

@@ -67,14 +67,15 @@ static inline struct hth_tensor net_attention(struct hth_exec *x, const struct n
                                               int l, struct hth_tensor h)
 {
 	static const float freq[] = {1.0f, 0.2f};
+	const struct hth_rotation how = {.freq = freq, .head = NET_D, .rot = NET_D, .attn_scale = 1};
 	const struct hth_linear *qkv[] = {&net->linear[l][NET_Q], &net->linear[l][NET_KEY], &net->linear[l][NET_VALUE]};
 	struct hth_tensor y[3];
 
 	h = hth_op_norm(x, h, &net->attn_norm[l], NET_C);
 	hth_op_linear(x, &b->all, h, qkv, 3, y);
 	y[1] = hth_op_norm(x, y[1], &net->key_norm, NET_D);
-	y[0] = hth_op_rope(x, &b->all, y[0], freq, NET_D, NET_D, 1.0f);
-	y[1] = hth_op_rope(x, &b->all, y[1], freq, NET_D, NET_D, 1.0f);
+	y[0] = hth_op_rope(x, &b->all, y[0], &how);
+	y[1] = hth_op_rope(x, &b->all, y[1], &how);
 	return hth_op_attention(x, b, l, &net->shape, y[0], y[1], y[2]);
 }
 

@@ -311,6 +311,7 @@ static void ops_name_shapes_that_do_not_fit(void **state)
 {
 	float data[64] = {0};
 	static const float freq[] = {1.0f};
+	struct hth_rotation how = {.freq = freq, .head = 2, .rot = 2, .attn_scale = 1};
 	struct hth_device *dev;
 	struct hth_exec *x = bare(&dev);
 	struct hth_dropout off = {0};
@@ -344,8 +345,13 @@ static void ops_name_shapes_that_do_not_fit(void **state)
 	m.n_adapters = 1;
 	lora->b.rows = 3;
 	EXPECT(hth_op_linear(x, &g.batch.all, LEAF(9, 3), member, 1, y), "adapter A (2,3), B (3,2) do not fit");
-	EXPECT(hth_op_rope(x, &g.batch.all, LEAF(9, 3), freq, 2, 2, 1.0f), "rope: input (9,3), expected 9 rows");
-	EXPECT(hth_op_rope(x, &g.batch.all, LEAF(9, 3), freq, 3, 4, 1.0f), "rope: rotates 4 columns");
+	EXPECT(hth_op_rope(x, &g.batch.all, LEAF(9, 3), &how), "rope: input (9,3), expected 9 rows");
+	how.head = 3;
+	how.rot = 4;
+	EXPECT(hth_op_rope(x, &g.batch.all, LEAF(9, 3), &how), "rope: rotates 4 columns");
+	how.rot = 2;
+	how.growth = 0.1f;
+	EXPECT(hth_op_rope(x, &g.batch.all, LEAF(9, 3), &how), "rope: growth 0.1 from 0 tokens on");
 	EXPECT(hth_op_attention(x, &g.batch, 0, &as, LEAF(9, 6), LEAF(9, 4), LEAF(9, 4)), "attention: 3 heads, 2 kv");
 	as.n_head = 2;
 	EXPECT(hth_op_attention(x, &g.batch, 0, &as, LEAF(9, 6), LEAF(9, 4), LEAF(9, 4)), "q (9,6)");

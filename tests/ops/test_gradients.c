@@ -200,17 +200,22 @@ static void linear_gradients_of_trained_weights_and_biases(void **state)
 /* rope */
 static struct hth_tensor build_rope(struct hth_exec *x, const struct graph *g, const struct hth_tensor *leaf)
 {
-	static const float freq[] = {1.0f, 0.3f};
-	return hth_op_rope(x, &g->batch.all, leaf[0], freq, 7, 4, 1.2f);
+	static const float freq[] = {1.0f, 0.3f}, beyond[] = {0.5f, 0.1f};
+	const struct hth_rotation how = {.freq = freq, .head = 7, .rot = 4, .attn_scale = 1.2f, .freq_beyond = beyond,
+	                                 .growth = 0.7f, .original = 2};
+	return hth_op_rope(x, &g->batch.all, leaf[0], &how);
 }
 
 static void rope_gradient_turns_back_and_leaves_unrotated_columns(void **state)
 {
+	struct hth_segment segments[5];
 	struct graph g;
 
 	(void)state;
 	graph_init(&g);
-	tree(&g, NULL, 0);
+	memcpy(segments, TREE, sizeof segments);
+	segments[4].beyond = true;
+	graph_batch(&g, segments, 5, 11, NULL, 0);
 	graph_add_leaf(&g, TREE_TOKENS, 14, true);
 	g.build = build_rope;
 	graph_check(&g, FD_TOLERANCE);

@@ -196,6 +196,7 @@ static void malformed_batches_are_named(void **state)
 	REJECTS((f.segments[1].state = 0, f.b.n_states = 1), "segment 1: has parent 0 and state 0");
 	REJECTS((f.segments[0].state = 0, f.segments[3].state = 0, f.b.n_states = 1), "appended to by an earlier");
 	REJECTS((f.segments[0].state = 0, f.segments[0].past = -1, f.b.n_states = 1), "past -1");
+	REJECTS(f.segments[1].beyond = true, "segment 1: one of it and its parent 0 is beyond the original context");
 	REJECTS(f.positions[4] = 5, "segment 1, row 4: position 5, expected 4");
 	REJECTS(f.positions[5] = 0, "segment 2, row 5: position 0, expected 3");
 	REJECTS(f.positions[0] = 1, "segment 0, row 0: position 1, expected 0");

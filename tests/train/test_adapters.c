@@ -15,6 +15,7 @@ static const struct {
 } cases[] = {
 	{"dora", "llama/untied"},  {"dora-bias", "qwen2/tiny"},  {"dora-fused", "phi3/tiny"},   {"fused", "phi3/tiny"},
 	{"whole", "llama/untied"}, {"whole-tied", "qwen2/tiny"}, {"whole-head", "gemma/tiny"},
+	{"fused-beyond", "phi3_beyond/tiny"},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 
