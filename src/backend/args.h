@@ -162,6 +162,7 @@ struct hth_attention_shape {
 	float soft_cap;              /* cap * tanh(s / cap), 0: off */
 	int64_t window;              /* key visible iff q_pos - k_pos < window; 0: unlimited */
 	const struct hth_weight *sinks; /* (1,H) extra logit a head, or NULL */
+	bool shared;                 /* k and v are an earlier layer's, which has put them into the states: they are not again */
 };
 
 /* Softmax attention over each query's spans, merged by log-sum-exp; memory linear in T. Keys and values of segments

@@ -39,13 +39,30 @@ struct hth_device; /* opaque, one per backend and config; first member of each b
 
 /* What keys and values are rounded to. A device that computes in bf16 keeps them in bf16 instead of f16. */
 enum hth_state_type { HTH_STATE_F16, HTH_STATE_F32 };
+enum { HTH_STATE_LAYERS = 4096 };
 struct hth_state_shape {
 	enum hth_state_type type;
-	int32_t n_layers;   /* with attention and keys of their own */
-	int64_t n_kv, head; /* K, D: the most of any layer */
+	int32_t n_layers;   /* with attention and keys of their own, at most HTH_STATE_LAYERS */
+	int64_t n_kv, head; /* K, D */
+	int64_t local_kv, local_head;        /* of the layers in `local`, if those differ; 0: none do */
+	uint8_t local[HTH_STATE_LAYERS / 8]; /* a bit a layer */
 	int64_t capacity;   /* tokens */
 	struct hth_recurrent_shape recurrent; /* of the layers that recur; all zero: none do */
 };
+
+/* Of one of its layers. */
+static inline bool hth_state_is_local(const struct hth_state_shape *s, int64_t layer)
+{
+	return s->local_kv > 0 && (s->local[layer / 8] >> (layer % 8) & 1) != 0;
+}
+static inline int64_t hth_state_kv(const struct hth_state_shape *s, int64_t layer)
+{
+	return hth_state_is_local(s, layer) ? s->local_kv : s->n_kv;
+}
+static inline int64_t hth_state_head(const struct hth_state_shape *s, int64_t layer)
+{
+	return hth_state_is_local(s, layer) ? s->local_head : s->head;
+}
 
 enum hth_op {
 #define HTH_OP(name) HTH_OP_##name,

@@ -130,6 +130,7 @@ static struct hth_tensor attend(const struct pass *p, struct hth_tensor in, int6
 	struct hth_tensor out[3], gate = HTH_NO_TENSOR; /* q (T,H*D), k and v (T,K*D); (T,H*D) */
 
 	if (given != NULL) {
+		shape.shared = true;
 		struct hth_tensor q = rotate_queries(p, linear(p, &p->b->all, in, l, HTH_Q), l);
 		return hth_op_attention(p->x, p->b, state_layer, &shape, q, given->k, given->v);
 	}

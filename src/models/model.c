@@ -324,12 +324,19 @@ struct hth_state_shape hth_model_state_shape(const struct hth_model *m, int64_t 
 	const struct hth_model_config *c = &m->config;
 
 	struct hth_state_shape s = {.n_layers = (int32_t)(c->n_layers - c->n_kv_shared),
-				    .n_kv = c->local_kv > c->n_kv ? c->local_kv : c->n_kv,
-				    .head = c->local_head > c->head ? c->local_head : c->head,
+				    .n_kv = c->n_kv,
+				    .head = c->head,
 				    .capacity = capacity};
 
 	for (int64_t l = 0; l < c->n_layers; l++)
 		s.recurrent.n_layers += hth_layer_in(&c->recurrent, l);
+	for (int64_t l = 0; (c->local_kv > 0 || c->local_head > 0) && l < c->n_layers; l++)
+		if (hth_layer_in(&c->windowed, l) && !hth_layer_shares(c, l) && !hth_layer_in(&c->recurrent, l)) {
+			int32_t slot = m->layers[l].slot;
+			s.local_kv = hth_layer_kv(c, l);
+			s.local_head = hth_layer_head(c, l);
+			s.local[slot / 8] |= (uint8_t)(1 << slot % 8);
+		}
 	s.n_layers -= s.recurrent.n_layers;
 	if (s.recurrent.n_layers > 0) {
 		s.recurrent.elems[HTH_RECURRENT_CONV] = (c->conv_taps - 1) * hth_delta_cols(&c->delta);

@@ -353,6 +353,15 @@ static void states_of_absurd_size_are_refused(void **state)
 	assert_true(hth_backend_cpu.state_bytes(&negative) == UINT64_MAX);
 	/* 256 tokens by twice 96 columns of two bytes */
 	assert_int_equal(hth_backend_cpu.state_bytes(&fine), 2 * 3 * 256 * (96 + 96) * 2);
+	/* Layers 1 and 9 of 10 have one head of 32, the others three of 96. */
+	struct hth_state_shape mixed = {.n_layers = 10, .n_kv = 3, .head = 80, .local_kv = 1, .local_head = 32, .local = {2, 2},
+	                                .capacity = 257};
+	assert_int_equal(hth_backend_cpu.state_bytes(&mixed), 2 * 256 * 2 * 2 * (8 * 3 * 96 + 2 * 32));
+	assert_int_equal(hth_backend_find("ref")->state_bytes(&mixed), 257 * 4 * 2 * (8 * 3 * 80 + 2 * 32));
+	mixed.local_head = -1;
+	assert_true(hth_backend_cpu.state_bytes(&mixed) == UINT64_MAX);
+	mixed = (struct hth_state_shape){.n_layers = HTH_STATE_LAYERS + 1};
+	assert_true(hth_backend_cpu.state_bytes(&mixed) == UINT64_MAX);
 	assert_fails(hth_backend_cpu.state_new(NULL, &huge, &s, &err), HTH_ERR_MEMORY, "keys and values");
 	hth_mem_fail_at(2, false);
 	assert_fails(hth_backend_cpu.state_new(NULL, &fine, &s, &err), HTH_ERR_MEMORY, "keys and values");

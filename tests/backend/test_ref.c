@@ -224,11 +224,11 @@ static void attention_equals_pytorch_in_one_segment_and_in_a_chain(void **state)
 	on_each(attention);
 }
 
-/* Three rows, then two more from the state, in the second of two layers. */
-static void attention_with_state(struct hth_attention_shape shape, const double *want)
+/* Three rows, then two more from the state, in the last of its layers; before that the first three once more, shared, with
+ * other keys: those must not enter the state. */
+static void attention_with_state(struct hth_attention_shape shape, struct hth_state_shape ss, const double *want)
 {
-	struct hth_state_shape ss = {.n_layers = 2, .n_kv = 2, .head = 3, .capacity = 5};
-	float q[60], k[30], v[30], y[60];
+	float q[60], k[30], v[30], y[60], other[18];
 	struct hth_state *state;
 	struct hth_err err;
 
@@ -239,15 +239,20 @@ static void attention_with_state(struct hth_attention_shape shape, const double 
 	ramp(v, 9, 30);
 	assert_ok(backend->state_new(device, &ss, &state, &err));
 	assert_true(backend->state_bytes(&ss) >= 2 * 5 * 6 * 2 * 2);
-	for (int part = 0; part < 2; part++) {
-		int first = part == 0 ? 0 : 3, n = part == 0 ? 3 : 2;
+	ramp(other, 11, 18);
+	for (int part = 0; part < 3; part++) {
+		int first = part == 2 ? 3 : 0, n = part == 2 ? 2 : 3;
 		struct hth_segment s = {.len = n, .parent = -1, .past = first, .adapter = -1, .causal = true};
 		struct attention_batch t;
 		attention_batch(&t, &s, 1, n);
 		t.b.states = &state;
-		struct hth_attention_args a = {.batch = &t.b, .shape = shape, .layer = 1, .q = tensor(q + first * 12, n, 12),
-		                               .k = tensor(k + first * 6, n, 6), .v = tensor(v + first * 6, n, 6),
-		                               .y = tensor(y + first * 12, n, 12), .lse = HTH_NO_TENSOR};
+		float aside[36];
+		struct hth_attention_args a = {.batch = &t.b, .shape = shape, .layer = ss.n_layers - 1,
+		                               .q = tensor(q + first * 12, n, 12),
+		                               .k = tensor(part == 1 ? other : k + first * 6, n, 6),
+		                               .v = tensor(part == 1 ? other : v + first * 6, n, 6),
+		                               .y = tensor(part == 1 ? aside : y + first * 12, n, 12), .lse = HTH_NO_TENSOR};
+		a.shape.shared = part == 1;
 		call(HTH_OP_attention, &a);
 		hth_arena_clear(&t.arena);
 	}
@@ -259,10 +264,19 @@ static void attention_with_state(struct hth_attention_shape shape, const double 
 static void state(void)
 {
 	struct hth_attention_shape shape = {.n_head = 4, .n_kv = 2, .head = 3, .scale = 0.5f};
+	struct hth_state_shape alike = {.n_layers = 2, .n_kv = 2, .head = 3, .capacity = 5};
+	/* Between layers of another kind, wider or narrower. */
+	struct hth_state_shape local = {.n_layers = 10, .n_kv = 5, .head = 40, .local_kv = 2, .local_head = 3, .local = {0x14, 2},
+	                                .capacity = 5};
+	struct hth_state_shape others = {.n_layers = 10, .n_kv = 2, .head = 3, .local_kv = 1, .local_head = 1, .local = {0xff},
+	                                 .capacity = 5};
 
-	attention_with_state(shape, golden_attention);
+	attention_with_state(shape, alike, golden_attention);
+	attention_with_state(shape, local, golden_attention);
+	attention_with_state(shape, others, golden_attention);
 	shape.window = 2;
-	attention_with_state(shape, golden_attention_window);
+	attention_with_state(shape, alike, golden_attention_window);
+	attention_with_state(shape, local, golden_attention_window);
 }
 
 static void attention_over_a_state_equals_attention_over_one_batch(void **unused)

@@ -249,6 +249,31 @@ static void longrope_without_long_divisors_ends_with_the_original_context(void *
 	hth_model_close(m);
 }
 
+/* Layers 0, 1 with the window: 2 kv heads of 8; layer 2: one of 16. E2B's kind: six layers, the last two without keys. */
+static void states_have_each_layers_own_width(void **state)
+{
+	struct hth_model *m;
+	struct hth_err err;
+
+	(void)state;
+	assert_ok(hth_model_open(GOLDEN "gemma4_large/tiny", &m, &err));
+	struct hth_state_shape s = hth_model_state_shape(m, 7);
+	assert_int_equal(s.n_layers, 3);
+	for (int64_t l = 0; l < 3; l++) {
+		assert_int_equal(hth_state_kv(&s, l), l < 2 ? 2 : 1);
+		assert_int_equal(hth_state_head(&s, l), l < 2 ? 8 : 16);
+	}
+	hth_model_close(m);
+	assert_ok(hth_model_open(GOLDEN "gemma4/tiny", &m, &err));
+	s = hth_model_state_shape(m, 7);
+	assert_int_equal(s.n_layers, 4);
+	for (int64_t l = 0; l < 4; l++) {
+		assert_int_equal(hth_state_kv(&s, l), 1);
+		assert_int_equal(hth_state_head(&s, l), l % 2 == 0 ? 8 : 16);
+	}
+	hth_model_close(m);
+}
+
 static void growing_queries_do_not_end_the_context(void **state)
 {
 	struct hth_model *m;
@@ -550,6 +575,7 @@ int main(void)
 		cmocka_unit_test(longrope_has_divisors_of_both_kinds_from_either_source),
 		cmocka_unit_test(longrope_without_long_divisors_ends_with_the_original_context),
 		cmocka_unit_test(growing_queries_do_not_end_the_context),
+		cmocka_unit_test(states_have_each_layers_own_width),
 		temp_test(bad_configs_are_refused_with_the_reason),
 		temp_test(damaged_config_never_crashes),
 		temp_test(tensors_of_other_types_or_names_are_refused),

@@ -348,7 +348,7 @@ static struct block past_block(const struct attention *t, const struct hth_span 
 	uint8_t *keys = cpu_state_block(state, t->a->layer, kv_head, first);
 
 	return (struct block){.keys = (const float *)(const void *)keys,
-			      .values = (const float *)(const void *)cpu_state_values(state, keys),
+			      .values = (const float *)(const void *)cpu_state_values(state, t->a->layer, keys),
 			      .half = t->tile.pair == 1 && cpu_state_number(state, t->tile) == 2,
 			      .first = first,
 			      .n = n};
@@ -477,7 +477,7 @@ enum hth_status cpu_attention(struct hth_device *dev, const void *args, void *sc
 	const struct hth_batch *b = t.a->batch;
 	struct cpu_scratch s = {.base = scratch};
 	int64_t tasks = 0;
-	bool append = false;
+	bool stateful = false;
 
 	cut(&t, cpu_tile_of_device(d));
 	layout(&t, &s, hth_pool_threads(d->pool));
@@ -485,13 +485,13 @@ enum hth_status cpu_attention(struct hth_device *dev, const void *args, void *sc
 		enum hth_status rc = b->segments[i].state >= 0 ? cpu_state_check(t.a, &b->segments[i], err) : HTH_OK;
 		if (rc != HTH_OK)
 			return rc;
-		append = append || b->segments[i].state >= 0;
+		stateful = stateful || b->segments[i].state >= 0;
 		tasks += segment_tasks(&t, i, units_of(&t, i).n);
 	}
-	if (append)
+	if (stateful && !t.a->shape.shared)
 		hth_pool_run(d->pool, append_task, &t, b->n_segments * t.a->shape.n_kv);
 	hth_pool_run(d->pool, attend_task, &t, tasks);
-	for (int32_t i = 0; append && i < b->n_segments; i++) {
+	for (int32_t i = 0; stateful && i < b->n_segments; i++) {
 		int64_t units = units_of(&t, i).n;
 		for (int64_t kv = 0; units > 1 && kv < t.a->shape.n_kv; kv++)
 			join(&t, i, units, kv);

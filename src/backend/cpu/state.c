@@ -6,30 +6,60 @@
 
 #include <string.h>
 
-/* Bytes of all layers, heads and blocks, padded; false when they pass 60 bits or a size is negative. */
-static bool state_size(const struct hth_state_shape *s, struct cpu_state *padded, uint64_t *bytes)
+/* Bytes of the block of one kv head. */
+static bool block_size(const struct hth_state_shape *s, int64_t head, uint64_t *bytes)
 {
-	uint64_t capacity, width, block;
+	return head >= 0 && hth_pad_u64((uint64_t)head, CPU_STATE_PAD, bytes) &&
+	       hth_mul_u64(*bytes, 2 * CPU_ATTN_KEYS * (s->type == HTH_STATE_F32 ? 4 : 2), bytes) && *bytes < INT64_MAX;
+}
 
-	if (s->n_layers < 0 || s->n_kv < 0 || s->head < 0 || s->capacity < 0 ||
-	    !hth_pad_u64((uint64_t)s->capacity, CPU_ATTN_KEYS, &capacity) ||
-	    !hth_pad_u64((uint64_t)s->head, CPU_STATE_PAD, &width) ||
-	    !hth_mul_u64(width, 2 * CPU_ATTN_KEYS * (s->type == HTH_STATE_F32 ? 4 : 2), &block) ||
-	    !hth_mul_u64((uint64_t)s->n_layers, (uint64_t)s->n_kv, bytes) ||
-	    !hth_mul_u64(*bytes, capacity / CPU_ATTN_KEYS, bytes) || !hth_mul_u64(*bytes, block, bytes) ||
-	    *bytes > UINT64_MAX / 16)
+/* Bytes of CPU_ATTN_KEYS tokens of one layer, for all its heads. */
+static bool layer_size(const struct hth_state_shape *s, int64_t layer, uint64_t *bytes)
+{
+	int64_t n_kv = hth_state_kv(s, layer);
+
+	return n_kv >= 0 && block_size(s, hth_state_head(s, layer), bytes) && hth_mul_u64(*bytes, (uint64_t)n_kv, bytes);
+}
+
+/* Bytes of all layers, heads and blocks, padded, and *stride, those of CPU_ATTN_KEYS tokens; false when they pass 60 bits
+ * or a size is out of range. */
+static bool state_size(const struct hth_state_shape *s, uint64_t *stride, uint64_t *bytes)
+{
+	uint64_t capacity, layer;
+
+	*stride = 0;
+	if (s->n_layers < 0 || s->n_layers > HTH_STATE_LAYERS || s->capacity < 0 ||
+	    !hth_pad_u64((uint64_t)s->capacity, CPU_ATTN_KEYS, &capacity))
 		return false;
-	*padded = (struct cpu_state){.shape = *s, .block_bytes = (int64_t)block};
-	return true;
+	for (int64_t l = 0; l < s->n_layers; l++)
+		if (!layer_size(s, l, &layer) || !hth_add_u64(*stride, layer, stride))
+			return false;
+	return hth_mul_u64(*stride, capacity / CPU_ATTN_KEYS, bytes) && *bytes <= UINT64_MAX / 16 &&
+	       *stride <= UINT64_MAX / 16;
+}
+
+/* state_size has said that all of it fits. */
+static void lay_out(struct cpu_state *state, const struct hth_state_shape *s)
+{
+	uint64_t bytes = 0;
+	int64_t at = 0;
+
+	state->shape = *s;
+	for (int64_t l = 0; l < s->n_layers; l++) {
+		(void)block_size(s, hth_state_head(s, l), &bytes);
+		state->block_bytes[hth_state_is_local(s, l)] = (int64_t)bytes;
+		state->layer_at[l] = at;
+		at += (int64_t)bytes * hth_state_kv(s, l);
+	}
+	state->stride = at;
 }
 
 /* UINT64_MAX when out of range. */
 uint64_t cpu_state_bytes(const struct hth_state_shape *s)
 {
-	struct cpu_state padded;
-	uint64_t bytes;
+	uint64_t bytes, stride;
 
-	return state_size(s, &padded, &bytes) && hth_add_u64(bytes, hth_recurrent_bytes(&s->recurrent), &bytes) ? bytes
+	return state_size(s, &stride, &bytes) && hth_add_u64(bytes, hth_recurrent_bytes(&s->recurrent), &bytes) ? bytes
 														: UINT64_MAX;
 }
 
@@ -48,15 +78,15 @@ void cpu_state_free(struct hth_device *dev, struct hth_state *s)
 enum hth_status cpu_state_new(struct hth_device *dev, const struct hth_state_shape *s, struct hth_state **out,
 			      struct hth_err *err)
 {
-	struct cpu_state padded, *state = NULL;
+	struct cpu_state *state = NULL;
 	enum hth_status st = HTH_OK;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, stride;
 
 	*out = NULL;
-	if (state_size(s, &padded, &bytes) && bytes <= SIZE_MAX / 16)
-		state = hth_calloc(1, sizeof *state);
+	if (state_size(s, &stride, &bytes) && bytes <= SIZE_MAX / 16)
+		state = hth_calloc(1, sizeof *state + (size_t)s->n_layers * sizeof state->layer_at[0]);
 	if (state != NULL) {
-		*state = padded;
+		lay_out(state, s);
 		/* Pages become resident as they are written: a large capacity costs what is used. */
 		state->data = hth_alloc_large((size_t)bytes);
 	}
@@ -98,8 +128,9 @@ enum hth_status cpu_state_check(const struct hth_attention_args *a, const struct
 {
 	const struct cpu_state *state = (const struct cpu_state *)a->batch->states[g->state];
 
-	if (state == NULL || state->shape.n_kv < a->shape.n_kv || state->shape.head < a->shape.head || a->layer < 0 ||
-	    a->layer >= state->shape.n_layers)
+	if (state == NULL || a->layer < 0 || a->layer >= state->shape.n_layers ||
+	    hth_state_kv(&state->shape, a->layer) < a->shape.n_kv ||
+	    hth_state_head(&state->shape, a->layer) < a->shape.head)
 		return hth_fail(err, HTH_ERR_SHAPE, "attention: layer %d of %lld heads of %lld is not in the state",
 				a->layer, (long long)a->shape.n_kv, (long long)a->shape.head);
 	if (g->past < 0 || g->past + (int64_t)g->len > state->shape.capacity)
@@ -178,6 +209,6 @@ void cpu_state_append(const struct hth_kernels *k, const struct hth_attention_ar
 		uint8_t *block = cpu_state_block(state, a->layer, kv, at);
 		put_row(n, tile, true, cpu_row(a->k, g->start + i) + kv * head, head, at % CPU_ATTN_KEYS, block);
 		put_row(n, tile, false, cpu_row(a->v, g->start + i) + kv * head, head, at % CPU_ATTN_KEYS,
-			cpu_state_values(state, block));
+			cpu_state_values(state, a->layer, block));
 	}
 }

@@ -1,6 +1,6 @@
 /* A sequence's past on the cpu backend: keys and values in the very panels that the product tile reads, so that attention
- * over the past packs nothing. For each CPU_ATTN_KEYS tokens, layer and kv head there is a block: keys, then values. In it,
- * nr being the kernel set's tile width:
+ * over the past packs nothing. For each CPU_ATTN_KEYS tokens, layer and kv head there is a block: keys, then values, as wide
+ * as the layer's heads are. In it, nr being the kernel set's tile width:
  *
  *   keys    panels of nr tokens: key a, column d at (a / nr) * nr * D + d * nr + a % nr
  *   values  panels of nr columns: value a, column d at (d / nr) * nr * CPU_ATTN_KEYS + a * nr + d % nr
@@ -16,9 +16,11 @@ enum { CPU_STATE_PAD = HTH_KERNEL_MAX_NR };
 
 struct cpu_state {
 	struct hth_state_shape shape;
-	int64_t block_bytes; /* of 2 * CPU_ATTN_KEYS * padded D numbers */
-	uint8_t *data;       // (blocks,L,K,block_bytes)
+	int64_t block_bytes[2]; /* of 2 * CPU_ATTN_KEYS * padded D numbers; [1]: of local layers */
+	int64_t stride;         /* from a block to the same of the next CPU_ATTN_KEYS tokens */
+	uint8_t *data;          // (blocks,stride): layer by layer (K,block_bytes)
 	struct hth_recurrent *recurrent; // of layers that recur
+	int64_t layer_at[];     // (L) where each layer begins in a stride
 };
 
 /* Where a root that continues a state reads what its layer remembers, and where it leaves the same; NULL, NULL: no state. */
@@ -33,11 +35,12 @@ HTH_MUST enum hth_status cpu_find_moves(const struct hth_batch *b, int32_t layer
 /* The block that holds token `at`. */
 static inline uint8_t *cpu_state_block(const struct cpu_state *s, int64_t layer, int64_t kv_head, int64_t at)
 {
-	return s->data + ((at / CPU_ATTN_KEYS * s->shape.n_layers + layer) * s->shape.n_kv + kv_head) * s->block_bytes;
+	return s->data + at / CPU_ATTN_KEYS * s->stride + s->layer_at[layer] +
+	       kv_head * s->block_bytes[hth_state_is_local(&s->shape, layer)];
 }
-static inline uint8_t *cpu_state_values(const struct cpu_state *s, uint8_t *block)
+static inline uint8_t *cpu_state_values(const struct cpu_state *s, int64_t layer, uint8_t *block)
 {
-	return block + s->block_bytes / 2;
+	return block + s->block_bytes[hth_state_is_local(&s->shape, layer)] / 2;
 }
 
 /* Bytes of a number: a state made for f32 holds as many bytes and is used for bf16 all the same. */

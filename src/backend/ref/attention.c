@@ -49,7 +49,7 @@ static struct keys span_keys(const struct hth_batch *b, const struct hth_attenti
 	if (span->state < 0)
 		return (struct keys){ref_row(k, 0) + from, ref_row(v, 0) + from, stride, b->positions + span->k_start};
 	const struct ref_state *state = (const struct ref_state *)b->states[span->state];
-	from += layer * state->shape.capacity * state->shape.n_kv * state->shape.head;
+	from += ref_state_at(&state->shape, layer);
 	return (struct keys){state->k + from, state->v + from, stride, NULL};
 }
 
@@ -122,21 +122,21 @@ static void attend(const struct hth_attention_args *a, int64_t row, int64_t h, d
 		ref_row(a->lse, row)[h] = (float)(top + log(sum));
 }
 
-/* Keys and values of segments with a state go to its rows past .. past+len-1. */
+/* Keys and values of segments with a state go to its rows past .. past+len-1, unless they are there. */
 static enum hth_status append(const struct hth_attention_args *a, const struct hth_segment *g, struct hth_err *err)
 {
 	struct ref_state *state = (struct ref_state *)a->batch->states[g->state];
 	int64_t width = a->k.cols;
 
-	if (state == NULL || state->shape.n_kv * state->shape.head < width || a->layer < 0 ||
-	    a->layer >= state->shape.n_layers)
+	if (state == NULL || a->layer < 0 || a->layer >= state->shape.n_layers ||
+	    hth_state_kv(&state->shape, a->layer) * hth_state_head(&state->shape, a->layer) < width)
 		return hth_fail(err, HTH_ERR_SHAPE, "attention: layer %d of width %lld is not in the state", a->layer,
 		                (long long)width);
 	if (g->past + (int64_t)g->len > state->shape.capacity)
 		return hth_fail(err, HTH_ERR_LIMIT, "attention: %lld tokens, the state's capacity is %lld",
 		                (long long)g->past + g->len, (long long)state->shape.capacity);
-	int64_t to = a->layer * state->shape.capacity * state->shape.n_kv * state->shape.head + g->past * width;
-	for (int64_t i = 0; i < g->len * width; i++) {
+	int64_t to = ref_state_at(&state->shape, a->layer) + g->past * width;
+	for (int64_t i = 0; !a->shape.shared && i < g->len * width; i++) {
 		state->k[to + i] = ref_row(a->k, g->start)[i];
 		state->v[to + i] = ref_row(a->v, g->start)[i];
 	}

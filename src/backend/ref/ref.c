@@ -53,16 +53,30 @@ static void ref_unprepare(struct hth_device *dev, struct hth_weight *w)
 	w->prepared = NULL;
 }
 
-/* Bytes of K and V together; UINT64_MAX when they pass 64 bits or a size is negative. */
+/* Bytes of K and V together; UINT64_MAX when they pass 62 bits or a size is out of range. */
 static uint64_t key_value_bytes(const struct hth_state_shape *s)
 {
-	uint64_t n = 2 * sizeof(float);
+	uint64_t bytes = 0, one;
 
-	if (s->n_layers < 0 || s->n_kv < 0 || s->head < 0 || s->capacity < 0 ||
-	    !hth_mul_u64(n, (uint64_t)s->n_layers, &n) || !hth_mul_u64(n, (uint64_t)s->n_kv, &n) ||
-	    !hth_mul_u64(n, (uint64_t)s->head, &n) || !hth_mul_u64(n, (uint64_t)s->capacity, &n))
+	if (s->n_layers < 0 || s->n_layers > HTH_STATE_LAYERS || s->capacity < 0)
 		return UINT64_MAX;
-	return n;
+	for (int64_t l = 0; l < s->n_layers; l++) {
+		int64_t kv = hth_state_kv(s, l), head = hth_state_head(s, l);
+		if (kv < 0 || head < 0 || !hth_mul_u64((uint64_t)kv, (uint64_t)head, &one) ||
+		    !hth_mul_u64(one, (uint64_t)s->capacity, &one) || !hth_mul_u64(one, 2 * sizeof(float), &one) ||
+		    !hth_add_u64(bytes, one, &bytes) || bytes > UINT64_MAX / 4)
+			return UINT64_MAX;
+	}
+	return bytes;
+}
+
+int64_t ref_state_at(const struct hth_state_shape *s, int64_t layer)
+{
+	int64_t at = 0;
+
+	for (int64_t l = 0; l < layer; l++)
+		at += s->capacity * hth_state_kv(s, l) * hth_state_head(s, l);
+	return at;
 }
 
 static uint64_t ref_state_bytes(const struct hth_state_shape *s)

@@ -11,9 +11,11 @@
 /* Keys and values of the past, for each layer; 0 <= row < capacity. */
 struct ref_state {
 	struct hth_state_shape shape;
-	float *k, *v; /* (L,capacity,K*D) */
+	float *k, *v; /* layer by layer (capacity,K*D), with K and D of the layer */
 	struct hth_recurrent *recurrent;
 };
+/* Where a layer begins; of n_layers: floats of k. */
+int64_t ref_state_at(const struct hth_state_shape *s, int64_t layer);
 
 /* Where a root that continues a state reads what its layer remembers, and where it leaves the same; NULL, NULL: no state. */
 struct ref_move {
