@@ -105,6 +105,9 @@ const char *hth_adapter_mlx_lacks(const struct hth_adapter *a)
 
 const char *hth_adapter_gguf_lacks(const struct hth_adapter *a)
 {
+	for (size_t i = 0; i < a->n_modules; i++)
+		if (hth_adapter_is_scaled(a->layout, &a->modules[i]))
+			return HTH_ADAPTER_SCALED;
 	return a->n_saved > 0 ? "weights trained whole (modules_to_save)"
 	       : hth_adapter_is_dora(a) ? "magnitudes (DoRA)"
 					: NULL;

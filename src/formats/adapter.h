@@ -37,7 +37,6 @@ struct hth_expert_layout {
 	const char *peft, *mlx;               /* "mlp.experts", "mlp.switch_mlp" */
 	const char *peft_router, *mlx_router; /* NULL: takes no LoRA; the value's name is "mlp.gate" */
 	bool paired;                          /* rows of gate and up alternate in PEFT's files */
-	bool gguf_joined;                     /* gate and up are one tensor in GGUF files, too */
 };
 enum hth_expert_layout_kind {
 	HTH_EXPERTS_SWITCH, /* Qwen's */
@@ -81,6 +80,7 @@ struct hth_adapter_names {
 	/* Heads that GGUF has tiled, in the rows of B and the columns of A; NULL: none anywhere. */
 	void (*tiled)(const void *ctx, const char *module, struct hth_heads *rows, struct hth_heads *cols);
 	const struct hth_expert_layout *layout; /* of the family's experts; NULL: it has none */
+	bool gguf_joined;                       /* the base's GGUF file has gate and up of its experts in one tensor */
 	const void *ctx;
 };
 

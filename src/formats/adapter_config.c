@@ -138,6 +138,20 @@ static json_t *saved_modules(const struct hth_adapter *a, bool *ok)
 	return list;
 }
 
+/* A pattern's key: PEFT asks with the path of the module, or of the parameter. */
+static void set_pattern(json_t *object, const struct hth_adapter *a, const struct hth_lora_module *m, json_t *value,
+			bool *ok)
+{
+	json_t *name = hth_adapter_is_router(m->name) ? router_parameter(a, m->name, false) : json_string(m->name);
+	if (name == NULL) {
+		*ok = false;
+		json_decref(value);
+		return;
+	}
+	set(object, json_string_value(name), value, ok);
+	json_decref(name);
+}
+
 static void set_peft(json_t *c, const struct hth_adapter *a, bool *ok)
 {
 	const char *base = a->base_model != NULL ? a->base_model : "";
@@ -145,9 +159,9 @@ static void set_peft(json_t *c, const struct hth_adapter *a, bool *ok)
 	for (size_t i = 0; i < a->n_modules; i++) {
 		const struct hth_lora_module *m = &a->modules[i];
 		if (m->rank != a->rank)
-			set(ranks, m->name, json_integer(m->rank), ok);
+			set_pattern(ranks, a, m, json_integer(m->rank), ok);
 		if (!has_default_scale(a, m))
-			set(alphas, m->name, number(module_alpha(a, m)), ok);
+			set_pattern(alphas, a, m, number(module_alpha(a, m)), ok);
 	}
 	set(c, "peft_type", json_string("LORA"), ok);
 	set(c, "task_type", json_string("CAUSAL_LM"), ok);

@@ -11,11 +11,10 @@
 #include <string.h>
 
 const struct hth_expert_layout hth_expert_layouts[HTH_EXPERT_LAYOUTS] = {
-	[HTH_EXPERTS_SWITCH] = {"mlp.experts", "mlp.switch_mlp", "mlp.gate", "mlp.gate", false, false},
-	[HTH_EXPERTS_SPARSE] = {"mlp.experts", "block_sparse_moe.switch_mlp", "mlp.gate", "block_sparse_moe.gate", false,
-				false},
-	[HTH_EXPERTS_PAIRED] = {"mlp.experts", "mlp.experts", "mlp.router", "mlp.router", true, false},
-	[HTH_EXPERTS_BESIDE] = {"experts", "experts.switch_glu", NULL, NULL, false, true},
+	[HTH_EXPERTS_SWITCH] = {"mlp.experts", "mlp.switch_mlp", "mlp.gate", "mlp.gate", false},
+	[HTH_EXPERTS_SPARSE] = {"mlp.experts", "block_sparse_moe.switch_mlp", "mlp.gate", "block_sparse_moe.gate", false},
+	[HTH_EXPERTS_PAIRED] = {"mlp.experts", "mlp.experts", "mlp.router", "mlp.router", true},
+	[HTH_EXPERTS_BESIDE] = {"experts", "experts.switch_glu", NULL, NULL, false},
 };
 
 const char *hth_adapter_projection(const char *name)
@@ -31,6 +30,13 @@ bool hth_adapter_has_experts(const struct hth_adapter *a)
 		if (a->modules[i].experts > 0)
 			return true;
 	return false;
+}
+
+/* Versions of llama.cpp multiply by an expert's factor before they add its LoRA, or after. */
+bool hth_adapter_is_scaled(const struct hth_expert_layout *layout, const struct hth_lora_module *m)
+{
+	return layout == &hth_expert_layouts[HTH_EXPERTS_BESIDE] && m->experts > 0 &&
+	       strcmp(hth_adapter_projection(m->name), "down_proj") == 0;
 }
 
 /* The rest of a path in a layer begins with `block` and a dot; *after: what follows. */

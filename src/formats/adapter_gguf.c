@@ -131,6 +131,8 @@ static enum hth_status read_pair(const struct hth_gguf *g, const struct hth_gguf
 	if (st == HTH_OK)
 		st = hth_adapter_add(out, g->n_tensors, module, strlen(module), experts ? a->ne[2] : 0, a->ne[1], a->ne[0],
 				     b->ne[1], &m, err);
+	if (st == HTH_OK && hth_adapter_is_scaled(names->layout, m))
+		st = hth_fail(err, HTH_ERR_UNAVAILABLE, "%s", HTH_ADAPTER_SCALED);
 	if (st == HTH_OK)
 		st = head_rows_of(names, m, &head_rows, err);
 	if (st != HTH_OK)
@@ -294,7 +296,7 @@ enum hth_status hth_adapter_write_gguf(const char *path, const struct hth_adapte
 	const char *lacks = hth_adapter_gguf_lacks(given);
 	hth_arena_init(&arena, SIZE_MAX / 2);
 	/* Gate and up of experts as the base's file has them. */
-	if (st == HTH_OK && names->layout != NULL && names->layout->gguf_joined)
+	if (st == HTH_OK && names->gguf_joined)
 		st = hth_adapter_join(given, &arena, &view, err);
 	else if (st == HTH_OK)
 		st = hth_adapter_split(given, &arena, &view, err);

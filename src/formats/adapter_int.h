@@ -63,6 +63,9 @@ HTH_MUST enum hth_status hth_adapter_config(const struct hth_adapter *a, const s
 const char *hth_adapter_projection(const char *name); /* the last component */
 bool hth_adapter_has_experts(const struct hth_adapter *a);
 bool hth_adapter_is_router(const char *name);
+/* A module whose meaning in GGUF is not certain: each of its experts has a factor of its own. */
+#define HTH_ADAPTER_SCALED "LoRA on the down_proj of experts with factors of their own (Gemma 4)"
+bool hth_adapter_is_scaled(const struct hth_expert_layout *layout, const struct hth_lora_module *m);
 /* Two matrices of the same experts. */
 bool hth_adapter_beside(const struct hth_lora_module *x, const struct hth_lora_module *y);
 /* MLX's name as the value has it, in a's arena; sets a->layout. NULL: unknown experts, or no memory. */

@@ -207,12 +207,13 @@ static enum hth_status refuse(const struct hth_st_tensor *t, struct hth_err *err
 			HTH_PEFT_PREFIX);
 }
 
-static enum hth_status set_scale(struct hth_lora_module *m, const struct rules *r, struct hth_err *err)
+/* path: what patterns are asked for, the module's or the parameter's. */
+static enum hth_status set_scale(struct hth_lora_module *m, const char *path, const struct rules *r, struct hth_err *err)
 {
 	double rank, alpha;
-	enum hth_status st = hth_adapter_patterns_get(r->ranks, m->name, (double)r->rank, &rank, err);
+	enum hth_status st = hth_adapter_patterns_get(r->ranks, path, (double)r->rank, &rank, err);
 	if (st == HTH_OK)
-		st = hth_adapter_patterns_get(r->alphas, m->name, r->alpha, &alpha, err);
+		st = hth_adapter_patterns_get(r->alphas, path, r->alpha, &alpha, err);
 	if (st != HTH_OK)
 		return st;
 	if (rank != (double)m->rank)
@@ -324,18 +325,26 @@ static enum hth_status read_stack(const struct hth_st_tensor *b, bool paired, st
 	return st;
 }
 
+/* MODULE.parameter, or NULL. */
+static const char *parameter_path(struct hth_arena *arena, const char *name, size_t stem, const char *parameter)
+{
+	size_t bytes = stem + strlen(parameter) + 2;
+	char *full = hth_arena_alloc(arena, bytes);
+	if (full != NULL)
+		snprintf(full, bytes, "%.*s.%s", (int)stem, name, parameter);
+	return full;
+}
+
 /* The adapter of a stacked parameter. */
 static enum hth_status read_experts(const struct hth_st_tensor *a, const struct hth_st_tensor *b, const char *name,
 				    size_t stem, const char *parameter, const struct rules *r, size_t cap,
 				    struct hth_adapter *out, struct hth_err *err)
 {
 	struct hth_lora_module *m;
-	size_t bytes = stem + strlen(parameter) + 2;
-	char *full = hth_arena_alloc(&out->arena, bytes);
+	const char *full = parameter_path(&out->arena, name, stem, parameter);
 	double rank;
 	if (full == NULL)
-		return hth_fail_memory(err, "a name", bytes);
-	snprintf(full, bytes, "%.*s.%s", (int)stem, name, parameter);
+		return hth_fail_memory(err, "a name", stem);
 	enum hth_status st = hth_adapter_patterns_get(r->ranks, full, (double)r->rank, &rank, err);
 	if (st != HTH_OK)
 		return st;
@@ -352,7 +361,7 @@ static enum hth_status read_experts(const struct hth_st_tensor *a, const struct 
 		st = hth_st_to_f32(a, m->a, err);
 	if (st == HTH_OK)
 		st = read_stack(b, paired, m, err);
-	return st == HTH_OK ? set_scale(m, r, err) : st;
+	return st == HTH_OK ? set_scale(m, full, r, err) : st;
 }
 
 /* A router's name as the value has it; others are copied. NULL: no memory. */
@@ -402,7 +411,11 @@ static enum hth_status read_pair(const struct hth_safetensors *s, const struct h
 		st = hth_st_to_f32(b, m->b, err);
 	if (st == HTH_OK && r->dora)
 		st = read_magnitudes(s, a->name, name, bytes, m, out, err);
-	return st == HTH_OK ? set_scale(m, r, err) : st;
+	if (st == HTH_OK && parameter != NULL)
+		full = parameter_path(&out->arena, name, stem, parameter);
+	if (st == HTH_OK && full == NULL)
+		return hth_fail_memory(err, "a name", bytes);
+	return st == HTH_OK ? set_scale(m, full, r, err) : st;
 }
 
 /* A tensor of a module in modules_to_save, by PEFT's rule: the module's path ends with the name. */

@@ -436,6 +436,19 @@ const struct hth_expert_layout *hth_model_expert_layout(const struct hth_model *
 							    : HTH_EXPERTS_SWITCH];
 }
 
+/* Gate and up of experts in one tensor, as published files of Gemma 4 have them; ours of a folder have them apart. */
+static bool is_joined(const struct hth_model *m)
+{
+	for (int64_t l = 0; m->gguf != NULL && l < m->config.n_layers; l++) {
+		char gguf[64], hf[80], name[80];
+		both_names(m, l, gguf, hf);
+		snprintf(name, sizeof(name), "%s.weight", gguf);
+		if (hth_layer_in(&m->config.sparse, l))
+			return hth_gguf_tensor(m->gguf, name) != NULL;
+	}
+	return false;
+}
+
 void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names *out)
 {
 	*out = (struct hth_adapter_names){
@@ -445,6 +458,7 @@ void hth_model_adapter_names(const struct hth_model *m, struct hth_adapter_names
 		.permuted_head_rows = adapter_permuted,
 		.tiled = adapter_tiled,
 		.layout = hth_model_expert_layout(m),
+		.gguf_joined = is_joined(m),
 		.ctx = m,
 	};
 }

@@ -70,9 +70,10 @@ def with_llama_cpp(name, path, adapter, row_list, base, tuned):
         judge_losses(what, got, want, TABLE_TOLERANCE if name.startswith("gemma") else LOSS_TOLERANCE)
 
 
-def train(model, data, run):
+def train(model, data, run, targets=("all-linear",)):
     hearth("train", "--model", model, "--data", data, "--output-dir", run, "--compute", "f32", "--iters", "8",
-           "--batch-size", "3", "--learning-rate", "1e-2", "--sample-rows", "0")
+           "--batch-size", "3", "--learning-rate", "1e-2", "--sample-rows", "0",
+           *(word for t in targets for word in ("--target-modules", t)))
     return os.path.join(run, "adapter")
 
 
@@ -85,6 +86,22 @@ def with_gguf(family, gguf, data, row_list, load):
     if llama_cpp is not None:
         with_llama_cpp(f"{family}, trained on GGUF", gguf, os.path.join(data, "run-gguf", "adapter.gguf"), row_list,
                        ours(row_list, gguf), want)
+
+
+def on_experts(family, folder, gguf, data, row_list, load):
+    """Adapters on attention, router and experts: gate and up as one module, as PEFT has them, or each with its own A.
+    Gemma 4's router is no plain one."""
+    router = () if family == "gemma4_moe" else ("gate",)
+    for what, experts in (("experts", ("experts",)), ("experts, an A each", ("switch_mlp.gate_proj", "switch_mlp.up_proj"))):
+        run = os.path.join(data, "run-" + str(len(what)))
+        adapter = train(folder, data, run, ("q_proj", "v_proj", *router, *experts))
+        tuned = PeftModel.from_pretrained(load(folder), adapter).eval()
+        judge_losses(f"{family}: adapter on {what} -> PEFT", theirs(tuned, row_list), ours(row_list, folder, adapter), LOSS_TOLERANCE)
+        if llama_cpp is None or (family == "gemma4_moe" and "experts" in experts):  # its down_proj cannot be said in GGUF
+            continue
+        adapter = train(gguf, data, run + "-gguf", ("q_proj", "v_proj", *router, *experts))
+        with_llama_cpp(f"{family}, on {what}", gguf, os.path.join(run + "-gguf", "adapter.gguf"), row_list, ours(row_list, gguf),
+                       ours(row_list, gguf, adapter))
 
 
 def check(family):
@@ -107,6 +124,8 @@ def check(family):
         with_llama_cpp(family, gguf, os.path.join(run, "adapter.gguf"), row_list, base, tuned)
     if family.startswith("qwen35"):  # its GGUF has another order of heads: adapters are trained on that, too
         with_gguf(family, gguf, data, row_list, load)
+    if "qwen35" != family:
+        on_experts(family, folder, gguf, data, row_list, load)
     back = os.path.join(data, "back")
     hearth("convert", gguf, "--output", back, "--to", "hf", "--type", "f32")
     judge_losses(f"{family}: GGUF to folder -> transformers", theirs(load(back), row_list), base, LOSS_TOLERANCE)

@@ -14,7 +14,9 @@ try:
     import torch
     import transformers
     from pathlib import Path
+    from mlx.utils import tree_flatten
     from mlx_lm import convert
+    from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
     from mlx_lm.utils import load_model
 except ImportError as e:
     skip("MLX's mixtures of experts", str(e))
@@ -57,19 +59,61 @@ def make(family, folder):
 def short_rows(model, folder):
     out = []
     for i, (user, answer) in enumerate(TEXTS):
+        row = json.dumps({"messages": [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]})
+        for name in (f"row{i}.jsonl", "train.jsonl", "valid.jsonl"):
+            with open(os.path.join(folder, name), "a", encoding="utf-8") as f:
+                f.write(row + "\n")
         path = os.path.join(folder, f"row{i}.jsonl")
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(json.dumps({"messages": [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]}))
         tokens = hearth("data", "show", path, "--model", model, "--rows", "1", "--json")[0]["tokens"]
         out.append((path, [t["id"] for t in tokens], [bool(t["target"]) for t in tokens]))
     return out
 
 
-def theirs(folder, row_list):
+def theirs(folder, row_list, adapter=None):
     model = load_model(Path(folder))[0]
+    if adapter:
+        model = load_adapters(model, adapter)
     model.set_dtype(mx.float32)
     model.eval()
     return [log_softmax_loss(np.array(model(mx.array([ids]))[0].astype(mx.float32)), ids, target) for _, ids, target in row_list]
+
+
+def make_adapter(folder, path, keys):
+    """What mlx_lm.lora writes, with weights at random in place of trained ones."""
+    model = load_model(Path(folder))[0]
+    model.freeze()
+    config = {"rank": 3, "scale": 2.0, "dropout": 0.0} | ({"keys": keys} if keys else {})
+    linear_to_lora_layers(model, len(model.layers), config)
+    mx.random.seed(6)
+    weights = {k: mx.random.normal(v.shape) * 0.1 for k, v in tree_flatten(model.trainable_parameters())}
+    os.makedirs(path)
+    mx.save_safetensors(os.path.join(path, "adapters.safetensors"), weights)
+    json.dump({"fine_tune_type": "lora", "num_layers": len(model.layers), "lora_parameters": config},
+              open(os.path.join(path, "adapter_config.json"), "w"))
+
+
+def adapters(family, folder, work, row_list):
+    """LoRA on experts: ours in mlx-lm, as PEFT has it (gate and up share A) and with an A each; mlx-lm's in ours. By default
+    mlx-lm adapts the router too, and the gate of a shared expert, which is no linear here."""
+    for what, experts in (("experts", "experts"), ("experts, an A each", "switch_mlp.gate_proj")):
+        run = os.path.join(work, "run-" + str(len(what)))
+        hearth("train", "--model", folder, "--data", work, "--output-dir", run, "--compute", "f32", "--iters", "6", "--batch-size",
+               "3", "--learning-rate", "1e-2", "--sample-rows", "0", "--target-modules", "q_proj", "--target-modules", experts)
+        adapter = os.path.join(run, "adapter")
+        judge_losses(f"{family}: adapter on {what} -> mlx-lm", theirs(folder, row_list, adapter),
+                     our_losses(row_list, adapter=adapter, model=folder), LOSS_TOLERANCE)
+    keys = None
+    if family in ("qwen2moe", "gemma4_moe"):
+        block = "mlp.switch_mlp" if family == "qwen2moe" else "experts.switch_glu"
+        keys = ["self_attn.v_proj"] + [f"{block}.{p}_proj" for p in ("gate", "up", "down")]
+    path = os.path.join(work, "mlx-adapter")
+    make_adapter(folder, path, keys)
+    want = theirs(folder, row_list, path)
+    judge_losses(f"{family}: mlx-lm's adapter on experts -> hearth", want, our_losses(row_list, adapter=path, model=folder),
+                 LOSS_TOLERANCE)
+    again = os.path.join(work, "again")
+    hearth("convert", path, "--output", again)
+    judge_losses(f"{family}: and back to mlx-lm", theirs(folder, row_list, again), want, LOSS_TOLERANCE)
 
 
 def check(family):
@@ -84,6 +128,7 @@ def check(family):
         hearth("convert", base, "--output", folder, "--to", "mlx", "--type", kind, "--group-size", "32", "--shard-size", "100KB")
         judge_losses(f"{family}: MLX folder, {kind} -> mlx-lm", theirs(folder, row_list), our_losses(row_list, model=folder),
                      LOSS_TOLERANCE)
+    adapters(family, os.path.join(work, "ours-f32"), work, row_list)
     if family in ("gptoss_mxfp4", "gemma4_moe"):  # not as transformers 5 saves them: experts turned; sizes in per_layer_config
         base = os.path.join(work, "ours-f32")
     for bits, mode in ((0, "affine"), (4, "affine"), (8, "affine"), (4, "mxfp4")):
