@@ -202,8 +202,11 @@ static void print_adapter_json(const char *path, const struct hth_adapter *a, ui
 	for (size_t i = 0; i < a->n_modules; i++) {
 		printf("%s{", i > 0 ? "," : "");
 		hth_json_out_text("name", a->modules[i].name);
-		printf("\"rank\":%d,\"scale\":%g,\"out\":%lld,\"in\":%lld}", a->modules[i].rank,
+		printf("\"rank\":%d,\"scale\":%g,\"out\":%lld,\"in\":%lld", a->modules[i].rank,
 		       (double)a->modules[i].scale, (long long)a->modules[i].out, (long long)a->modules[i].in);
+		if (a->modules[i].experts > 0)
+			printf(",\"experts\":%lld", (long long)a->modules[i].experts);
+		putchar('}');
 	}
 	printf("],\"dora\":%s,\"whole\":[", a->modules[0].mag != NULL ? "true" : "false");
 	for (size_t i = 0; i < a->n_saved; i++) {
@@ -222,7 +225,8 @@ static enum hth_status inspect_adapter(const char *path, const struct inspect_op
 		return s;
 	uint64_t params = 0;
 	for (size_t i = 0; i < a.n_modules; i++)
-		params += (uint64_t)a.modules[i].rank * (uint64_t)(a.modules[i].in + a.modules[i].out) +
+		params += (uint64_t)a.modules[i].rank * (uint64_t)(a.modules[i].in + a.modules[i].out) *
+				  (uint64_t)(a.modules[i].experts > 0 ? a.modules[i].experts : 1) +
 			  (a.modules[i].mag != NULL ? (uint64_t)a.modules[i].out : 0);
 	for (size_t i = 0; i < a.n_saved; i++)
 		params += (uint64_t)a.saved[i].rows * (uint64_t)a.saved[i].cols;
@@ -238,9 +242,13 @@ static enum hth_status inspect_adapter(const char *path, const struct inspect_op
 	       hth_format_count(count, params));
 	if (a.base_model != NULL && a.base_model[0] != '\0')
 		printf("  base model  %s\n", a.base_model);
-	for (size_t i = 0; i < a.n_modules; i++)
-		printf("  %-44s rank %d, scale %g, (%lld,%lld)\n", a.modules[i].name, a.modules[i].rank,
-		       (double)a.modules[i].scale, (long long)a.modules[i].out, (long long)a.modules[i].in);
+	for (size_t i = 0; i < a.n_modules; i++) {
+		char experts[32] = "";
+		if (a.modules[i].experts > 0)
+			snprintf(experts, sizeof experts, "%lld experts of ", (long long)a.modules[i].experts);
+		printf("  %-44s rank %d, scale %g, %s(%lld,%lld)\n", a.modules[i].name, a.modules[i].rank,
+		       (double)a.modules[i].scale, experts, (long long)a.modules[i].out, (long long)a.modules[i].in);
+	}
 	for (size_t i = 0; i < a.n_saved; i++)
 		printf("  %-44s trained whole, (%lld,%lld)\n", a.saved[i].name, (long long)a.saved[i].rows,
 		       (long long)a.saved[i].cols);

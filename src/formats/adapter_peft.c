@@ -348,7 +348,7 @@ static enum hth_status read_experts(const struct hth_st_tensor *a, const struct 
 	enum hth_status st = hth_adapter_patterns_get(r->ranks, full, (double)r->rank, &rank, err);
 	if (st != HTH_OK)
 		return st;
-	if (!(rank >= 1 && rank <= 65536) || a->dim[0] % (int64_t)rank != 0)
+	if (!(rank >= 1 && rank <= 65536) || a->dim[0] < 1 || a->dim[0] % (int64_t)rank != 0)
 		return hth_fail(err, HTH_ERR_SHAPE, "tensor \"%.128s\": %lld rows, expected %g for each expert", a->name,
 				(long long)a->dim[0], rank);
 	bool paired = out->layout != NULL && out->layout->paired && strcmp(parameter, "gate_up_proj") == 0;
