@@ -8,6 +8,7 @@
 #include "formats/adapter_int.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct hth_expert_layout hth_expert_layouts[HTH_EXPERT_LAYOUTS] = {
@@ -256,5 +257,117 @@ enum hth_status hth_adapter_join(const struct hth_adapter *a, struct hth_arena *
 			st = join(NULL, m, arena, &both, err);
 		put(out, both);
 	}
+	return st;
+}
+
+/* --- experts that are modules one by one (PEFT with transformers 4) ------------------------------------------------- */
+
+/* "model.layers.3.block_sparse_moe" .experts. 7 .w1 */
+struct single {
+	size_t stem;      /* bytes of the name before ".experts." */
+	int64_t expert;   /* -1: no such module */
+	const char *proj; /* as the value has it */
+};
+
+static struct single parse_single(const char *name)
+{
+	static const char *const names[][2] = {{"gate_proj", "gate_proj"}, {"w1", "gate_proj"},	    {"up_proj", "up_proj"},
+					       {"w3", "up_proj"},	   {"down_proj", "down_proj"}, {"w2", "down_proj"}};
+	struct single s = {.expert = -1};
+	const char *at = strstr(name, ".experts."), *p = at != NULL ? at + strlen(".experts.") : NULL;
+	int64_t n = 0, digits = 0;
+
+	for (; p != NULL && *p >= '0' && *p <= '9' && digits < 6; digits++)
+		n = n * 10 + (*p++ - '0');
+	for (size_t i = 0; digits > 0 && *p == '.' && i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(p + 1, names[i][0]) == 0) {
+			s.stem = (size_t)(at - name);
+			s.expert = n;
+			s.proj = names[i][1];
+		}
+	return s;
+}
+
+static int order_singles(const void *a, const void *b)
+{
+	const struct hth_lora_module *x = a, *y = b;
+	struct single one = parse_single(x->name), two = parse_single(y->name);
+
+	if (one.expert < 0 || two.expert < 0)
+		return one.expert < 0 && two.expert < 0 ? strcmp(x->name, y->name) : one.expert < 0 ? -1 : 1;
+	if (one.stem != two.stem)
+		return one.stem < two.stem ? -1 : 1;
+	int by_stem = memcmp(x->name, y->name, one.stem), by_proj = strcmp(one.proj, two.proj);
+	if (by_stem != 0 || by_proj != 0)
+		return by_stem != 0 ? by_stem : by_proj;
+	return one.expert < two.expert ? -1 : one.expert > two.expert;
+}
+
+/* The name of all experts' matrix; sets a->layout where nobody has said it. NULL: no memory. */
+static const char *stacked_name(struct hth_adapter *a, const char *name, struct single s)
+{
+	static const char old[] = "block_sparse_moe";
+	bool sparse = s.stem >= sizeof(old) - 1 && memcmp(name + s.stem - (sizeof(old) - 1), old, sizeof(old) - 1) == 0;
+	size_t head = sparse ? s.stem - (sizeof(old) - 1) : s.stem, bytes = s.stem + sizeof("mlp.experts.") + strlen(s.proj);
+	char *out = hth_arena_alloc(&a->arena, bytes);
+
+	if (out != NULL)
+		snprintf(out, bytes, "%.*s%s.experts.%s", (int)head, name, sparse ? "mlp" : "", s.proj);
+	if (a->layout == NULL)
+		a->layout = &hth_expert_layouts[sparse ? HTH_EXPERTS_SPARSE : HTH_EXPERTS_SWITCH];
+	return out;
+}
+
+/* Experts 0..n-1 at m, as one module into *out. */
+static enum hth_status stack(struct hth_adapter *a, const struct hth_lora_module *m, size_t n, struct hth_lora_module *out,
+			     struct hth_err *err)
+{
+	struct hth_lora_module all = *m;
+	size_t n_a = (size_t)(m->rank * m->in), n_b = (size_t)(m->rank * m->out);
+
+	for (size_t e = 0; e < n; e++)
+		if (parse_single(m[e].name).expert != (int64_t)e || m[e].rank != m->rank || m[e].in != m->in ||
+		    m[e].out != m->out || m[e].scale != m->scale || m[e].mag != NULL)
+			return hth_fail(err, HTH_ERR_UNAVAILABLE,
+					"module \"%.128s\": one of %zu experts' that are not alike; expected experts from 0 on "
+					"without gaps, of one rank and scale, without magnitudes",
+					m[e].name, n);
+	all.experts = (int64_t)n;
+	all.name = stacked_name(a, m->name, parse_single(m->name));
+	all.a = hth_arena_calloc(&a->arena, n * n_a, sizeof(*all.a)); /* (E*r,C) */
+	all.b = hth_arena_calloc(&a->arena, n * n_b, sizeof(*all.b)); /* (E*N,r) */
+	if (all.name == NULL || all.a == NULL || all.b == NULL)
+		return hth_fail_memory(err, "adapter weights", n * (n_a + n_b) * sizeof(float));
+	for (size_t e = 0; e < n; e++) {
+		memcpy(all.a + e * n_a, m[e].a, n_a * sizeof(*all.a));
+		memcpy(all.b + e * n_b, m[e].b, n_b * sizeof(*all.b));
+	}
+	*out = all;
+	return HTH_OK;
+}
+
+enum hth_status hth_adapter_stack(struct hth_adapter *a, struct hth_err *err)
+{
+	struct hth_lora_module *m = a->modules;
+	size_t kept = 0, n = a->n_modules, end;
+	enum hth_status st = HTH_OK;
+
+	qsort(m, n, sizeof(*m), order_singles);
+	for (size_t i = 0; i < n && st == HTH_OK; i = end) {
+		struct single one = parse_single(m[i].name);
+		end = i + 1;
+		if (one.expert < 0) {
+			m[kept++] = m[i];
+			continue;
+		}
+		for (; end < n; end++) {
+			struct single next = parse_single(m[end].name);
+			if (next.stem != one.stem || strcmp(next.proj, one.proj) != 0 ||
+			    memcmp(m[end].name, m[i].name, one.stem) != 0)
+				break;
+		}
+		st = stack(a, &m[i], end - i, &m[kept++], err);
+	}
+	a->n_modules = kept;
 	return st;
 }

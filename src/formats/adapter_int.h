@@ -76,6 +76,8 @@ HTH_MUST enum hth_status hth_adapter_split(const struct hth_adapter *a, struct h
 					   struct hth_err *err);
 HTH_MUST enum hth_status hth_adapter_join(const struct hth_adapter *a, struct hth_arena *arena, struct hth_adapter *out,
 					  struct hth_err *err);
+/* Modules "...experts.7.gate_proj" (or w1) become one for all experts. */
+HTH_MUST enum hth_status hth_adapter_stack(struct hth_adapter *a, struct hth_err *err);
 static inline int64_t hth_module_stack(const struct hth_lora_module *m) /* E, or 1 */
 {
 	return m->experts > 0 ? m->experts : 1;

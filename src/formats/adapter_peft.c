@@ -368,7 +368,8 @@ static enum hth_status read_experts(const struct hth_st_tensor *a, const struct 
 static const char *own_name(struct hth_adapter *out, const char *name, size_t bytes)
 {
 	const char *rest, *full = hth_arena_strndup(&out->arena, name, bytes);
-	if (full == NULL || hth_adapter_layer(full, &rest) < 0 || strcmp(rest, "mlp.router") != 0)
+	if (full == NULL || hth_adapter_layer(full, &rest) < 0 ||
+	    (strcmp(rest, "mlp.router") != 0 && strcmp(rest, "block_sparse_moe.gate") != 0))
 		return full;
 	size_t head = (size_t)(rest - full), room = head + sizeof(HTH_ADAPTER_ROUTER);
 	char *own = hth_arena_alloc(&out->arena, room);
@@ -478,6 +479,8 @@ enum hth_status hth_adapter_read_peft(const struct hth_safetensors *s, const jso
 	if (st == HTH_OK && r.dora && r.n_mag != out->n_modules)
 		st = hth_fail(err, HTH_ERR_FORMAT, "%zu modules and %zu lora_magnitude_vector do not pair",
 			      out->n_modules, r.n_mag);
+	if (st == HTH_OK)
+		st = hth_adapter_stack(out, err);
 	if (st != HTH_OK)
 		(void)hth_err_prefix(err, "%s", s->map.path);
 done:

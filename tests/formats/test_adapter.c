@@ -50,7 +50,8 @@ static int64_t head_rows(const void *ctx, const char *module)
 	return strstr(module, "q_proj") != NULL ? 4 : 0;
 }
 
-static const struct hth_adapter_names llama = {"llama", to_gguf, from_gguf, head_rows, NULL, NULL};
+static const struct hth_adapter_names llama = {
+	.gguf_arch = "llama", .to_gguf = to_gguf, .from_gguf = from_gguf, .permuted_head_rows = head_rows};
 
 static float weight(unsigned seed, size_t i)
 {

@@ -353,6 +353,57 @@ static void assert_refused(const char *file, const char *config, const struct ma
 	clean();
 }
 
+#define S "base_model.model.model.layers.0.block_sparse_moe.experts."
+/* PEFT with transformers 4: a module an expert. */
+static void single_experts_are_read_as_one(void **state)
+{
+	static const char *const files[] = {S "1.w3.lora_A.weight", S "1.w3.lora_B.weight", S "0.w3.lora_A.weight",
+					    S "0.w3.lora_B.weight"};
+	struct hth_adapter_names names = names_of(HTH_EXPERTS_SPARSE);
+	struct hth_st_tensor t[4];
+	struct hth_adapter a;
+	struct hth_err err;
+	float values[4][10];
+	char *path;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		bool is_a = i % 2 == 0;
+		for (int k = 0; k < 10; k++)
+			values[i][k] = (float)(10 * i + k);
+		t[i] = (struct hth_st_tensor){.name = files[i], .dtype = HTH_ST_F32, .n_dims = 2, .bytes = is_a ? 32 : 40};
+		t[i].dim[0] = is_a ? 2 : 5;
+		t[i].dim[1] = is_a ? 4 : 2;
+		t[i].data = (const uint8_t *)values[i];
+	}
+	for (int full = 1; full >= 0; full--) {
+		const char *config = "{\"r\":2,\"lora_alpha\":2}";
+		assert_ok(hth_mkdirs(temp_path(dir, "made"), &err));
+		path = hth_path_join(dir, "adapter_model.safetensors");
+		assert_ok(hth_safetensors_write(path, t, full ? 4 : 2, NULL, 0, &err));
+		hth_free(path);
+		path = hth_path_join(dir, "adapter_config.json");
+		assert_ok(hth_file_write(path, config, strlen(config), &err));
+		hth_free(path);
+		if (!full) { /* expert 1 alone */
+			assert_fails(hth_adapter_read(dir, &names, &a, &err), HTH_ERR_UNAVAILABLE, "experts from 0 on");
+			break;
+		}
+		assert_ok(hth_adapter_read(dir, NULL, &a, &err));
+		assert_int_equal(a.n_modules, 1);
+		assert_string_equal(a.modules[0].name, "model.layers.0.mlp.experts.up_proj");
+		assert_ptr_equal(a.layout, &hth_expert_layouts[HTH_EXPERTS_SPARSE]);
+		assert_int_equal(a.modules[0].experts, 2);
+		assert_true(a.modules[0].scale == 1 && a.modules[0].rank == 2);
+		assert_memory_equal(a.modules[0].a, values[2], 32);
+		assert_memory_equal(a.modules[0].a + 8, values[0], 32);
+		assert_memory_equal(a.modules[0].b, values[3], 40);
+		assert_memory_equal(a.modules[0].b + 10, values[1], 40);
+		hth_adapter_clear(&a);
+	}
+	clean();
+}
+
 #define P "adapter_model.safetensors"
 #define M "adapters.safetensors"
 #define X "base_model.model.model.layers.0.mlp.experts"
@@ -472,6 +523,7 @@ int main(void)
 		cmocka_unit_test(every_layout_gives_back_what_it_was_given),
 		cmocka_unit_test(gate_and_up_of_different_a_become_one_of_both_ranks),
 		cmocka_unit_test(dropout_is_not_said_to_peft),
+		cmocka_unit_test(single_experts_are_read_as_one),
 		cmocka_unit_test(what_is_no_adapter_of_experts_is_refused_by_name),
 		cmocka_unit_test(what_a_layout_cannot_say_is_named),
 		cmocka_unit_test(cut_files_and_failed_allocations_leak_nothing),

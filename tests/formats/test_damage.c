@@ -73,7 +73,8 @@ static int64_t no_heads(const void *ctx, const char *module)
 	return strstr(module, "q") != NULL ? 2 : 0;
 }
 
-static const struct hth_adapter_names names = {"llama", to_gguf, to_gguf, no_heads, NULL, NULL};
+static const struct hth_adapter_names names = {
+	.gguf_arch = "llama", .to_gguf = to_gguf, .from_gguf = to_gguf, .permuted_head_rows = no_heads};
 
 static struct hth_adapter example(void)
 {
