@@ -1,6 +1,8 @@
 #!/bin/sh
 # Runs every fuzz target for some seconds: with libFuzzer where clang has its runtime, else with driver.c and gcc.
 # Prints `ok - fuzz NAME N runs` a target; a crash, leak, time-out or huge allocation is `not ok` and its input is kept.
+# libFuzzer draws from the same seed each time, so that one state of the code has one verdict; FUZZ_SEED=0 draws anew, which is
+# for hours by hand. What those find becomes a case of the tests.
 # usage: tests/fuzz/run.sh BUILD SECONDS [TARGET...]      builds below BUILD-fuzz; FUZZ_ENGINE=driver forces the second
 build=${1:-build}-fuzz seconds=${2:-10}
 shift; [ $# -gt 0 ] && shift
@@ -85,7 +87,7 @@ for t in $targets; do
 	if [ "$engine" = libfuzzer ]; then
 		dict=; [ -f $here/$t.dict ] && dict=-dict=$here/$t.dict
 		ASAN_OPTIONS=quarantine_size_mb=8:detect_leaks=1 "$build/bin/fuzz_$t" -max_total_time="$seconds" -max_len=$max \
-			-timeout=5 -rss_limit_mb=700 -malloc_limit_mb=$alloc -detect_leaks=1 -print_final_stats=1 -verbosity=0 $dict \
+			-seed="${FUZZ_SEED:-1}" -timeout=20 -rss_limit_mb=700 -malloc_limit_mb=$alloc -detect_leaks=1 -print_final_stats=1 -verbosity=0 $dict \
 			-artifact_prefix="$build/found/$t-" "$build/corpus/$t" "$tmp/seeds/$t" > "$tmp/log" 2>&1
 	else
 		ASAN_OPTIONS=quarantine_size_mb=8:detect_leaks=1:max_allocation_size_mb=$alloc:allocator_may_return_null=0 \
