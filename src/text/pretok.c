@@ -354,7 +354,7 @@ static void write_metaspace(const struct hth_step *s, const struct hth_aligned *
 	uint32_t origin = hth_aligned_from(a, p.start);
 
 	if (!has_sign &&
-	    (s->prepend == HTH_PREPEND_ALWAYS || (s->prepend == HTH_PREPEND_FIRST && a->starts_input && p.start == 0)))
+	    (s->prepend == HTH_PREPEND_ALWAYS || (s->prepend == HTH_PREPEND_FIRST && a->starts_input && origin == 0)))
 		hth_mapped_put(out, WORD_SIGN, 3, origin, origin);
 	for (size_t i = p.start; i < p.end; i++) {
 		if (a->text[i] != ' ')

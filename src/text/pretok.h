@@ -11,7 +11,7 @@ struct hth_aligned {
 	size_t bytes;
 	const uint32_t *from, *to; /* (bytes) origin of each byte, or NULL: byte i came from [base+i, base+i+1) */
 	uint32_t base;
-	bool starts_input; /* its first byte came from the input's first */
+	bool starts_input; /* what comes from the input's first byte begins it, for Metaspace's "first" */
 };
 
 static inline uint32_t hth_aligned_from(const struct hth_aligned *a, size_t i)

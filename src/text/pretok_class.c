@@ -56,7 +56,7 @@ static const char *const class_aliases[][2] = {
 	{"space", "Space"},
 	{"word", "Word"},
 	{"any", "Any"},
-	{"punct", "Punct"},
+	{"punct", "P"},
 };
 
 /* \p{Name}, \p{^Name}, \P{Name}, \pL; p->at is behind the p. */
@@ -133,6 +133,28 @@ static enum hth_status add_named(struct hth_uset *s, const char *class, bool neg
 	return HTH_OK;
 }
 
+/* Words: six digits of Latin 1 are of \w by itself, and of no class that holds it, as in Oniguruma. */
+static enum hth_status add_word(const struct hth_pattern_parser *p, struct hth_uset *s, bool negated)
+{
+	static const uint32_t digits[][2] = {{0xB2, 0xB3}, {0xB9, 0xB9}, {0xBC, 0xBE}};
+	struct hth_uset c = {0}, rest = {0};
+
+	hth_uset_add_class(&c, "Word", 4);
+	hth_uset_tidy(&c);
+	for (int i = 0; i < 3; i++)
+		hth_uset_add(&rest, digits[i][0], digits[i][1]);
+	hth_uset_tidy(&rest);
+	hth_uset_invert(&rest);
+	if (p->in_class > 0)
+		hth_uset_intersect(&c, &rest);
+	if (negated)
+		hth_uset_invert(&c);
+	hth_uset_add_set(s, &c);
+	hth_uset_clear(&c);
+	hth_uset_clear(&rest);
+	return HTH_OK;
+}
+
 static enum hth_status parse_hex_escape(struct hth_pattern_parser *p, char kind, uint32_t *single)
 {
 	bool braces = kind == 'x' && hth_parse_sees(p, "{");
@@ -174,7 +196,7 @@ enum hth_status hth_parse_escape(struct hth_pattern_parser *p, struct hth_uset *
 		return add_named(s, "Nd", c == 'D');
 	case 'w':
 	case 'W':
-		return add_named(s, "Word", c == 'W');
+		return add_word(p, s, c == 'W');
 	case 's':
 	case 'S':
 		return add_named(s, "Space", c == 'S');
@@ -203,7 +225,9 @@ static enum hth_status parse_class_item(struct hth_pattern_parser *p, int depth,
 		for (size_t i = 0; i < sizeof(posix_names) / sizeof(*posix_names); i++) {
 			if (hth_parse_sees(p, posix_names[i][0])) {
 				p->at += strlen(posix_names[i][0]);
-				return add_named(s, posix_names[i][1], false);
+				return strcmp(posix_names[i][1], "Word") == 0
+					       ? add_word(p, s, false)
+					       : add_named(s, posix_names[i][1], false);
 			}
 		}
 		if (hth_parse_sees(p, "[:"))
@@ -249,6 +273,7 @@ enum hth_status hth_parse_class(struct hth_pattern_parser *p, int depth, struct 
 
 	if (depth > MAX_CLASS_DEPTH)
 		return hth_parse_refuse(p, "a class nested more than 8 deep");
+	p->in_class++;
 	if (hth_parse_sees(p, "^")) {
 		negated = true;
 		p->at++;
@@ -289,6 +314,7 @@ enum hth_status hth_parse_class(struct hth_pattern_parser *p, int depth, struct 
 	if (negated)
 		hth_uset_invert(s);
 done:
+	p->in_class--;
 	hth_uset_clear(&left);
 	return st;
 }

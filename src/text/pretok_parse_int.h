@@ -23,6 +23,7 @@ struct hth_pattern_parser {
 	struct hth_parse_group groups[HTH_PARSE_MAX_GROUPS];
 	size_t n_groups;
 	bool fold, dot_all;
+	int in_class;   /* how many classes are around */
 	size_t atom_at; /* in the output: start of the last atom; SIZE_MAX: none to repeat */
 };
 

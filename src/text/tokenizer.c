@@ -67,12 +67,52 @@ static enum hth_status push_symbols(struct encoder *e, const struct hth_aligned 
 	return HTH_OK;
 }
 
+/* Unknown characters wait here: neighbours become one token with fuse_unk. */
+struct unknown {
+	bool waiting;
+	uint32_t start, end;
+};
+
+static bool flush_unknown(struct encoder *e, struct unknown *u)
+{
+	bool ok = !u->waiting || hth_bpe_push(&e->bpe, e->t->unk, u->start, u->end);
+	u->waiting = false;
+	return ok;
+}
+
+/* One more unknown character: beside those that wait, or after them. */
+static bool wait_unknown(struct encoder *e, struct unknown *u, uint32_t start, uint32_t end)
+{
+	if (!e->t->fuse_unk && !flush_unknown(e, u))
+		return false;
+	u->start = u->waiting ? u->start : start;
+	u->end = end;
+	u->waiting = true;
+	return true;
+}
+
+/* The token that a piece is as a whole; -1: none. */
+static int32_t whole_word(const struct hth_tokenizer *t, const char *text, size_t bytes)
+{
+	char stand_ins[2 * HTH_MAX_TOKEN_BYTES];
+	size_t n = 0;
+
+	if (t->vocab.by_raw.slots != NULL)
+		return hth_vocab_find(&t->vocab, &t->vocab.by_raw, text, bytes);
+	if (bytes > HTH_MAX_TOKEN_BYTES)
+		return -1;
+	for (size_t i = 0; i < bytes; i++)
+		n += hth_utf8_put(hth_byte_stand_in((unsigned char)text[i]), stand_ins + n);
+	return hth_tokenizer_model_id(t, stand_ins, n);
+}
+
 static enum hth_status encode_bytes(struct encoder *e, const struct hth_aligned *a, struct hth_piece p)
 {
 	const struct hth_tokenizer *t = e->t;
+	struct unknown u = {0};
 
 	if (t->ignore_merges) {
-		int32_t id = hth_vocab_find(&t->vocab, &t->vocab.by_raw, a->text + p.start, p.end - p.start);
+		int32_t id = whole_word(t, a->text + p.start, p.end - p.start);
 		if (id >= 0) {
 			bool ok = push_token(e->out, id, hth_aligned_from(a, p.start), hth_aligned_to(a, p.end - 1));
 			return ok ? HTH_OK : out_of_memory(e);
@@ -81,20 +121,19 @@ static enum hth_status encode_bytes(struct encoder *e, const struct hth_aligned 
 	hth_bpe_reset(&e->bpe);
 	for (uint32_t i = p.start; i < p.end; i++) {
 		int32_t id = t->byte_ids[(unsigned char)a->text[i]];
-		if (id < 0)
-			id = t->unk;
-		if (id >= 0 && !hth_bpe_push(&e->bpe, id, i, i + 1))
+		bool ok = true;
+		if (id >= 0)
+			ok = flush_unknown(e, &u) && hth_bpe_push(&e->bpe, id, i, i + 1);
+		else if (t->unk >= 0)
+			ok = wait_unknown(e, &u, i, i + 1);
+		if (!ok)
 			return out_of_memory(e);
 	}
+	if (!flush_unknown(e, &u))
+		return out_of_memory(e);
 	enum hth_status st = hth_bpe_merge(&t->bpe, &e->bpe, e->err);
 	return st == HTH_OK ? push_symbols(e, a) : st;
 }
-
-/* Unknown characters wait here: neighbours become one token with fuse_unk. */
-struct unknown {
-	bool waiting;
-	uint32_t start, end;
-};
 
 /* A character's fallback bytes, when the vocabulary has them all. As in the reference they go before unknown characters
  * that wait; so that tokens stay in the order of their places, either then comes from the place of both. */
@@ -113,13 +152,6 @@ static bool push_fallback(struct encoder *e, const char *text, uint32_t start, u
 	u->end = end;
 	*pushed = true;
 	return true;
-}
-
-static bool flush_unknown(struct encoder *e, struct unknown *u)
-{
-	bool ok = !u->waiting || hth_bpe_push(&e->bpe, e->t->unk, u->start, u->end);
-	u->waiting = false;
-	return ok;
 }
 
 static enum hth_status encode_word(struct encoder *e, const struct hth_aligned *a, uint32_t start, uint32_t end)
@@ -146,11 +178,8 @@ static enum hth_status encode_word(struct encoder *e, const struct hth_aligned *
 			return out_of_memory(e);
 		if (pushed || t->unk < 0)
 			continue;
-		if (!t->fuse_unk && !flush_unknown(e, &u))
+		if (!wait_unknown(e, &u, at, next))
 			return out_of_memory(e);
-		u.start = u.waiting ? u.start : at;
-		u.end = next;
-		u.waiting = true;
 	}
 	if (!flush_unknown(e, &u))
 		return out_of_memory(e);
@@ -259,21 +288,12 @@ static struct hth_aligned slice(const struct hth_aligned *a, size_t start, size_
 		s.from += start;
 		s.to += start;
 	}
-	s.starts_input = a->starts_input && start == 0;
 	return s;
-}
-
-static size_t char_before(const char *text, size_t at)
-{
-	size_t i = at - 1;
-	while (i > 0 && ((unsigned char)text[i] & 0xC0) == 0x80)
-		i--;
-	return i;
 }
 
 static bool is_whole_word(const struct hth_aligned *a, size_t start, size_t end)
 {
-	size_t used, before = start == 0 ? 0 : char_before(a->text, start);
+	size_t used, before = start == 0 ? 0 : hth_char_before(a->text, start);
 
 	if (start > 0 && hth_unicode_is_word(hth_utf8_next(a->text + before, start - before, &used)))
 		return false;
@@ -281,20 +301,21 @@ static bool is_whole_word(const struct hth_aligned *a, size_t start, size_t end)
 }
 
 /* Widens a match over the white space that its token takes with it, to the left no further than `floor`. A match may
- * begin inside the white space that the one before it took: both count, as in the reference. */
+ * begin inside the white space that the one before it took: both count, as in the reference, but for one that takes what
+ * is left of it and finds nothing. */
 static void take_spaces(const struct hth_added_token *x, const struct hth_aligned *a, size_t floor, size_t *start,
 			size_t *end)
 {
 	size_t used;
 
 	while (x->lstrip && *start > floor) {
-		size_t i = char_before(a->text, *start);
+		size_t i = hth_char_before(a->text, *start);
 		if (!hth_unicode_is_space(hth_utf8_next(a->text + i, *start - i, &used)))
 			break;
 		*start = i;
 	}
 	if (x->lstrip && *start < floor)
-		*start = floor < *end ? floor : *end - 1;
+		*start = floor;
 	while (x->rstrip && *end < a->bytes &&
 	       hth_unicode_is_space(hth_utf8_next(a->text + *end, a->bytes - *end, &used)))
 		*end += used;
@@ -315,6 +336,10 @@ static enum hth_status cut_added(struct encoder *e, const struct hth_added *x, c
 		if ((found->special && !e->parse_special) || (found->single_word && !is_whole_word(a, start, end)))
 			continue;
 		take_spaces(found, a, done, &start, &end);
+		if (start >= end) {
+			done = end;
+			continue;
+		}
 		if (start > done) {
 			struct hth_aligned part = slice(a, done, start);
 			if ((st = between(e, &part)) != HTH_OK)

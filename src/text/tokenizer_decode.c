@@ -24,6 +24,17 @@ static void put_text(struct hth_detokenizer *d, const struct hth_tokenizer *t, c
 		bytes--;
 	}
 	d->started = true;
+	for (size_t at = 0; t->decoder.signs && at + 3 <= bytes;) {
+		if (memcmp(text + at, HTH_WORD_SIGN, 3) != 0) {
+			at++;
+			continue;
+		}
+		hth_buf_add(out, text, at);
+		hth_buf_putc(out, ' ');
+		text += at + 3;
+		bytes -= at + 3;
+		at = 0;
+	}
 	hth_buf_add(out, text, bytes);
 }
 
@@ -87,14 +98,14 @@ static void add_bytes(struct hth_detokenizer *d, const char *raw, size_t bytes, 
 	d->n_held += bytes - used;
 }
 
-/* Metaspace's first token: its word signs (spaces in raw) go. */
+/* Metaspace's first token: its word signs go. */
 static void put_first(struct hth_detokenizer *d, const struct hth_token *x, struct hth_buf *out)
 {
-	for (size_t at = 0; at < x->bytes; at++) {
-		if (x->bytes - at >= 3 && memcmp(x->text + at, HTH_WORD_SIGN, 3) == 0)
+	for (size_t at = 0; at < x->raw_bytes; at++) {
+		if (x->raw_bytes - at >= 3 && memcmp(x->raw + at, HTH_WORD_SIGN, 3) == 0)
 			at += 2;
 		else
-			hth_buf_putc(out, x->text[at]);
+			hth_buf_putc(out, x->raw[at]);
 	}
 	d->started = true;
 }

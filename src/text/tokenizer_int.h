@@ -24,7 +24,7 @@ enum hth_token_flags {
 
 struct hth_token {
 	const char *text; /* as the vocabulary writes it; NULL: no token has this id */
-	const char *raw;  /* what it adds to decoded text; may be `text` */
+	const char *raw;  /* what it adds to decoded text; may be `text`, and of added tokens the normalized one */
 	uint32_t bytes, raw_bytes;
 	uint8_t flags;
 	uint8_t byte; /* HTH_TOKEN_BYTE */
@@ -41,7 +41,8 @@ struct hth_vocab {
 	struct hth_token *tokens; /* (n) */
 	size_t n;
 	size_t twice_allowed; /* texts that may still have a second id: the later one is then found by text */
-	struct hth_token_index by_text, by_raw; /* by_raw only where words are looked up whole */
+	struct hth_token_index by_text, by_raw; /* by_raw where words of bytes are looked up whole, and raw is as they are */
+	bool normalized;                        /* raw of a token is its normalized text */
 };
 HTH_MUST enum hth_status hth_vocab_init(struct hth_vocab *v, struct hth_arena *a, size_t n, struct hth_err *err);
 /* Sets token `id` (below n). A second text for an id, or a second id for a text beyond
@@ -115,7 +116,8 @@ struct hth_decoder {
 	bool byte_level;    /* raw are bytes; the whole is read as UTF-8, what is not becomes U+FFFD */
 	bool byte_fallback; /* runs of byte tokens are read as UTF-8; a bad run gives one U+FFFD a byte */
 	bool strip_start;   /* one space at the start of the whole goes */
-	bool first_signs;   /* Metaspace: the first token's word signs go */
+	bool signs;         /* Metaspace: word signs are spaces */
+	bool first_signs;   /* Metaspace: the first token's go */
 	bool join_spaces;   /* no decoder: tokens with spaces between */
 };
 
@@ -168,6 +170,15 @@ struct hth_replace {
  * bos and eos may be -1: then they are looked for by name. */
 HTH_MUST enum hth_status hth_tokenizer_finish(struct hth_tokenizer *t, const struct hth_replace *replace,
 					      size_t n_replace, const char *family, struct hth_err *err);
+/* Where the character that ends at `at` (above 0) begins. */
+static inline size_t hth_char_before(const char *text, size_t at)
+{
+	size_t i = at - 1;
+	while (i > 0 && ((unsigned char)text[i] & 0xC0) == 0x80)
+		i--;
+	return i;
+}
+
 /* "<0x0A>" -> 10; -1 for any other text. */
 int hth_byte_token(const char *text, size_t bytes);
 

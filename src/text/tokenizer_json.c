@@ -171,6 +171,24 @@ static enum hth_status read_bpe(struct hth_json_loader *l, const json_t *model)
 	return read_merges(l, json_object_get(model, "merges"));
 }
 
+/* Since version 0.23 of the library a token decodes to what it looks for; it does so here too, but stays a special one
+ * by its own text (there skip_special_tokens no longer knows it). */
+static enum hth_status keep_normalized(struct hth_tokenizer *t, int32_t id, const struct hth_aligned *a,
+				       struct hth_err *err)
+{
+	struct hth_token *x = &t->vocab.tokens[id];
+
+	if (a->bytes == x->bytes && memcmp(a->text, x->text, a->bytes) == 0)
+		return HTH_OK;
+	if (a->bytes > HTH_MAX_TOKEN_BYTES)
+		return hth_fail(err, HTH_ERR_LIMIT, "added token %d has %zu bytes when normalized, at most %zu", id, a->bytes,
+				HTH_MAX_TOKEN_BYTES);
+	x->raw = hth_arena_strndup(&t->arena, a->text, a->bytes);
+	x->raw_bytes = (uint32_t)a->bytes;
+	t->vocab.normalized = true;
+	return x->raw != NULL ? HTH_OK : hth_fail_memory(err, "a vocabulary", a->bytes);
+}
+
 /* Texts of an added-token set; for those matched after normalization, normalized themselves. */
 static enum hth_status put_added(struct hth_json_loader *l, const json_t *v, bool normalized, struct hth_norm_work *w)
 {
@@ -197,7 +215,8 @@ static enum hth_status put_added(struct hth_json_loader *l, const json_t *v, boo
 	if (x.special)
 		t->vocab.tokens[x.id].flags |= HTH_TOKEN_SPECIAL;
 	struct hth_aligned a = {.text = text, .bytes = bytes, .starts_input = true};
-	if (normalized && (st = hth_norm_run(t->norms, t->n_norms, w, &a, l->err)) != HTH_OK)
+	if (normalized && ((st = hth_norm_run(t->norms, t->n_norms, w, &a, l->err)) != HTH_OK ||
+			   (st = keep_normalized(t, x.id, &a, l->err)) != HTH_OK))
 		return st;
 	return hth_added_put(normalized ? &t->added_normalized : &t->added, &x, a.text, a.bytes, where, l->err);
 }

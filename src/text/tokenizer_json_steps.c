@@ -277,7 +277,10 @@ static enum hth_status read_metaspace(struct hth_json_loader *l, const json_t *s
 					l->err);
 }
 
-/* Types that are a pattern and nothing else. The two joiners belong to \w in the engine of "Whitespace". */
+/* \w of the engine of "Whitespace": as in a class of the other one, and two joiners (hth_unicode_is_word). */
+#define WORDS "[\\w\\x{200C}\\x{200D}]+|[^\\w\\x{200C}\\x{200D}\\s]+"
+
+/* Types that are a pattern and nothing else. */
 static enum hth_status read_fixed(struct hth_json_loader *l, const json_t *spec, const char *type)
 {
 	const char *where = hth_json_at(l, "pre_tokenizer"), *text;
@@ -296,7 +299,7 @@ static enum hth_status read_fixed(struct hth_json_loader *l, const json_t *spec,
 		return st != HTH_OK ? st : add_split(l, "\\p{tok_punctuation}", split, false);
 	}
 	if (strcmp(type, "Whitespace") == 0)
-		return add_split(l, "[\\w\\x{200C}\\x{200D}]+|[^\\w\\x{200C}\\x{200D}\\s]+", HTH_SPLIT_REMOVED, true);
+		return add_split(l, WORDS, HTH_SPLIT_REMOVED, true);
 	if (strcmp(type, "WhitespaceSplit") == 0)
 		return add_split(l, "\\s", HTH_SPLIT_REMOVED, false);
 	if (strcmp(type, "CharDelimiterSplit") == 0) {
@@ -366,16 +369,16 @@ static enum hth_status read_decoder_strip(struct hth_json_loader *l, const json_
 
 static enum hth_status read_decoder_metaspace(struct hth_json_loader *l, const json_t *spec)
 {
-	static const struct hth_replace spaces = {HTH_WORD_SIGN, " "};
+	struct hth_decoder *d = &l->t->decoder;
 	enum hth_prepend prepend;
 	enum hth_status st = read_scheme(l, spec, "decoder", &prepend);
 
 	if (st != HTH_OK)
 		return st;
-	if (l->n_replace == HTH_MAX_REPLACES)
-		return not_supported(l, "decoder", "more than 8 Replace steps");
-	l->replace[l->n_replace++] = spaces;
-	l->t->decoder.first_signs = prepend != HTH_PREPEND_NEVER;
+	if (d->byte_fallback || d->signs)
+		return not_supported(l, "decoder", "Metaspace behind another step");
+	d->signs = true;
+	d->first_signs = prepend != HTH_PREPEND_NEVER;
 	return HTH_OK;
 }
 
@@ -389,7 +392,7 @@ static enum hth_status read_decoder_step(struct hth_json_loader *l, const json_t
 		return st;
 	if (strcmp(type, "Replace") == 0) {
 		/* The order matters: a rule is applied to tokens, so nothing may have joined or changed them before. */
-		if (*fused || d->byte_fallback || d->byte_level || d->first_signs)
+		if (*fused || d->byte_fallback || d->byte_level || d->signs)
 			return not_supported(l, "decoder", "Replace behind another step");
 		return read_decoder_replace(l, spec);
 	}
@@ -403,7 +406,7 @@ static enum hth_status read_decoder_step(struct hth_json_loader *l, const json_t
 		return read_decoder_strip(l, spec, *fused);
 	else if (strcmp(type, "Metaspace") == 0 && !*fused)
 		return read_decoder_metaspace(l, spec);
-	else if (strcmp(type, "ByteLevel") == 0 && !*fused && !d->byte_fallback && l->n_replace == 0)
+	else if (strcmp(type, "ByteLevel") == 0 && !*fused && !d->byte_fallback && !d->signs && l->n_replace == 0)
 		d->byte_level = true;
 	else
 		return not_supported(l, "decoder", type);

@@ -117,13 +117,13 @@ int hth_byte_token(const char *text, size_t bytes)
 /* Stand-ins to bytes; a token with any other character stays as it is written. */
 static bool raw_of_bytes(struct hth_token *x, struct hth_arena *a)
 {
-	char *raw = hth_arena_alloc(a, (size_t)x->bytes + 1);
+	char *raw = hth_arena_alloc(a, (size_t)x->raw_bytes + 1);
 	size_t n = 0, used;
 
 	if (raw == NULL)
 		return false;
-	for (size_t at = 0; at < x->bytes; at += used) {
-		int byte = hth_stand_in_byte(hth_utf8_next(x->text + at, x->bytes - at, &used));
+	for (size_t at = 0; at < x->raw_bytes; at += used) {
+		int byte = hth_stand_in_byte(hth_utf8_next(x->raw + at, x->raw_bytes - at, &used));
 		if (byte < 0)
 			return true;
 		raw[n++] = (char)byte;
@@ -177,7 +177,7 @@ static enum hth_status set_raw(struct hth_tokenizer *t, const struct hth_replace
 			ok = raw_of_replace(x, &t->arena, &replace[k]);
 		if (!ok)
 			return hth_fail_memory(err, "a vocabulary's texts", x->bytes);
-		int byte = t->decoder.byte_fallback ? hth_byte_token(x->text, x->bytes) : -1;
+		int byte = t->decoder.byte_fallback ? hth_byte_token(x->raw, x->raw_bytes) : -1;
 		if (byte >= 0) {
 			x->flags |= HTH_TOKEN_BYTE;
 			x->byte = (uint8_t)byte;
@@ -200,10 +200,15 @@ static void set_byte_tables(struct hth_tokenizer *t)
 	}
 }
 
-/* After which bytes a token goes on with a word sign. */
+/* After which bytes a token goes on with a word sign. Where unknown characters are dropped, or "<unk>" and "<0x0A>" may be
+ * in merges with a sign, the byte before does not tell what stands before it. */
 static void set_word_cuts(struct hth_tokenizer *t)
 {
-	t->cuts_words = t->kind == HTH_MODEL_BPE_CHARS && hth_tokenizer_model_id(t, HTH_WORD_SIGN, 3) >= 0;
+	bool all = t->unk >= 0 || t->byte_fallback;
+
+	for (unsigned b = 0; t->unk < 0 && b < 256; b++)
+		all = all && t->byte_ids[b] >= 0;
+	t->cuts_words = t->kind == HTH_MODEL_BPE_CHARS && hth_tokenizer_model_id(t, HTH_WORD_SIGN, 3) >= 0 && all;
 	for (size_t id = 0; t->cuts_words && id < t->vocab.n; id++) {
 		const struct hth_token *x = &t->vocab.tokens[id];
 		for (size_t i = 1; x->text != NULL && i + 3 <= x->bytes; i++) {
@@ -213,6 +218,7 @@ static void set_word_cuts(struct hth_tokenizer *t)
 				t->joins_sign[(unsigned char)x->text[i - 1]] = true;
 		}
 	}
+	t->cuts_words = t->cuts_words && !t->joins_sign['>'];
 }
 
 static int32_t special_by_name(const struct hth_tokenizer *t, const char *name)
@@ -245,7 +251,8 @@ enum hth_status hth_tokenizer_finish(struct hth_tokenizer *t, const struct hth_r
 	static const char *const kinds[] = {"byte-level BPE", "SentencePiece BPE", "unigram"};
 	enum hth_status st = set_raw(t, replace, n_replace, err);
 
-	if (st == HTH_OK && t->ignore_merges && t->kind == HTH_MODEL_BPE_BYTES)
+	if (st == HTH_OK && t->ignore_merges && t->kind == HTH_MODEL_BPE_BYTES && t->decoder.byte_level &&
+	    !t->vocab.normalized)
 		st = hth_vocab_index_raw(&t->vocab, &t->arena, err);
 	if (st != HTH_OK)
 		return st;

@@ -163,8 +163,6 @@ static bool run_form(enum hth_form form, struct hth_norm_work *w, struct hth_ali
 		return true;
 	hth_mapped_copy(out, a, copied, a->bytes);
 	take_buffer(a, out);
-	/* Where the first of the text was dropped, the rest does not begin it: Metaspace's "first" asks. */
-	a->starts_input = a->starts_input && out->n > 0 && !out->failed && out->from[0] == 0;
 	return !out->failed;
 }
 
@@ -180,11 +178,18 @@ static bool run_prepend(const struct hth_norm *s, struct hth_norm_work *w, struc
 	return !out->failed;
 }
 
-/* Writes `with` for a->text[start..end). */
-static void put_replacement(const struct hth_norm *s, struct hth_mapped *out, const struct hth_aligned *a, size_t start,
+/* Writes `with` for a->text[start..end). In the reference it comes from the last character of these alone: Metaspace's
+ * "first" sees no beginning of the input in it if there are more. */
+static void put_replacement(const struct hth_norm *s, struct hth_mapped *out, struct hth_aligned *a, size_t start,
 			    size_t end)
 {
-	uint32_t from = start < a->bytes ? hth_aligned_from(a, start) : 0;
+	size_t last = end > start ? hth_char_before(a->text, end) : start;
+
+	if (out->n == 0 && s->with_bytes > 0 && end > start && hth_aligned_from(a, last) != 0)
+		a->starts_input = false;
+	uint32_t from = start < a->bytes ? hth_aligned_from(a, start)
+			: start > 0      ? hth_aligned_to(a, start - 1)
+					 : 0;
 	hth_mapped_put(out, s->with, s->with_bytes, from, end > start ? hth_aligned_to(a, end - 1) : from);
 }
 
@@ -236,11 +241,11 @@ static enum hth_status run_pattern(const struct hth_norm *s, struct hth_norm_wor
 				   struct hth_err *err)
 {
 	struct hth_mapped *out = NULL;
-	size_t n = symbols_of(s, w, a), from = 0, symbol = 0, at = 0, copied = 0;
+	size_t n = symbols_of(s, w, a), from = 0, symbol = 0, at = 0, copied = 0, last_end = SIZE_MAX;
 
 	if (n == SIZE_MAX)
 		return hth_fail_memory(err, "a normalized text", a->bytes);
-	while (from < n) {
+	while (n > 0 && from <= n) {
 		size_t ms, me, start, used;
 		bool found;
 		enum hth_status st =
@@ -249,14 +254,16 @@ static enum hth_status run_pattern(const struct hth_norm *s, struct hth_norm_wor
 			return st;
 		if (!found)
 			break;
+		if (ms == me && ms == last_end) { /* an empty match right behind the last one does not count */
+			from++;
+			continue;
+		}
 		for (; symbol < ms; symbol++, at += used)
 			(void)hth_utf8_next(a->text + at, a->bytes - at, &used);
 		start = at;
 		for (; symbol < me; symbol++, at += used)
 			(void)hth_utf8_next(a->text + at, a->bytes - at, &used);
-		from = me > ms ? me : me + 1;
-		if (me == ms)
-			continue;
+		from = last_end = me;
 		if (out == NULL)
 			out = next_buffer(w, a);
 		hth_mapped_copy(out, a, copied, start);
@@ -291,7 +298,6 @@ static void run_strip(const struct hth_norm *s, struct hth_aligned *a)
 		a->to += start;
 	}
 	a->bytes = end - start;
-	a->starts_input = a->starts_input && start == 0;
 }
 
 /* What stands for text[at..bytes) at its beginning, and for how many bytes of it (0: it stays). The tokenizers library
@@ -351,6 +357,12 @@ static bool run_charsmap(const struct hth_norm *s, struct hth_norm_work *w, stru
 	if (out == NULL)
 		return true;
 	hth_mapped_copy(out, a, copied, a->bytes);
+	/* What the map drops at the beginning is the first remaining character's in the reference: Metaspace's "first" asks. */
+	size_t used = 0;
+	if (!out->failed && out->n > 0)
+		(void)hth_utf8_next(out->text, out->n, &used);
+	for (size_t i = 0; i < used; i++)
+		out->from[i] = hth_aligned_from(a, 0);
 	take_buffer(a, out);
 	return !out->failed;
 }

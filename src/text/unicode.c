@@ -171,8 +171,11 @@ bool hth_unicode_is_space(uint32_t code_point)
 	return class_has("Space", code_point);
 }
 
-/* The added-token rules use another engine than the patterns, whose \w also has the two joiners. */
+/* The added-token rules use another engine than the patterns, whose \w also has the two joiners and lacks six digits. */
 bool hth_unicode_is_word(uint32_t code_point)
 {
-	return code_point == 0x200C || code_point == 0x200D || class_has("Word", code_point);
+	bool digit = (code_point >= 0xB2 && code_point <= 0xB3) || code_point == 0xB9 ||
+		     (code_point >= 0xBC && code_point <= 0xBE);
+
+	return !digit && (code_point == 0x200C || code_point == 0x200D || class_has("Word", code_point));
 }

@@ -3,7 +3,7 @@
 # llama.cpp, fused, converted and quantised models, adapters and models made by the peers in hearth; Gemma 3 270M too.
 # BUILD/interop.md is the table of it. Needs the network once: the peers go into a virtual environment outside the tree
 # ($HEARTH_PEERS).
-# usage: tests/interop/run.sh BUILD [peft|mlx|llama|adapters|experts|mlx_experts|convert|quants|chat]...
+# usage: tests/interop/run.sh BUILD [tokenizers|peft|mlx|llama|adapters|experts|mlx_experts|convert|quants|chat]...
 build=${1:-build}
 [ $# -gt 0 ] && shift
 here=tests/interop
@@ -36,7 +36,7 @@ echo "Training a small adapter on $model ..."
 log=$work/rows
 : > "$log"
 # One process a peer: one that crashes takes no other with it.
-for p in ${*:-peft mlx llama adapters experts mlx_experts convert quants chat}; do
+for p in ${*:-tokenizers peft mlx llama adapters experts mlx_experts convert quants chat}; do
 	HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=passive TOKENIZERS_PARALLELISM=false "$python" $here/with_$p.py "$build/hearth" "$model" "$work" > "$work/$p.out" 2> "$work/$p.err"
 	rc=$?
 	grep -E '^(ok|FAIL|skip) ' "$work/$p.out" | tee -a "$log"

@@ -6,7 +6,7 @@ import re
 import sys
 
 HEARTH = "hearth"
-PEERS = ("PEFT", "transformers", "mlx-lm", "llama.cpp")
+PEERS = ("PEFT", "transformers", "mlx-lm", "llama.cpp", "tokenizers")
 # Rows that are one line of the table: a pattern of their names, and what the line says instead.
 KINDS = [
     (r"^\S+/\S+ converted", "converted models of {n} families"),
@@ -89,7 +89,7 @@ def main():
             measured += "; not compared: " + ", ".join(left)
         result = f"{bad} of {len(ran)} FAIL" if bad else "ok" if ran else "skipped: " + ", ".join(left)
         print(f"| {'' if peer == 'none' else peer} | {way} | {thing.format(n=len(ran)).replace('|', '/')} | {measured.replace('|', '/')} | {result} |")
-    print("\nPeers: " + ", ".join(f"{p} {version(p)}" for p in ("peft", "transformers", "torch", "mlx-lm", "mlx", "llama-cpp-python")) + ".")
+    print("\nPeers: " + ", ".join(f"{p} {version(p)}" for p in ("peft", "transformers", "tokenizers", "torch", "mlx-lm", "mlx", "llama-cpp-python")) + ".")
 
 
 main()
