@@ -77,6 +77,15 @@ static bool is_few(const struct cpu_slot_rows *m, int64_t r0, int64_t r1)
 	return m->prepared != NULL && r1 - r0 <= CPU_MATVEC_ROWS;
 }
 
+/* Where experts have few slots their blocks are read as streams. */
+static void run_products(const struct cpu_device *dev, const struct cpu_slot_rows *m, hth_pool_fn *task, void *ctx, int64_t n)
+{
+	if (m->prepared != NULL)
+		hth_pool_run_apart(dev->pool, task, ctx, n);
+	else
+		hth_pool_run(dev->pool, task, ctx, n);
+}
+
 void cpu_slot_rows_fill(const struct cpu_slots *s, struct cpu_slot_rows *m, struct hth_tensor from)
 {
 	struct fill f = {s, m, from};
@@ -212,7 +221,7 @@ enum hth_status cpu_experts_up(struct hth_device *dev, const void *args, void *s
 		cpu_slot_rows_fill(&u.s, &u.x, u.a->x);
 		for (int i = 0; i < u.a->n; i++)
 			cpu_expert_lora_rows(&u.s, &u.lora[i], u.x.rows, NULL, u.works);
-		hth_pool_run(d->pool, up_task, &u, (u.s.e1 - u.s.e0) * u.groups);
+		run_products(d, &u.x, up_task, &u, (u.s.e1 - u.s.e0) * u.groups);
 	}
 	return HTH_OK;
 }
@@ -300,7 +309,7 @@ enum hth_status cpu_experts_down(struct hth_device *dev, const void *args, void 
 		cpu_slots_begin(&d.s, s0);
 		cpu_slot_rows_fill(&d.s, &d.in, d.a->a);
 		cpu_expert_lora_rows(&d.s, &d.lora, d.in.rows, NULL, d.works);
-		hth_pool_run(dv->pool, down_task, &d, cpu_ceil(d.a->y.cols, CPU_COLS));
+		run_products(dv, &d.in, down_task, &d, cpu_ceil(d.a->y.cols, CPU_COLS));
 	}
 	return HTH_OK;
 }
