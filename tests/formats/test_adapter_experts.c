@@ -12,17 +12,18 @@
 enum { E = 3, IN = 4, FF = 5 };
 static char dir[256];
 
+static const char *const spelled[][2] = {{"gate_up_proj", "ffn_gate_up_exps"}, {"gate_proj", "ffn_gate_exps"},
+					 {"up_proj", "ffn_up_exps"},	     {"down_proj", "ffn_down_exps"}};
+
 static bool to_gguf(const void *ctx, const char *module, char out[128])
 {
-	static const char *const names[][2] = {{"gate_up_proj", "ffn_gate_up_exps"}, {"gate_proj", "ffn_gate_exps"},
-					       {"up_proj", "ffn_up_exps"},	     {"down_proj", "ffn_down_exps"}};
 	int layer;
 	char last[32];
 
 	(void)ctx;
 	for (int i = 0; i < 4; i++)
-		if (sscanf(module, "model.layers.%d.mlp.experts.%31s", &layer, last) == 2 && strcmp(last, names[i][0]) == 0) {
-			snprintf(out, 128, "blk.%d.%s", layer, names[i][1]);
+		if (sscanf(module, "model.layers.%d.mlp.experts.%31s", &layer, last) == 2 && strcmp(last, spelled[i][0]) == 0) {
+			snprintf(out, 128, "blk.%d.%s", layer, spelled[i][1]);
 			return true;
 		}
 	return false;
@@ -30,15 +31,13 @@ static bool to_gguf(const void *ctx, const char *module, char out[128])
 
 static bool from_gguf(const void *ctx, const char *tensor, char out[128])
 {
-	static const char *const names[][2] = {{"gate_up_proj", "ffn_gate_up_exps"}, {"gate_proj", "ffn_gate_exps"},
-					       {"up_proj", "ffn_up_exps"},	     {"down_proj", "ffn_down_exps"}};
 	int layer;
 	char last[32];
 
 	(void)ctx;
 	for (int i = 0; i < 4; i++)
-		if (sscanf(tensor, "blk.%d.%31s", &layer, last) == 2 && strcmp(last, names[i][1]) == 0) {
-			snprintf(out, 128, "model.layers.%d.mlp.experts.%s", layer, names[i][0]);
+		if (sscanf(tensor, "blk.%d.%31s", &layer, last) == 2 && strcmp(last, spelled[i][1]) == 0) {
+			snprintf(out, 128, "model.layers.%d.mlp.experts.%s", layer, spelled[i][0]);
 			return true;
 		}
 	return false;
