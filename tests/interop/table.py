@@ -7,13 +7,16 @@ import sys
 
 HEARTH = "hearth"
 PEERS = ("PEFT", "transformers", "mlx-lm", "llama.cpp", "tokenizers")
+MIXTURES = r"^(?:mixtral|qwen2moe|qwen3moe|qwen35moe|gptoss_mxfp4|gemma4_moe)"
 # Rows that are one line of the table: a pattern of their names, and what the line says instead.
 KINDS = [
     (r"^\S+/\S+ converted", "converted models of {n} families"),
-    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4|gemma4_moe): (MLX|mlx_lm|and on)", "mixtures of experts as MLX folders ({n})"),
-    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4|gemma4_moe): adapter\.gguf", "mixtures of experts ({n}): adapter.gguf"),
-    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4|gemma4_moe): adapter", "mixtures of experts ({n}): adapter"),
-    (r"^(mixtral|qwen2moe|qwen3moe|gptoss_mxfp4|gemma4_moe): ", "mixtures of experts ({n}): models"),
+    (MIXTURES + r": (MLX|mlx_lm|and on)", "mixtures of experts as MLX folders ({n})"),
+    (MIXTURES + r", on experts.*: adapter\.gguf|" + MIXTURES + ": adapter on experts", "mixtures of experts ({n}): adapter on experts"),
+    (MIXTURES + r".*: adapter", "mixtures of experts ({n}): adapter"),
+    (MIXTURES + r".*: ", "mixtures of experts ({n}): models"),
+    (r"^qwen35.*: adapter", "layers that recur ({n}): adapter"),
+    (r"^qwen35.*: ", "layers that recur ({n}): models"),
     (r"^Phi3 (LoRA|DoRA)", "Phi 3's fused modules: LoRA, DoRA"),
     (r"^\w+ in f32 of", "{n} block formats, the same weights in f32, answers"),
     (r"^(q\d|b?f16)\S* of ", "{n} block formats, on blocks, answers"),
