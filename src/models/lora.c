@@ -199,8 +199,9 @@ static enum hth_status check_module(const struct hth_model *m, const struct hth_
 	return HTH_OK;
 }
 
-static bool copy_param(struct hth_arena *arena, const char *module, const char *part, int64_t rows, int64_t cols,
-		       const float *from, struct hth_param *out)
+/* A parameter of zeros. */
+static bool make_param(struct hth_arena *arena, const char *module, const char *part, int64_t rows, int64_t cols,
+		       struct hth_param *out)
 {
 	char name[128];
 	int n = snprintf(name, sizeof(name), "%.90s.%s", module, part);
@@ -208,9 +209,15 @@ static bool copy_param(struct hth_arena *arena, const char *module, const char *
 
 	*out = (struct hth_param){
 		.name = hth_arena_strndup(arena, name, (size_t)n), .rows = rows, .cols = cols, .value = value};
-	if (value == NULL || out->name == NULL)
+	return value != NULL && out->name != NULL;
+}
+
+static bool copy_param(struct hth_arena *arena, const char *module, const char *part, int64_t rows, int64_t cols,
+		       const float *from, struct hth_param *out)
+{
+	if (!make_param(arena, module, part, rows, cols, out))
 		return false;
-	memcpy(value, from, (size_t)(rows * cols) * sizeof(*value));
+	memcpy(out->value, from, (size_t)(rows * cols) * sizeof(*from));
 	return true;
 }
 
@@ -219,10 +226,8 @@ static bool copy_b(const struct hth_model *m, const struct hth_lora_module *mod,
 		   const char *name, struct hth_arena *arena, struct hth_param *out)
 {
 	int64_t stack = hth_linear_stack(m, p->kind), elems = p->rows * mod->rank;
-	bool ok = true;
+	bool ok = make_param(arena, name, "lora_B.weight", stack * p->rows, mod->rank, out);
 
-	/* The whole has as many rows as a part or more: its beginning makes room, which is then filled anew. */
-	ok = copy_param(arena, name, "lora_B.weight", stack * p->rows, mod->rank, mod->b, out);
 	for (int64_t e = 0; ok && e < stack; e++)
 		memcpy(out->value + e * elems, mod->b + (e * mod->out + p->first) * mod->rank,
 		       (size_t)elems * sizeof(*mod->b));
